@@ -1,0 +1,19 @@
+//! What exists: ids, names, columns, types, definitions and dependencies, as immutable snapshots.
+//!
+//! A [`Catalog`] is a value: a statement is planned against one snapshot, and a change makes a new one. It stands below
+//! planner, dataflow and connectors. It knows neither SQL text nor I/O; definitions keep their SQL as opaque text.
+//!
+//! Reading order: [`sql_type`], [`object`], [`snapshot`].
+
+pub mod error;
+pub mod object;
+pub mod snapshot;
+pub mod sql_type;
+
+pub use error::{Error, Result};
+pub use object::{
+    Column, Connector, Generated, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,
+    ObjectKind, QualifiedName, Sink, Source, Stream, Table, View, Watermark,
+};
+pub use snapshot::Catalog;
+pub use sql_type::SqlType;

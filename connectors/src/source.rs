@@ -1,0 +1,165 @@
+//! The contract of a source: batches of decoded rows, each with the offsets that it covers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use catalog::Column;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use delta::Delta;
+
+use crate::Result;
+
+/// A partition of a source: a Kafka partition, a file, a generator's lane.
+pub type PartitionId = i32;
+
+/// The next offset to read, by partition. What an offset counts is the connector's: records (Kafka, generator), bytes (file).
+pub type Positions = BTreeMap<PartitionId, i64>;
+
+/// What a source is asked to be: the declared columns and the options.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// For messages and metrics.
+    pub name: String,
+    /// The declared columns in order; those with `generated` are filled from metadata. Batches have exactly these,
+    /// as [`catalog::SqlType::field`] makes them.
+    pub columns: Vec<Column>,
+    /// The WITH list without those that the engine understood (`connector` is still in it).
+    pub options: BTreeMap<String, String>,
+    /// Set for a keyed table over an upsert topic.
+    pub upsert: Option<UpsertKey>,
+}
+
+/// A keyed table over a topic: a record sets the row of its key, one with a null value deletes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpsertKey {
+    /// Positions of the primary key's columns.
+    pub columns: Vec<usize>,
+}
+
+/// Decoded rows of one partition, in offset order.
+#[derive(Clone, Debug)]
+pub struct SourceBatch {
+    /// Where they come from.
+    pub partition: PartitionId,
+    /// The first offset covered, dead letters and skipped records included.
+    pub first_offset: i64,
+    /// The next offset to read after this batch.
+    pub next_offset: i64,
+    /// The rows. Append-only sources: no weights. Upsert: +1 sets the row of its key, -1 deletes it (other columns are
+    /// null and to be ignored), applied in row order.
+    pub delta: Delta,
+    /// Records that could not be decoded.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Bytes of keys and values read.
+    pub bytes: u64,
+    /// When the first record of the batch was created according to the source, in milliseconds since 1970
+    /// (Kafka: the record's timestamp); for latency metrics.
+    pub created_ms: Option<i64>,
+    /// When the batch was handed over.
+    pub arrived: Instant,
+}
+
+/// A record that could not become a row, kept whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it stood.
+    pub partition: PartitionId,
+    /// Where it stood.
+    pub offset: i64,
+    /// The record's key.
+    pub key: Option<Bytes>,
+    /// The record's value.
+    pub payload: Option<Bytes>,
+    /// Why, with the column and what was found.
+    pub reason: String,
+    /// The record's timestamp, milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// A kind of input; opening one checks the options but touches nothing outside.
+pub trait Source: Send + Sync {
+    /// Asks the outside (does the topic exist? which partitions, where do they start?) and turns `start = …` into
+    /// positions. Called once, by CREATE; the answer is kept in the catalog. Blocks, with a bounded timeout.
+    fn resolve_start(&self) -> Result<Positions>;
+
+    /// The end of every partition now: the offset behind the last record. Blocks, with a bounded timeout.
+    fn end_positions(&self) -> Result<Positions>;
+
+    /// Starts threads that send batches from `from` on. A partition that `from` doesn't name starts at its beginning.
+    /// With `until`, each partition named there ends before that offset, partitions not named are not read,
+    /// and the channel closes when all have ended: this is how a new view reads the past again.
+    fn run(&self, from: &Positions, until: Option<&Positions>, output: BatchSender) -> Result<Box<dyn RunningSource>>;
+}
+
+/// Threads that read; dropping it stops them.
+pub trait RunningSource: Send + Sync {
+    /// What is known now. Cheap.
+    fn status(&self) -> SourceStatus;
+}
+
+/// The state of a running source.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStatus {
+    /// Whether it works.
+    pub health: Health,
+    /// The offset behind the last record, by partition, as last heard.
+    pub end_offsets: Positions,
+    /// All input there will ever be has been sent (a file read once, a bounded generator).
+    pub finished: bool,
+    /// Records that were skipped by `on_error = 'skip'`.
+    pub skipped: u64,
+}
+
+/// Whether a source or sink works.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// It works.
+    #[default]
+    Running,
+    /// It tries again; why it has to.
+    Retrying(String),
+    /// It has stopped for good; why (`on_error = 'fail'`).
+    Failed(String),
+}
+
+/// Batches that wait between a source and the engine, at most: with batches of at most 1 MiB and 8,192 rows this bounds a source's
+/// memory to some 32 MiB while it hides a few milliseconds of scheduling.
+pub const QUEUED_BATCHES: usize = 32;
+
+/// The sending end of a source's bounded queue. A full queue blocks the sender, which is what slows the source down.
+#[derive(Clone)]
+pub struct BatchSender {
+    queue: Sender<SourceBatch>,
+    doorbell: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// A bounded queue; `doorbell` is rung after each batch, so that one engine can wait for many sources.
+pub fn batch_channel(doorbell: Arc<dyn Fn() + Send + Sync>) -> (BatchSender, Receiver<SourceBatch>) {
+    let (queue, receiver) = bounded(QUEUED_BATCHES);
+    (BatchSender { queue, doorbell }, receiver)
+}
+
+impl BatchSender {
+    /// Hands a batch over, waiting while the queue is full; `false` when nobody listens any more: the reader stops.
+    #[must_use]
+    pub fn send(&self, batch: SourceBatch) -> bool {
+        let sent = self.queue.send(batch).is_ok();
+        (self.doorbell)();
+        sent
+    }
+
+    /// As [`BatchSender::send`] without waiting: gives the batch back while the queue is full, so that a Kafka consumer can pause
+    /// its partition and go on polling.
+    pub fn try_send(&self, batch: SourceBatch) -> std::result::Result<(), crossbeam_channel::TrySendError<SourceBatch>> {
+        self.queue.try_send(batch)?;
+        (self.doorbell)();
+        Ok(())
+    }
+}
+
+/// Makes the source that `spec` describes; checks every option.
+pub fn open_source(spec: &SourceSpec) -> Result<Box<dyn Source>> {
+    crate::options::source_connector(spec)
+}

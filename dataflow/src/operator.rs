@@ -1,0 +1,83 @@
+//! The contract of an operator.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use catalog::ObjectId;
+use delta::{Delta, Epoch};
+use storage::{ChangeSet, Snapshot};
+
+use crate::Result;
+
+/// What an operator may look at during a step: recorded inputs only, so that a step can be repeated.
+pub struct StepContext<'a> {
+    /// The epoch being computed.
+    pub epoch: Epoch,
+    /// The epoch's timestamp, microseconds since 1970: what `now()` is.
+    pub timestamp_us: i64,
+    /// By source: the watermark before this epoch's rows, microseconds since 1970. Rows are late by this one.
+    pub watermarks_before: &'a HashMap<ObjectId, i64>,
+    /// By source: the watermark after this epoch's rows. Windows close by this one.
+    pub watermarks: &'a HashMap<ObjectId, i64>,
+    /// The store as of the last checkpoint that was committed: where evicted state is read back.
+    pub snapshot: &'a Arc<dyn Snapshot>,
+    /// Runs work on shards in parallel.
+    pub workers: &'a rayon::ThreadPool,
+}
+
+impl StepContext<'_> {
+    /// The least watermark of these sources before this epoch's rows; `None` while one of them has none, or there are none.
+    pub fn watermark_before(&self, sources: &[ObjectId]) -> Option<i64> {
+        least(self.watermarks_before, sources)
+    }
+
+    /// The least watermark of these sources after this epoch's rows.
+    pub fn watermark(&self, sources: &[ObjectId]) -> Option<i64> {
+        least(self.watermarks, sources)
+    }
+}
+
+fn least(watermarks: &HashMap<ObjectId, i64>, sources: &[ObjectId]) -> Option<i64> {
+    let mut least = None;
+    for source in sources {
+        let watermark = *watermarks.get(source)?;
+        least = Some(least.map_or(watermark, |least: i64| least.min(watermark)));
+    }
+    least
+}
+
+/// What a step of one operator yields.
+#[derive(Debug, Default)]
+pub struct StepOutput {
+    /// The changes of its output; several batches count as their sum, in this order.
+    pub deltas: Vec<Delta>,
+    /// Rows left out because their windows were closed.
+    pub late: Vec<Delta>,
+}
+
+/// Turns the changes of its inputs into the changes of its output, once per epoch, and owns state.
+///
+/// After a step the sum of all outputs so far equals the operator's function of the sum of all inputs so far.
+pub trait Operator: Send {
+    /// One epoch. `inputs[i]` are the changes of the i-th input; all may be empty (time may still pass).
+    fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput>;
+
+    /// Whether [`Operator::step`] must run in an epoch in which no input changed, because a watermark moved.
+    fn wants_time(&self) -> bool {
+        false
+    }
+
+    /// Adds what changed since the last call to the checkpoint. State that a step after this call changes belongs to the next
+    /// checkpoint.
+    fn checkpoint(&mut self, changes: &mut ChangeSet) -> Result<()>;
+
+    /// The last checkpoint has been committed and the snapshots of later steps contain it: entries that it wrote and that did not
+    /// change again may be evicted. Free memory down to `budget_bytes`.
+    fn committed(&mut self, budget_bytes: usize) -> Result<()>;
+
+    /// Memory held by state, in bytes.
+    fn state_bytes(&self) -> usize;
+
+    /// Keys, groups or rows held, evicted ones not counted.
+    fn state_rows(&self) -> usize;
+}

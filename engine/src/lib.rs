@@ -1,0 +1,20 @@
+//! Where the parts meet: sessions, epochs, DDL, queries, subscriptions, recovery, system views.
+//!
+//! It stands behind every other crate of the pipeline and before `server`. It owns the one thread that runs epochs and the
+//! threads beside it (sources, commits, sinks, hydration); sessions are async and talk to that thread by [`command`]s. It knows no wire
+//! protocol: a server, a test or a tool opens an [`Engine`] in its own process and runs statements through a [`Session`].
+//!
+//! Reading order: [`settings`], [`Engine`], [`session`] (what a client can do), [`command`] (what the epoch thread is asked),
+//! [`epoch`] (`run_epoch`), [`published`] (what readers see), then the files named after what they do.
+
+pub mod error;
+pub mod session;
+pub mod settings;
+
+pub use catalog::SqlType;
+pub use error::{Error, ErrorKind, Result};
+pub use session::{
+    Cancel, Notice, Parameter, Prepared, Response, ResultColumn, Rows, Session, SessionParameters, TransactionStatus,
+};
+pub use settings::Settings;
+pub use sql::Statement;

@@ -1,0 +1,43 @@
+//! How an engine is set up. Parsed once at the edge (flags, environment, config file), passed down by value.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings of an engine; the defaults suit a laptop.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where everything durable lies; `None`: in memory, gone with the process (tests, `millrace run`).
+    pub data_dir: Option<PathBuf>,
+    /// Memory for operator state, view overlays and the store's caches, in bytes.
+    pub memory_budget_bytes: usize,
+    /// Threads that step operators.
+    pub workers: usize,
+    /// Time between checkpoints while there is input.
+    pub checkpoint_interval: Duration,
+    /// Changes that make a checkpoint due before its time, in bytes.
+    pub checkpoint_bytes: usize,
+    /// Time between the durable commits that sinks wait for, under load; when idle a sink's epoch is committed at once.
+    pub sink_commit_interval: Duration,
+    /// Rows taken into one epoch at most.
+    pub epoch_rows: usize,
+    /// Bytes of decoded rows taken into one epoch at most.
+    pub epoch_bytes: usize,
+    /// Memory for ad-hoc queries, in bytes.
+    pub query_memory_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            memory_budget_bytes: 4 << 30,
+            workers: std::thread::available_parallelism().map_or(2, usize::from).min(delta::SHARDS),
+            checkpoint_interval: Duration::from_secs(1),
+            checkpoint_bytes: 256 << 20,
+            sink_commit_interval: Duration::from_millis(100),
+            epoch_rows: 131_072,
+            epoch_bytes: 64 << 20,
+            query_memory_bytes: 1 << 30,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The plan of a view: a tree of operators, each of which turns changes of its inputs into changes of its output.
+//!
+//! Nodes are values: two views that contain equal nodes share the operator and its state. So that equality means the same
+//! work, whatever aliases were used, expressions refer to their input's columns by position: column `i` is the
+//! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use catalog::{LatePolicy, ObjectId};
+use datafusion::logical_expr::{AggregateUDF, Expr};
+
+/// A node of the incremental plan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Node {
+    /// The changes of a stored relation or a source.
+    Input(Input),
+    /// Filter and projection in one pass.
+    Map(Map),
+    /// `TUMBLE` and `HOP`: adds `window_start` and `window_end`.
+    Window(Window),
+    /// `GROUP BY`.
+    Aggregate(Aggregate),
+    /// An equi-join with an optional further condition.
+    Join(Join),
+    /// `UNION ALL`.
+    Union(Union),
+    /// `DISTINCT`: each row once.
+    Distinct(Distinct),
+    /// `EMIT ON WINDOW CLOSE`: holds rows back until the watermark passes their window's end.
+    WindowClose(WindowClose),
+    /// Rows that need no input (`VALUES`, a SELECT without FROM): emitted once, when the view is made.
+    Constant(Constant),
+}
+
+/// See [`Node::Input`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Input {
+    /// The relation.
+    pub relation: ObjectId,
+    /// All its columns.
+    pub schema: SchemaRef,
+}
+
+/// See [`Node::Map`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Map {
+    /// Where rows come from.
+    pub input: Arc<Node>,
+    /// Only rows for which this is true, over the input's columns.
+    pub predicate: Option<Expr>,
+    /// The output columns, over the input's columns.
+    pub expressions: Vec<Expr>,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// How rows are assigned to windows; times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WindowKind {
+    /// Windows of `size_us` that touch: each row is in one.
+    Tumble {
+        /// Length.
+        size_us: i64,
+    },
+    /// Windows of `size_us` that start every `slide_us`: each row is in `size / slide` of them.
+    Hop {
+        /// Distance of starts.
+        slide_us: i64,
+        /// Length.
+        size_us: i64,
+    },
+}
+
+/// See [`Node::Window`]. Output: the input's columns, then `window_start` and `window_end` in the time column's type. Rows whose time
+/// is null are in no window.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Where rows come from.
+    pub input: Arc<Node>,
+    /// The event time column.
+    pub time: usize,
+    /// How windows lie; they are aligned to 1970-01-01 00:00 UTC.
+    pub kind: WindowKind,
+    /// The sources whose watermark (the least of them) closes windows; empty: no window ever closes.
+    pub watermark_of: Vec<ObjectId>,
+    /// What happens to rows of closed windows.
+    pub late: LatePolicy,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// One aggregate of an [`Aggregate`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AggregateCall {
+    /// DataFusion's function; the operator has its own incremental form of it.
+    pub function: Arc<AggregateUDF>,
+    /// Arguments over the input's columns; empty for `count(*)`.
+    pub args: Vec<Expr>,
+    /// Equal arguments count once.
+    pub distinct: bool,
+    /// `FILTER (WHERE …)`.
+    pub filter: Option<Expr>,
+}
+
+/// See [`Node::Aggregate`]. Output: the keys, then the aggregates. Without keys there is exactly one group, which exists from the
+/// start (a count of 0 is a row).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Aggregate {
+    /// Where rows come from.
+    pub input: Arc<Node>,
+    /// Group keys over the input's columns; NULLs are equal.
+    pub keys: Vec<Expr>,
+    /// The aggregates.
+    pub calls: Vec<AggregateCall>,
+    /// Set when one of the keys is a window's end: groups behind the watermark are closed and their state is freed
+    /// (their rows stay).
+    pub window: Option<GroupWindow>,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// Which key of an aggregate says when a group is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupWindow {
+    /// Position of the window's end among the keys.
+    pub end_key: usize,
+    /// The sources whose least watermark closes it.
+    pub watermark_of: Vec<ObjectId>,
+}
+
+/// Kinds of joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JoinKind {
+    /// Matching pairs.
+    Inner,
+    /// And left rows without a match, the right side NULL.
+    Left,
+    /// And right rows without a match, the left side NULL.
+    Right,
+    /// Both.
+    Full,
+    /// Left rows that have a match, once.
+    LeftSemi,
+    /// Left rows that have none.
+    LeftAnti,
+    /// Right rows that have a match, once.
+    RightSemi,
+    /// Right rows that have none.
+    RightAnti,
+}
+
+/// See [`Node::Join`]. Output: left columns, then right columns; for semi and anti joins only the kept side's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Join {
+    /// The left input.
+    pub left: Arc<Node>,
+    /// The right input.
+    pub right: Arc<Node>,
+    /// Which rows come out.
+    pub kind: JoinKind,
+    /// Pairs that must be equal: over the left's columns, over the right's columns, of one type.
+    pub on: Vec<(Expr, Expr)>,
+    /// NULL keys equal each other (`IS NOT DISTINCT FROM`).
+    pub null_equal: bool,
+    /// A further condition over the columns of both.
+    pub residual: Option<Expr>,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// See [`Node::Union`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Union {
+    /// The inputs, all of the output's types.
+    pub inputs: Vec<Arc<Node>>,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// See [`Node::Distinct`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Distinct {
+    /// Where rows come from; the output has the same columns.
+    pub input: Arc<Node>,
+}
+
+/// See [`Node::WindowClose`]. Same columns as the input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WindowClose {
+    /// Where rows come from.
+    pub input: Arc<Node>,
+    /// The column that is the window's end.
+    pub end: usize,
+    /// The sources whose least watermark closes it.
+    pub watermark_of: Vec<ObjectId>,
+}
+
+/// See [`Node::Constant`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Constant {
+    /// Rows of expressions without columns.
+    pub rows: Vec<Vec<Expr>>,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// How a query is kept up to date.
+#[derive(Clone, Debug)]
+pub struct ViewPlan {
+    /// The operators; the root's columns are the view's, in order.
+    pub root: Arc<Node>,
+    /// Names, types (with [`catalog::SqlType`] metadata) and nullability of the result.
+    pub schema: SchemaRef,
+    /// Positions of columns that identify a row; empty: none found.
+    pub key: Vec<usize>,
+    /// No change ever takes a row away.
+    pub append_only: bool,
+    /// The relations that are read.
+    pub inputs: Vec<ObjectId>,
+    /// What the user should know, such as state that grows without bound.
+    pub notices: Vec<String>,
+}
+
+/// The name by which an expression refers to column `index` of its input.
+pub fn column_name(index: usize) -> String {
+    format!("c{index}")
+}
+
+impl Node {
+    /// Types of the rows that come out; the names mean nothing.
+    pub fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Input(node) => &node.schema,
+            Self::Map(node) => &node.schema,
+            Self::Window(node) => &node.schema,
+            Self::Aggregate(node) => &node.schema,
+            Self::Join(node) => &node.schema,
+            Self::Union(node) => &node.schema,
+            Self::Distinct(node) => node.input.schema(),
+            Self::WindowClose(node) => node.input.schema(),
+            Self::Constant(node) => &node.schema,
+        }
+    }
+
+    /// The nodes that this one reads.
+    pub fn inputs(&self) -> Vec<&Arc<Node>> {
+        match self {
+            Self::Input(_) | Self::Constant(_) => vec![],
+            Self::Map(node) => vec![&node.input],
+            Self::Window(node) => vec![&node.input],
+            Self::Aggregate(node) => vec![&node.input],
+            Self::Join(node) => vec![&node.left, &node.right],
+            Self::Union(node) => node.inputs.iter().collect(),
+            Self::Distinct(node) => vec![&node.input],
+            Self::WindowClose(node) => vec![&node.input],
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What one commit changes.
+
+use std::ops::Range;
+
+use crate::StateId;
+
+/// One change to one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The value is replaced.
+    Put,
+    /// The bytes are appended to the value (an absent value is empty). Operands keep commit order.
+    Append,
+    /// The key is removed.
+    Delete,
+}
+
+/// Changes to be committed together. Keys and values lie in one buffer: adding an entry doesn't allocate.
+///
+/// Shards fill sets of their own in parallel, which are then [merged](ChangeSet::merge).
+#[derive(Debug, Default)]
+pub struct ChangeSet {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// States whose every key is removed before the entries are applied.
+    cleared: Vec<StateId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    change: Change,
+    start: usize,
+    key_len: u32,
+    value_len: u32,
+}
+
+impl ChangeSet {
+    /// No change.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces the value of a full key (see [`crate::state_key`]).
+    pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.push(Change::Put, &[key], value);
+    }
+
+    /// As [`ChangeSet::put`], the key given in parts.
+    pub fn put_parts(&mut self, key: &[&[u8]], value: &[u8]) {
+        self.push(Change::Put, key, value);
+    }
+
+    /// Appends to the value of a key given in parts.
+    pub fn append_parts(&mut self, key: &[&[u8]], operand: &[u8]) {
+        self.push(Change::Append, key, operand);
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.push(Change::Delete, &[key], &[]);
+    }
+
+    /// Removes a key given in parts.
+    pub fn delete_parts(&mut self, key: &[&[u8]]) {
+        self.push(Change::Delete, key, &[]);
+    }
+
+    /// Removes everything that a state held before this commit.
+    pub fn clear_state(&mut self, state: StateId) {
+        self.cleared.push(state);
+    }
+
+    fn push(&mut self, change: Change, key: &[&[u8]], value: &[u8]) {
+        let start = self.bytes.len();
+        for part in key {
+            self.bytes.extend_from_slice(part);
+        }
+        let key_len = self.bytes.len() - start;
+        self.bytes.extend_from_slice(value);
+        self.entries.push(Entry {
+            change,
+            start,
+            key_len: u32::try_from(key_len).expect("a key is far below 4 GiB"),
+            value_len: u32::try_from(value.len()).expect("a value is far below 4 GiB"),
+        });
+    }
+
+    /// Adds all changes of `other` behind these.
+    pub fn merge(&mut self, other: ChangeSet) {
+        if self.entries.is_empty() {
+            let cleared = std::mem::take(&mut self.cleared);
+            *self = other;
+            self.cleared.splice(0..0, cleared);
+            return;
+        }
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.iter().map(|e| Entry { start: e.start + offset, ..*e }));
+        self.cleared.extend(other.cleared);
+    }
+
+    /// The changes in the order in which they were added.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Change, &[u8], &[u8])> {
+        self.entries.iter().map(|e| self.read(e))
+    }
+
+    fn read(&self, entry: &Entry) -> (Change, &[u8], &[u8]) {
+        let key: Range<usize> = entry.start..entry.start + entry.key_len as usize;
+        let value = key.end..key.end + entry.value_len as usize;
+        (entry.change, &self.bytes[key], &self.bytes[value])
+    }
+
+    /// States to be cleared first.
+    pub fn cleared(&self) -> &[StateId] {
+        &self.cleared
+    }
+
+    /// Entries, cleared states not counted.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.cleared.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn byte_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Sorts by key; changes to one key keep their order.
+    pub fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let key = |e: &Entry| &bytes[e.start..e.start + e.key_len as usize];
+        if !self.entries.is_sorted_by(|a, b| key(a) <= key(b)) {
+            // The standard sort finds the sorted runs that shards left behind and merges them.
+            self.entries.sort_by(|a, b| key(a).cmp(key(b)));
+        }
+    }
+
+    /// Visits each key of a [sorted](ChangeSet::sort) set once, with the one change that has the effect of all its
+    /// changes.
+    ///
+    /// # Errors
+    /// The first error of `visit`, at which the visit ends.
+    pub(crate) fn for_each_key<E>(&self, mut visit: impl FnMut(Change, &[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut value = Vec::new();
+        for changes in self.entries.chunk_by(|a, b| self.read(a).1 == self.read(b).1) {
+            // What stands before the last replacement or removal has no effect.
+            let last = changes.iter().rposition(|e| e.change != Change::Append);
+            let (first, appended) = changes[last.unwrap_or(0)..].split_first().expect("a chunk is never empty");
+            let (change, key, bytes) = self.read(first);
+            if appended.is_empty() {
+                visit(change, key, bytes)?;
+                continue;
+            }
+            value.clear();
+            value.extend_from_slice(bytes);
+            appended.iter().for_each(|e| value.extend_from_slice(self.read(e).2));
+            let change = if change == Change::Append { Change::Append } else { Change::Put };
+            visit(change, key, &value)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collapsed(changes: &ChangeSet) -> Vec<String> {
+        let mut out = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let visited: Result<(), ()> = changes.for_each_key(|change, key, value| {
+            out.push(format!("{change:?} {} {}", text(key), text(value)));
+            Ok(())
+        });
+        assert_eq!(visited, Ok(()));
+        out
+    }
+
+    #[test]
+    fn many_changes_to_a_key_become_one() {
+        let mut changes = ChangeSet::new();
+        changes.append_parts(&[b"a"], b"1");
+        changes.append_parts(&[b"a"], b"2");
+        changes.put(b"b", b"old");
+        changes.append_parts(&[b"b"], b"!");
+        changes.put(b"b", b"new");
+        changes.append_parts(&[b"b"], b"!");
+        changes.put(b"c", b"1");
+        changes.delete(b"c");
+        changes.append_parts(&[b"d"], b"lost");
+        changes.delete(b"d");
+        changes.append_parts(&[b"d"], b"kept");
+        assert_eq!(collapsed(&changes), ["Append a 12", "Put b new!", "Delete c ", "Put d kept"]);
+    }
+
+    #[test]
+    fn sorting_keeps_the_order_of_changes_to_one_key() {
+        let mut first = ChangeSet::new();
+        first.append_parts(&[b"k"], b"1");
+        first.put(b"z", b"");
+        first.clear_state(StateId(1));
+        let mut second = ChangeSet::new();
+        second.put(b"a", b"");
+        second.append_parts(&[b"k"], b"2");
+        second.clear_state(StateId(2));
+        first.merge(second);
+        first.sort();
+        assert_eq!(collapsed(&first), ["Put a ", "Append k 12", "Put z "]);
+        assert_eq!(first.cleared(), [StateId(1), StateId(2)]);
+    }
+}
