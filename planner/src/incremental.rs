@@ -40,6 +40,8 @@ pub struct Input {
     pub relation: ObjectId,
     /// All its columns.
     pub schema: SchemaRef,
+    /// Rows are only ever added: a source, or a view whose plan is [`append_only`](Node::append_only).
+    pub append_only: bool,
 }
 
 /// See [`Node::Map`].
@@ -123,8 +125,10 @@ pub struct Aggregate {
 /// Which key of an aggregate says when a group is complete.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupWindow {
-    /// Position of the window's end among the keys.
+    /// Position among the keys of the window's end, or of its start.
     pub end_key: usize,
+    /// Added to that key's value (microseconds) it is the window's end: 0, or the window's length.
+    pub offset_us: i64,
     /// The sources whose least watermark closes it.
     pub watermark_of: Vec<ObjectId>,
 }
@@ -190,8 +194,10 @@ pub struct Distinct {
 pub struct WindowClose {
     /// Where rows come from.
     pub input: Arc<Node>,
-    /// The column that is the window's end.
+    /// The column that is the window's end, or its start.
     pub end: usize,
+    /// Added to that column's value (microseconds) it is the window's end: 0, or the window's length.
+    pub offset_us: i64,
     /// The sources whose least watermark closes it.
     pub watermark_of: Vec<ObjectId>,
 }
@@ -254,6 +260,29 @@ impl Node {
             Self::Union(node) => node.inputs.iter().collect(),
             Self::Distinct(node) => vec![&node.input],
             Self::WindowClose(node) => vec![&node.input],
+        }
+    }
+
+    /// Whether rows are only ever added to the output, so that operators above need not remember what a retraction would
+    /// take away.
+    pub fn append_only(&self) -> bool {
+        match self {
+            Self::Input(node) => node.append_only,
+            Self::Map(node) => node.input.append_only(),
+            Self::Window(node) => node.input.append_only(),
+            // A count that grows is a row that is replaced. Without calls a group's row never changes.
+            Self::Aggregate(node) => node.calls.is_empty() && node.input.append_only(),
+            Self::Join(node) => match node.kind {
+                JoinKind::Inner | JoinKind::LeftSemi | JoinKind::RightSemi => {
+                    node.left.append_only() && node.right.append_only()
+                }
+                // A row without a match is taken back when the match arrives.
+                _ => false,
+            },
+            Self::Union(node) => node.inputs.iter().all(|input| input.append_only()),
+            Self::Distinct(node) => node.input.append_only(),
+            // Rows come out when nothing can change them any more.
+            Self::WindowClose(_) | Self::Constant(_) => true,
         }
     }
 }
