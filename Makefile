@@ -1,0 +1,58 @@
+# Every target builds with the one release profile into one directory, so that each dependency is compiled once.
+export CARGO_TARGET_DIR ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/millrace/target
+export CARGO_TERM_COLOR ?= auto
+
+# The whole workspace is selected everywhere: with a smaller selection cargo would unify features differently and
+# compile the dependencies again.
+BUILD   = cargo build --release --locked --workspace --bin millrace
+BINARY  = $(CARGO_TARGET_DIR)/release/millrace
+SECONDS ?=
+
+.PHONY: help build demo test check fmt clippy doc tidy deny slt bench
+
+help:
+	@echo 'make demo    build, then run the whole path with nothing installed (SECONDS=30 ends it by itself)'
+	@echo 'make test    every test; Kafka tests run on a real broker where Java 17 and Maven are found'
+	@echo 'make check   what CI checks: fmt, clippy, rustdoc, tests, tidy, cargo-deny'
+	@echo 'make build   the binary alone'
+	@echo 'make bench   Nexmark; BENCH_ARGS is handed on'
+	@echo 'make slt     the sqllogictest files alone'
+
+build:
+	@scripts/setup.sh build
+	$(BUILD)
+
+demo: build
+	$(BINARY) demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: build
+	@scripts/setup.sh test
+	cargo test --release --locked --workspace
+
+check: fmt-check clippy doc test deny
+
+fmt:
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all -- --check
+
+clippy:
+	@scripts/setup.sh build
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --workspace --no-deps --document-private-items
+
+tidy:
+	cargo test --release --locked -p tests --test tidy
+
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo 'cargo-deny is not installed: licences and advisories were not checked'; fi
+
+slt: build
+	cargo test --release --locked --workspace --test suite -- sqllogictest
+
+bench: build
+	$(BINARY) bench nexmark $(BENCH_ARGS)
