@@ -15,5 +15,5 @@ pub use object::{
     Column, Connector, Generated, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,
     ObjectKind, QualifiedName, Sink, Source, Stream, Table, View, Watermark,
 };
-pub use snapshot::Catalog;
+pub use snapshot::{Catalog, Comment, Counters, nearest};
 pub use sql_type::SqlType;

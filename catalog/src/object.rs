@@ -172,6 +172,12 @@ pub struct Stream {
     pub query: String,
     /// Where it is emitted, if anywhere.
     pub connector: Option<Connector>,
+    /// The number of its outbox's state table.
+    #[serde(default)]
+    pub state_id: u32,
+    /// State tables of its operators, as for a materialized view.
+    #[serde(default)]
+    pub operator_states: BTreeMap<String, u32>,
 }
 
 /// See [`ObjectKind::View`].
@@ -190,6 +196,9 @@ pub struct MaterializedView {
     pub key: Vec<usize>,
     /// No row is ever taken away.
     pub append_only: bool,
+    /// `EMIT ON WINDOW CLOSE`: each window appears once, when the watermark passes its end.
+    #[serde(default)]
+    pub emit_on_close: bool,
     /// The number of the state table that holds its rows.
     pub state_id: u32,
     /// State tables of its operators by the fingerprint of their plan node: stable over restarts.
