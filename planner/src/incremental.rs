@@ -211,6 +211,32 @@ pub struct Constant {
     pub schema: SchemaRef,
 }
 
+/// A column of times that says when rows are complete.
+///
+/// For [`TimeKind::Event`]: a row whose time is behind the watermark is late. For [`TimeKind::Window`]: a row whose window's end has been
+/// passed by the watermark never changes again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TimeBound {
+    /// What the column is.
+    pub kind: TimeKind,
+    /// The sources whose least watermark counts, in order of their ids; never none.
+    pub sources: Vec<ObjectId>,
+    /// What those sources do with late rows.
+    pub late: LatePolicy,
+}
+
+/// See [`TimeBound`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeKind {
+    /// A source's event time.
+    Event,
+    /// A window's end, or its start.
+    Window {
+        /// Added to the column's value (microseconds) it is the window's end: 0, or the window's length.
+        offset_us: i64,
+    },
+}
+
 /// How a query is kept up to date.
 #[derive(Clone, Debug)]
 pub struct ViewPlan {
@@ -222,7 +248,9 @@ pub struct ViewPlan {
     pub key: Vec<usize>,
     /// No change ever takes a row away.
     pub append_only: bool,
-    /// The relations that are read.
+    /// Columns by which time goes on in a view over this one.
+    pub times: Vec<(usize, TimeBound)>,
+    /// The relations that are read, in order of their ids.
     pub inputs: Vec<ObjectId>,
     /// What the user should know, such as state that grows without bound.
     pub notices: Vec<String>,

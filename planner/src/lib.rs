@@ -11,10 +11,12 @@
 pub mod context;
 pub mod error;
 pub mod explain;
+mod fingerprint;
 pub mod functions;
 pub mod incremental;
 pub mod lower;
 pub mod query;
+pub mod state;
 pub mod statement;
 
 pub use context::{PlanContext, SystemRelations};

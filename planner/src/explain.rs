@@ -1,0 +1,224 @@
+//! EXPLAIN of a view: its operators as a tree, with real column names and the state that each keeps.
+
+use std::fmt::Write;
+
+use catalog::{LatePolicy, ObjectId};
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::Expr;
+
+use crate::fingerprint::join_name;
+use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, ViewPlan, Window, WindowKind};
+
+/// The plan as a tree, one operator per line, its inputs and state tables below it.
+pub fn incremental(plan: &ViewPlan, relation_name: &dyn Fn(ObjectId) -> String) -> String {
+    let mut out = String::new();
+    let names: Vec<&str> = plan.schema.fields().iter().map(|field| field.name().as_str()).collect();
+    write(&mut out, format_args!("View ({})", names.join(", ")));
+    if !plan.key.is_empty() {
+        let key: Vec<&str> = plan.key.iter().map(|index| names[*index]).collect();
+        write(&mut out, format_args!(" key ({})", key.join(", ")));
+    }
+    if plan.append_only {
+        out.push_str(" append-only");
+    }
+    out.push('\n');
+    Explain { relation_name, out: &mut out }.node(&plan.root, 1);
+    out
+}
+
+/// One operator in a line, without its inputs: how system views name it.
+pub fn operator(node: &Node, relation_name: &dyn Fn(ObjectId) -> String) -> String {
+    let mut out = String::new();
+    let explain = Explain { relation_name, out: &mut out };
+    let names: Vec<Vec<String>> = node.inputs().iter().map(|input| explain.names(input)).collect();
+    explain.describe(node, &names)
+}
+
+struct Explain<'a> {
+    relation_name: &'a dyn Fn(ObjectId) -> String,
+    out: &'a mut String,
+}
+
+impl Explain<'_> {
+    fn node(&mut self, node: &Node, depth: usize) {
+        let inputs = node.inputs();
+        let names: Vec<Vec<String>> = inputs.iter().map(|input| self.names(input)).collect();
+        let line = self.describe(node, &names);
+        self.line(depth, &line);
+        for table in node.state_tables() {
+            let columns = &names[table.input];
+            let key = if table.key.is_empty() { columns.join(", ") } else { list(&table.key, columns) };
+            self.line(depth + 1, &format!("state {}: ({key}) -> {}", table.role, table.value));
+        }
+        for input in inputs {
+            self.node(input, depth + 1);
+        }
+    }
+
+    fn line(&mut self, depth: usize, text: &str) {
+        write(self.out, format_args!("{:width$}{text}\n", "", width = 2 * depth));
+    }
+
+    fn describe(&self, node: &Node, names: &[Vec<String>]) -> String {
+        match node {
+            Node::Input(input) => {
+                let kind = if input.append_only { "append-only" } else { "changing" };
+                format!("Input {} ({kind})", (self.relation_name)(input.relation))
+            }
+            Node::Map(map) => describe_map(map, &names[0]),
+            Node::Window(window) => self.describe_window(window, &names[0]),
+            Node::Aggregate(aggregate) => {
+                let calls: Vec<_> = aggregate.calls.iter().map(|call| describe_call(call, &names[0])).collect();
+                let mut text = "Aggregate".to_owned();
+                if !aggregate.keys.is_empty() {
+                    write(&mut text, format_args!(" by {}", list(&aggregate.keys, &names[0])));
+                }
+                if !calls.is_empty() {
+                    write(&mut text, format_args!(": {}", calls.join(", ")));
+                }
+                if let Some(window) = &aggregate.window {
+                    let end = render(&aggregate.keys[window.end_key], &names[0]);
+                    let end = with_offset(&end, window.offset_us);
+                    write(&mut text, format_args!("; closed at {end} by {}", self.watermark(&window.watermark_of)));
+                }
+                text
+            }
+            Node::Join(join) => describe_join(join, names),
+            Node::Union(_) => "Union".to_owned(),
+            Node::Distinct(_) => format!("Distinct {}", names[0].join(", ")),
+            Node::WindowClose(close) => {
+                let end = with_offset(&names[0][close.end], close.offset_us);
+                format!("WindowClose at {end} by {}", self.watermark(&close.watermark_of))
+            }
+            Node::Constant(constant) => match constant.rows.as_slice() {
+                [row] => format!("Constant {}", list(row, &[])),
+                rows => format!("Constant of {} rows", rows.len()),
+            },
+        }
+    }
+
+    fn describe_window(&self, window: &Window, names: &[String]) -> String {
+        let time = &names[window.time];
+        let mut text = match window.kind {
+            WindowKind::Tumble { size_us } => format!("Tumble {time} size {}", duration(size_us)),
+            WindowKind::Hop { slide_us, size_us } => {
+                format!("Hop {time} slide {} size {}", duration(slide_us), duration(size_us))
+            }
+        };
+        if !window.watermark_of.is_empty() {
+            let late = match window.late {
+                LatePolicy::Drop => "dropped",
+                LatePolicy::DeadLetter => "dead letters",
+            };
+            write(&mut text, format_args!("; late by {}: {late}", self.watermark(&window.watermark_of)));
+        }
+        text
+    }
+
+    fn watermark(&self, sources: &[ObjectId]) -> String {
+        let names: Vec<_> = sources.iter().map(|id| (self.relation_name)(*id)).collect();
+        format!("watermark({})", names.join(", "))
+    }
+
+    /// What the columns of a node's output are called: as in the relation that they come from, else by what computes them.
+    fn names(&self, node: &Node) -> Vec<String> {
+        let of = |input: &Node| self.names(input);
+        match node {
+            Node::Input(input) => input.schema.fields().iter().map(|field| field.name().clone()).collect(),
+            Node::Map(map) => {
+                let names = of(&map.input);
+                map.expressions.iter().map(|expression| render(expression, &names)).collect()
+            }
+            Node::Window(window) => {
+                let mut names = of(&window.input);
+                names.extend(["window_start".to_owned(), "window_end".to_owned()]);
+                names
+            }
+            Node::Aggregate(aggregate) => {
+                let names = of(&aggregate.input);
+                let keys = aggregate.keys.iter().map(|key| render(key, &names));
+                keys.chain(aggregate.calls.iter().map(|call| describe_call(call, &names))).collect()
+            }
+            Node::Join(join) => match join.kind {
+                JoinKind::LeftSemi | JoinKind::LeftAnti => of(&join.left),
+                JoinKind::RightSemi | JoinKind::RightAnti => of(&join.right),
+                _ => [of(&join.left), of(&join.right)].concat(),
+            },
+            Node::Union(union) => union.inputs.first().map(|input| of(input)).unwrap_or_default(),
+            Node::Distinct(distinct) => of(&distinct.input),
+            Node::WindowClose(close) => of(&close.input),
+            Node::Constant(constant) => match constant.rows.as_slice() {
+                [row] => row.iter().map(|value| render(value, &[])).collect(),
+                _ => (1..=constant.schema.fields().len()).map(|index| format!("column{index}")).collect(),
+            },
+        }
+    }
+}
+
+fn describe_map(map: &Map, names: &[String]) -> String {
+    let mut text = format!("Map {}", list(&map.expressions, names));
+    if let Some(predicate) = &map.predicate {
+        write(&mut text, format_args!(" where {}", render(predicate, names)));
+    }
+    text
+}
+
+fn describe_call(call: &AggregateCall, names: &[String]) -> String {
+    let distinct = if call.distinct { "distinct " } else { "" };
+    let args = if call.args.is_empty() { "*".to_owned() } else { list(&call.args, names) };
+    let mut text = format!("{}({distinct}{args})", call.function.name());
+    if let Some(filter) = &call.filter {
+        write(&mut text, format_args!(" filter ({})", render(filter, names)));
+    }
+    text
+}
+
+fn describe_join(join: &Join, names: &[Vec<String>]) -> String {
+    let equals = if join.null_equal { "is not distinct from" } else { "=" };
+    let pair = |(l, r): &(Expr, Expr)| format!("{} {equals} {}", render(l, &names[0]), render(r, &names[1]));
+    let pairs: Vec<_> = join.on.iter().map(pair).collect();
+    let mut text = format!("Join {} on {}", join_name(join.kind), pairs.join(" and "));
+    if let Some(residual) = &join.residual {
+        let both = names.concat();
+        write(&mut text, format_args!(" and {}", render(residual, &both)));
+    }
+    text
+}
+
+fn list(expressions: &[Expr], names: &[String]) -> String {
+    let rendered: Vec<_> = expressions.iter().map(|expression| render(expression, names)).collect();
+    rendered.join(", ")
+}
+
+/// An expression with names instead of numbers.
+fn render(expression: &Expr, names: &[String]) -> String {
+    let named = expression.clone().transform_up(|expression| match crate::lower::column_index(&expression) {
+        Some(index) if index < names.len() => {
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(names[index].clone()))))
+        }
+        _ => Ok(Transformed::no(expression)),
+    });
+    match named {
+        Ok(named) => named.data.human_display().to_string(),
+        Err(_) => expression.to_string(),
+    }
+}
+
+fn with_offset(column: &str, offset_us: i64) -> String {
+    if offset_us == 0 { column.to_owned() } else { format!("{column} + {}", duration(offset_us)) }
+}
+
+/// A length of time in the largest unit that says it exactly.
+fn duration(us: i64) -> String {
+    const UNITS: [(i64, &str); 5] =
+        [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1000, "ms")];
+    match UNITS.iter().find(|(unit, _)| us % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", us / unit),
+        None => format!("{us}us"),
+    }
+}
+
+fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a string takes any text");
+}

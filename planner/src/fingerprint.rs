@@ -1,0 +1,96 @@
+//! The name of an operator's state over restarts: a hash of what the operator and all below it compute.
+
+use std::fmt::Write;
+
+use datafusion::logical_expr::Expr;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::incremental::{JoinKind, Node};
+
+impl Node {
+    /// Equal for equal nodes, different for different ones, the same after a restart: 32 hexadecimal digits.
+    ///
+    /// Hashed is a text of the node with the fingerprints of its inputs, in which expressions stand as DataFusion prints them. (A version
+    /// of DataFusion that prints them differently would give other names; the state is then built anew.)
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        self.write_canonical(&mut text);
+        for input in self.inputs() {
+            text.push('\n');
+            text.push_str(&input.fingerprint());
+        }
+        format!("{:032x}", xxh3_128(text.as_bytes()))
+    }
+
+    /// What this node computes from its inputs, in one line per part.
+    fn write_canonical(&self, out: &mut String) {
+        let written = match self {
+            Self::Input(node) => write!(out, "input {} append_only={}", node.relation.0, node.append_only),
+            Self::Map(node) => {
+                out.push_str("map");
+                write_expressions(out, "where", node.predicate.iter());
+                write_expressions(out, "select", node.expressions.iter());
+                Ok(())
+            }
+            Self::Window(node) => write!(
+                out,
+                "window {:?} time={} watermark_of={:?} late={:?}",
+                node.kind, node.time, node.watermark_of, node.late
+            ),
+            Self::Aggregate(node) => {
+                write!(out, "aggregate window={:?}", node.window).map(|()| {
+                    write_expressions(out, "key", node.keys.iter());
+                    for call in &node.calls {
+                        out.push_str(if call.distinct { "\ndistinct " } else { "\ncall " });
+                        out.push_str(call.function.name());
+                        write_expressions(out, "argument", call.args.iter());
+                        write_expressions(out, "filter", call.filter.iter());
+                    }
+                })
+            }
+            Self::Join(node) => {
+                write!(out, "join {} null_equal={}", join_name(node.kind), node.null_equal).map(|()| {
+                    write_expressions(out, "left", node.on.iter().map(|(left, _)| left));
+                    write_expressions(out, "right", node.on.iter().map(|(_, right)| right));
+                    write_expressions(out, "residual", node.residual.iter());
+                })
+            }
+            Self::Union(_) => write!(out, "union"),
+            Self::Distinct(_) => write!(out, "distinct"),
+            Self::WindowClose(node) => write!(
+                out,
+                "window_close end={} offset={} watermark_of={:?}",
+                node.end, node.offset_us, node.watermark_of
+            ),
+            Self::Constant(node) => {
+                out.push_str("constant");
+                node.rows.iter().for_each(|row| write_expressions(out, "row", row.iter()));
+                Ok(())
+            }
+        };
+        written.expect("a string takes any text");
+        for field in self.schema().fields() {
+            write!(out, "\n{}", field.data_type()).expect("a string takes any text");
+        }
+    }
+}
+
+fn write_expressions<'a>(out: &mut String, role: &str, expressions: impl Iterator<Item = &'a Expr>) {
+    for expression in expressions {
+        write!(out, "\n{role} {expression}").expect("a string takes any text");
+    }
+}
+
+/// The name of a kind of join in SQL.
+pub(crate) fn join_name(kind: JoinKind) -> &'static str {
+    match kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+        JoinKind::Right => "right",
+        JoinKind::Full => "full",
+        JoinKind::LeftSemi => "left semi",
+        JoinKind::LeftAnti => "left anti",
+        JoinKind::RightSemi => "right semi",
+        JoinKind::RightAnti => "right anti",
+    }
+}

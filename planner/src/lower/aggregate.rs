@@ -1,0 +1,103 @@
+//! `GROUP BY`.
+
+use std::collections::BTreeSet;
+
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr};
+
+use super::distinct::distinct;
+use super::expression::{column_index, numbered_schema, positional, types_over};
+use super::lowered::{ColumnInfo, Lowered};
+use super::map::{positional_all, project, properties};
+use super::{Lowering, shared};
+use crate::incremental::{Aggregate, AggregateCall, GroupWindow, Node};
+use crate::{Error, Result};
+
+/// The aggregates that have an incremental form, by DataFusion's names.
+const SUPPORTED: [&str; 11] =
+    ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "stddev", "stddev_pop", "var", "var_pop"];
+
+/// Aggregates that don't care how often an argument counts.
+const IDEMPOTENT: [&str; 4] = ["min", "max", "bool_and", "bool_or"];
+
+impl Lowering<'_> {
+    pub(super) fn aggregate(&mut self, aggregate: &LogicalAggregate) -> Result<Lowered> {
+        let input = self.node(&aggregate.input)?;
+        let names = aggregate.input.schema();
+        let keys = positional_all(&aggregate.group_expr, names)?;
+        let groups = properties(&input, None, &keys);
+        if aggregate.aggr_expr.is_empty() && !keys.is_empty() {
+            return distinct(project(input, keys)?);
+        }
+
+        let calls = aggregate.aggr_expr.iter().map(|e| call(e, names, &input)).collect::<Result<Vec<_>>>()?;
+        let mut output = groups.clone();
+        let mut unique = groups.keys;
+        unique.push(groups.columns.iter().map(|column| column.class).collect::<BTreeSet<_>>());
+        let class = output.free_class();
+        output.columns.extend((0..calls.len()).map(|index| ColumnInfo::unknown(class + index)));
+        output.set_keys(unique);
+        let types: Vec<_> = aggregate.schema.fields().iter().map(|field| field.data_type()).collect();
+        output.node = shared(Node::Aggregate(Aggregate {
+            schema: numbered_schema(types),
+            window: group_window(&groups.columns),
+            keys,
+            calls,
+            input: input.node,
+        }));
+        Ok(output)
+    }
+}
+
+/// Which of the group's columns says when a group is complete.
+pub(super) fn group_window(keys: &[ColumnInfo]) -> Option<GroupWindow> {
+    let (end_key, bound, offset_us) = super::lowered::window_column(keys)?;
+    Some(GroupWindow { end_key, offset_us, watermark_of: bound.sources.clone() })
+}
+
+fn call(expression: &Expr, names: &DFSchema, input: &Lowered) -> Result<AggregateCall> {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias() else {
+        return Err(Error::internal(format!("{expression} is no aggregate")));
+    };
+    let name = func.name();
+    if !SUPPORTED.contains(&name) {
+        return Err(Error::unsupported(format!("the aggregate {name} in a materialized view"))
+            .with_hint(format!("Aggregates kept up to date are {}.", SUPPORTED.join(", "))));
+    }
+    if !params.order_by.is_empty() {
+        return Err(Error::unsupported("ORDER BY in an aggregate of a materialized view"));
+    }
+    let mut args = positional_all(&params.args, names)?;
+    let distinct = params.distinct && !IDEMPOTENT.contains(&name);
+    if name == "count" && !distinct {
+        args.retain(|arg| !never_null(arg, input));
+    }
+    if distinct && args.len() != 1 {
+        return Err(Error::unsupported(format!("{name}(DISTINCT …) of several columns in a materialized view")));
+    }
+    let types = types_over(&input.node, &args)?;
+    if let Some(data_type) = types.iter().find(|data_type| !takes(name, data_type)) {
+        return Err(Error::unsupported(format!("{name} of {data_type} in a materialized view")));
+    }
+    let filter = params.filter.as_deref().map(|filter| positional(filter, names)).transpose()?;
+    Ok(AggregateCall { function: func, args, distinct, filter })
+}
+
+/// Whether counting an argument is counting rows.
+fn never_null(argument: &Expr, input: &Lowered) -> bool {
+    match argument {
+        Expr::Literal(value, _) => !value.is_null(),
+        other => column_index(other).is_some_and(|index| input.columns[index].not_null),
+    }
+}
+
+/// Whether the incremental form of an aggregate takes arguments of a type.
+fn takes(name: &str, data_type: &DataType) -> bool {
+    match name {
+        "count" | "min" | "max" => true,
+        "bool_and" | "bool_or" => *data_type == DataType::Boolean,
+        _ => data_type.is_integer() || data_type.is_floating() || matches!(data_type, DataType::Decimal128(..)),
+    }
+}

@@ -1,0 +1,96 @@
+//! What can't be kept up to date, found before the optimizer hides it.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Spans};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Volatility};
+use sql::{Position, Span};
+
+use crate::{Error, Result};
+
+/// Refuses a plan that contains what the operators can't do, naming it.
+pub(super) fn supported(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        node_supported(node)?;
+        node.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                expression_supported(expression)?;
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}
+
+fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError> {
+    let refused = match plan {
+        LogicalPlan::Sort(sort) => sort.fetch.is_some(),
+        LogicalPlan::Distinct(Distinct::On(_)) => true,
+        LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => {
+            if let Some(Expr::GroupingSet(set)) = group_expr.first() {
+                let span = set.distinct_expr().into_iter().find_map(span_of);
+                return Err(Error::unsupported("GROUPING SETS, ROLLUP or CUBE in a materialized view").at(span).into());
+            }
+            false
+        }
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::TableScan(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::Extension(_)
+        | LogicalPlan::Distinct(Distinct::All(_)) => false,
+        _ => true,
+    };
+    if !refused {
+        return Ok(());
+    }
+    let span = plan.expressions().iter().find_map(span_of);
+    Err(Error::unsupported(format!("{} in a materialized view", describe(plan))).at(span).into())
+}
+
+/// A node of the plan as the user knows it.
+pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
+    match plan {
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT or OFFSET",
+        LogicalPlan::Window(_) => "a window function",
+        LogicalPlan::Unnest(_) => "UNNEST",
+        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
+        LogicalPlan::Distinct(Distinct::On(_)) => "DISTINCT ON",
+        _ => "this statement",
+    }
+}
+
+fn expression_supported(expression: &Expr) -> std::result::Result<(), DataFusionError> {
+    match expression {
+        Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
+            let error = Error::unsupported(format!("the function {} in a materialized view", call.func.name()))
+                .with_detail("Its result is not a function of the rows, so that the view could not be kept up to date.")
+                .at(call.args.iter().find_map(span_of));
+            Err(error.into())
+        }
+        Expr::Placeholder(parameter) => {
+            Err(Error::unsupported(format!("the parameter {} in a materialized view", parameter.id)).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the first column of an expression stands in the statement.
+fn span_of(expression: &Expr) -> Option<Span> {
+    let mut found = None;
+    let walk = expression.apply(|expression| {
+        let first = expression.spans().and_then(Spans::first);
+        found = first.map(|span| Span { start: position(span.start), end: position(span.end) });
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walk.ok().and(found)
+}
+
+fn position(location: datafusion::common::Location) -> Position {
+    let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Position { line: number(location.line), column: number(location.column) }
+}

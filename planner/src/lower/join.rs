@@ -1,0 +1,230 @@
+//! Joins, and the subqueries that the optimizer has turned into joins.
+
+use std::collections::BTreeSet;
+
+use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::logical_expr::{Expr, Join as LogicalJoin, lit};
+
+use super::distinct::distinct;
+use super::expression::{column, column_index, numbered_schema, positional};
+use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
+use super::map::project;
+use super::{Lowering, shared};
+use crate::incremental::{Join, JoinKind, Node};
+use crate::{Error, Result};
+
+impl Lowering<'_> {
+    pub(super) fn join(&mut self, join: &LogicalJoin) -> Result<Lowered> {
+        let left = self.node(&join.left)?;
+        let right = self.node(&join.right)?;
+        let (left_names, right_names) = (join.left.schema(), join.right.schema());
+        let pair = |(l, r): &(Expr, Expr)| Ok((positional(l, left_names)?, positional(r, right_names)?));
+        let mut on = join.on.iter().map(pair).collect::<Result<Vec<_>>>()?;
+        let residual = residual(join.filter.as_ref(), left_names, right_names)?;
+
+        if on.is_empty() {
+            if !left.is_single_row() && !right.is_single_row() {
+                return Err(not_equi(residual.as_ref()));
+            }
+            // All rows meet: of one side there is one row at most.
+            on.push((lit(true), lit(true)));
+        }
+        let null_equal = join.null_equality == NullEquality::NullEqualsNull;
+        let kind = match join.join_type {
+            JoinType::Inner => JoinKind::Inner,
+            JoinType::Left => JoinKind::Left,
+            JoinType::Right => JoinKind::Right,
+            JoinType::Full => JoinKind::Full,
+            JoinType::LeftSemi => JoinKind::LeftSemi,
+            JoinType::LeftAnti => JoinKind::LeftAnti,
+            JoinType::RightSemi => JoinKind::RightSemi,
+            JoinType::RightAnti => JoinKind::RightAnti,
+            JoinType::LeftMark if residual.is_none() && !null_equal => return mark(left, right, on),
+            JoinType::LeftMark | JoinType::RightMark => {
+                return Err(Error::unsupported("this form of EXISTS or IN in a materialized view")
+                    .with_hint("Make it a condition of WHERE that stands alone, not under OR or in the select list."));
+            }
+        };
+        if join.null_aware && on.iter().any(|(l, r)| may_be_null(l, &left) || may_be_null(r, &right)) {
+            return Err(Error::unsupported("NOT IN over a column that may be NULL in a materialized view")
+                .with_hint("Use NOT EXISTS, or add IS NOT NULL conditions on both sides."));
+        }
+        Ok(equi_join(&left, &right, kind, on, null_equal, residual))
+    }
+}
+
+fn equi_join(
+    left: &Lowered,
+    right: &Lowered,
+    kind: JoinKind,
+    on: Vec<(Expr, Expr)>,
+    null_equal: bool,
+    residual: Option<Expr>,
+) -> Lowered {
+    let mut output = Sides::new(left, right, &on, null_equal).join(kind);
+    let fields = left.node.schema().fields().iter().chain(right.node.schema().fields());
+    let types = fields.map(|field| field.data_type());
+    let schema = match kind {
+        JoinKind::LeftSemi | JoinKind::LeftAnti => numbered_schema(types.take(left.columns.len())),
+        JoinKind::RightSemi | JoinKind::RightAnti => numbered_schema(types.skip(left.columns.len())),
+        _ => numbered_schema(types),
+    };
+    let (left, right) = (left.node.clone(), right.node.clone());
+    output.node = shared(Node::Join(Join { left, right, kind, on, null_equal, residual, schema }));
+    output
+}
+
+/// Left rows with a column more that says whether there is a match: an outer join with the right side's keys, each once.
+fn mark(left: Lowered, right: Lowered, on: Vec<(Expr, Expr)>) -> Result<Lowered> {
+    let width = left.columns.len();
+    let (left_keys, right_keys): (Vec<_>, Vec<_>) = on.into_iter().unzip();
+    let keys = right_keys.len();
+    let right = distinct(project(right, right_keys)?)?;
+    let right = project(right, (0..keys).map(column).chain([lit(true)]).collect())?;
+    let on = left_keys.into_iter().zip((0..keys).map(column)).collect();
+    let joined = equi_join(&left, &right, JoinKind::Left, on, false, None);
+    let mark = column(width + keys).is_not_null();
+    project(joined, (0..width).map(column).chain([mark]).collect())
+}
+
+/// The condition over the columns of both sides.
+fn residual(filter: Option<&Expr>, left: &DFSchema, right: &DFSchema) -> Result<Option<Expr>> {
+    match filter {
+        None | Some(Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(true)), _)) => Ok(None),
+        Some(filter) => Ok(Some(positional(filter, &left.join(right)?)?)),
+    }
+}
+
+fn may_be_null(key: &Expr, side: &Lowered) -> bool {
+    column_index(key).is_none_or(|index| !side.columns[index].not_null)
+}
+
+fn not_equi(residual: Option<&Expr>) -> Error {
+    let construct = match residual {
+        None => "a cross join in a materialized view",
+        Some(_) => "a join without an equality between both sides in a materialized view",
+    };
+    Error::unsupported(construct).with_hint("Join on at least one pair of equal columns.")
+}
+
+/// What is known about the columns of both sides, with classes that don't clash.
+struct Sides {
+    left: Vec<ColumnInfo>,
+    right: Vec<ColumnInfo>,
+    left_keys: Vec<BTreeSet<Class>>,
+    right_keys: Vec<BTreeSet<Class>>,
+    /// A left row has at most one match.
+    one_right: bool,
+    /// A right row has at most one match.
+    one_left: bool,
+    /// Plain columns that are equal in a match.
+    pairs: Vec<(usize, usize)>,
+    null_equal: bool,
+    any: Lowered,
+}
+
+impl Sides {
+    fn new(left: &Lowered, right: &Lowered, on: &[(Expr, Expr)], null_equal: bool) -> Self {
+        let shift = left.free_class();
+        let shifted = |column: &ColumnInfo| ColumnInfo { class: column.class + shift, ..column.clone() };
+        let pairs: Vec<(usize, usize)> =
+            on.iter().filter_map(|(l, r)| Some((column_index(l)?, column_index(r)?))).collect();
+        // A key is fixed by the other side's row if all its columns are compared.
+        let fixed = |side: &Lowered, columns: Vec<usize>| {
+            let classes: BTreeSet<_> = columns.into_iter().map(|index| side.columns[index].class).collect();
+            side.keys.iter().any(|key| key.is_subset(&classes))
+        };
+        Self {
+            one_right: fixed(right, pairs.iter().map(|pair| pair.1).collect()),
+            one_left: fixed(left, pairs.iter().map(|pair| pair.0).collect()),
+            left: left.columns.clone(),
+            right: right.columns.iter().map(shifted).collect(),
+            left_keys: left.keys.clone(),
+            right_keys: right.keys.iter().map(|key| key.iter().map(|class| class + shift).collect()).collect(),
+            pairs,
+            null_equal,
+            any: left.clone(),
+        }
+    }
+
+    /// The output of a join of that kind; its node is set by the caller.
+    fn join(mut self, kind: JoinKind) -> Lowered {
+        self.bound_times(kind);
+        if kind == JoinKind::Inner {
+            self.unite_pairs();
+        }
+        let nullable = |columns: &mut Vec<ColumnInfo>| columns.iter_mut().for_each(|column| column.not_null = false);
+        if matches!(kind, JoinKind::Right | JoinKind::Full) {
+            nullable(&mut self.left);
+        }
+        if matches!(kind, JoinKind::Left | JoinKind::Full) {
+            nullable(&mut self.right);
+        }
+        let mut output = self.any.clone();
+        let keys = match kind {
+            JoinKind::LeftSemi | JoinKind::LeftAnti => {
+                output.columns = self.left;
+                self.left_keys
+            }
+            JoinKind::RightSemi | JoinKind::RightAnti => {
+                output.columns = self.right;
+                self.right_keys
+            }
+            _ => {
+                output.columns = self.left.iter().chain(&self.right).cloned().collect();
+                self.keys_of_pairs(kind)
+            }
+        };
+        output.set_keys(keys);
+        output
+    }
+
+    fn keys_of_pairs(&self, kind: JoinKind) -> Vec<BTreeSet<Class>> {
+        let both = self.left_keys.iter().flat_map(|l| self.right_keys.iter().map(move |r| l | r));
+        let mut keys: Vec<_> = both.collect();
+        if self.one_right && matches!(kind, JoinKind::Inner | JoinKind::Left) {
+            keys.extend(self.left_keys.iter().cloned());
+        }
+        if self.one_left && matches!(kind, JoinKind::Inner | JoinKind::Right) {
+            keys.extend(self.right_keys.iter().cloned());
+        }
+        keys
+    }
+
+    /// A match may come late, so time goes on only by columns that both sides share: a row of either side with a time that has passed
+    /// finds no new match.
+    fn bound_times(&mut self, kind: JoinKind) {
+        let mut left_times = vec![None; self.left.len()];
+        let mut right_times = vec![None; self.right.len()];
+        for (l, r) in &self.pairs {
+            let bound = both_bounds(self.left[*l].time.as_ref(), self.right[*r].time.as_ref());
+            left_times[*l] = bound.clone();
+            right_times[*r] = bound;
+        }
+        // The columns of a side that may be filled up with NULL say nothing.
+        let keep_left = !matches!(kind, JoinKind::Right | JoinKind::Full);
+        let keep_right = !matches!(kind, JoinKind::Left | JoinKind::Full);
+        for (column, time) in self.left.iter_mut().zip(left_times) {
+            column.time = time.filter(|_| keep_left);
+        }
+        for (column, time) in self.right.iter_mut().zip(right_times) {
+            column.time = time.filter(|_| keep_right);
+        }
+    }
+
+    /// In an inner join the two columns of a pair are equal, and (unless NULLs are) not NULL.
+    fn unite_pairs(&mut self) {
+        for (l, r) in self.pairs.clone() {
+            self.left[l].not_null |= !self.null_equal;
+            self.right[r].not_null |= !self.null_equal;
+            let (kept, gone) = (self.left[l].class, self.right[r].class);
+            let columns = self.left.iter_mut().chain(&mut self.right);
+            columns.filter(|column| column.class == gone).for_each(|column| column.class = kept);
+            for key in self.left_keys.iter_mut().chain(&mut self.right_keys) {
+                if key.remove(&gone) {
+                    key.insert(kept);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! From a query's logical plan to the operators that keep its result up to date.
+//!
+//! [`lower`] refuses what can't be kept up to date ([`check`]), lets DataFusion's optimizer remove subqueries, find join keys, push
+//! conditions down and drop unused columns ([`optimize`]), and then turns each node into an operator, one file per node. On the way
+//! up, [`Lowered`] keeps what is known about each operator's output: which columns identify a row, which can't be NULL, which say how far time
+//! has come.
+
+mod aggregate;
+mod check;
+mod distinct;
+mod expression;
+mod join;
+mod lowered;
+mod map;
+mod optimize;
+pub mod relations;
+mod scan;
+mod union;
+mod values;
+mod window;
+mod window_close;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
+
+use crate::incremental::{Node, ViewPlan};
+use crate::query::WindowTvf;
+use crate::{Error, Result};
+
+pub(crate) use expression::column_index;
+use lowered::Lowered;
+pub use relations::{RelationInfo, Relations};
+
+/// What the statement says besides its query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LowerOptions {
+    /// `EMIT ON WINDOW CLOSE`: rows come out once, when the watermark has passed their window.
+    pub emit_on_window_close: bool,
+}
+
+/// Plans how the result of a query is kept up to date. `logical` is analyzed, `schema` are the visible names and types of its columns.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Unsupported`], naming the construct, for what the operators can't do yet.
+pub fn lower(
+    logical: &LogicalPlan,
+    schema: &SchemaRef,
+    options: LowerOptions,
+    relations: &dyn Relations,
+) -> Result<ViewPlan> {
+    check::supported(logical)?;
+    let optimized = optimize::optimize(logical.clone())?;
+    let mut lowering = Lowering { relations, notices: Vec::new() };
+    let root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
+    check_types(&root, schema)?;
+    let mut inputs = Vec::new();
+    collect_inputs(&root.node, &mut inputs);
+    inputs.sort_unstable();
+    inputs.dedup();
+    Ok(ViewPlan {
+        key: root.smallest_key(),
+        append_only: root.node.append_only(),
+        times: root.times(),
+        schema: schema.clone(),
+        inputs,
+        notices: lowering.notices,
+        root: root.node,
+    })
+}
+
+/// The walk over one plan.
+struct Lowering<'a> {
+    relations: &'a dyn Relations,
+    notices: Vec<String>,
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, plan: &LogicalPlan) -> Result<Lowered> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Filter(filter) => self.filter(filter),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
+            LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.sort(&sort.input),
+            LogicalPlan::Extension(extension) => self.extension(extension),
+            other => Err(Error::unsupported(format!("{} in a materialized view", check::describe(other)))),
+        }
+    }
+
+    fn extension(&mut self, extension: &Extension) -> Result<Lowered> {
+        match extension.node.as_any().downcast_ref::<WindowTvf>() {
+            Some(window) => self.window(window),
+            None => Err(Error::internal(format!("no operator for the plan node {}", extension.node.name()))),
+        }
+    }
+
+    /// A view's rows have no order; PostgreSQL takes the clause too.
+    fn sort(&mut self, input: &LogicalPlan) -> Result<Lowered> {
+        let notice = "a materialized view keeps no order: its ORDER BY is left out";
+        if !self.notices.iter().any(|n| n == notice) {
+            self.notices.push(notice.to_owned());
+        }
+        self.node(input)
+    }
+}
+
+fn collect_inputs(node: &Node, out: &mut Vec<catalog::ObjectId>) {
+    if let Node::Input(input) = node {
+        out.push(input.relation);
+    }
+    for input in node.inputs() {
+        collect_inputs(input, out);
+    }
+}
+
+/// The optimizer and the operators must leave the types of the result as the query said.
+fn check_types(root: &Lowered, schema: &SchemaRef) -> Result<()> {
+    let types = |schema: &SchemaRef| schema.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+    let (planned, wanted) = (types(root.node.schema()), types(schema));
+    if planned == wanted {
+        return Ok(());
+    }
+    Err(Error::internal(format!("the operators yield {planned:?} where the query says {wanted:?}")))
+}
+
+/// A node without names of its own.
+fn shared(node: Node) -> Arc<Node> {
+    Arc::new(node)
+}
+
+#[cfg(test)]
+mod tests;

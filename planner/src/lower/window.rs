@@ -1,0 +1,60 @@
+//! `TUMBLE` and `HOP`.
+
+use std::collections::BTreeSet;
+
+use catalog::LatePolicy;
+
+use super::expression::numbered_schema;
+use super::lowered::{ColumnInfo, Lowered};
+use super::{Lowering, shared};
+use crate::Result;
+use crate::incremental::{Node, TimeBound, TimeKind, Window, WindowKind};
+use crate::query::WindowTvf;
+
+impl Lowering<'_> {
+    pub(super) fn window(&mut self, window: &WindowTvf) -> Result<Lowered> {
+        let input = self.node(&window.input)?;
+        let time = window.time_index()?;
+        let (slide_us, size_us) = match window.kind {
+            WindowKind::Tumble { size_us } => (size_us, size_us),
+            WindowKind::Hop { slide_us, size_us } => (slide_us, size_us),
+        };
+        let bound = input.columns[time].time.clone().filter(|bound| is_event_time(bound, slide_us, size_us));
+
+        // A window's start determines its end.
+        let class = input.free_class();
+        let column = |offset_us: i64| ColumnInfo {
+            class,
+            not_null: true,
+            time: bound.clone().map(|bound| TimeBound { kind: TimeKind::Window { offset_us }, ..bound }),
+        };
+        let mut output = input.clone();
+        output.columns[time].not_null = true;
+        output.columns.extend([column(size_us), column(0)]);
+        if let WindowKind::Hop { .. } = window.kind {
+            output.keys.iter_mut().for_each(|key: &mut BTreeSet<_>| {
+                key.insert(class);
+            });
+        }
+        let time_type = input.node.schema().field(time).data_type().clone();
+        let types = input.node.schema().fields().iter().map(|field| field.data_type());
+        output.node = shared(Node::Window(Window {
+            schema: numbered_schema(types.chain([&time_type, &time_type])),
+            input: input.node.clone(),
+            time,
+            kind: window.kind,
+            late: bound.as_ref().map_or(LatePolicy::Drop, |bound| bound.late),
+            watermark_of: bound.map(|bound| bound.sources).unwrap_or_default(),
+        }));
+        Ok(output)
+    }
+}
+
+/// Whether no row that is on time by this column comes when its windows are closed. Windows over windows: the end of the inner one is such
+/// a time; its start only if the inner window lies in the outer ones whole.
+fn is_event_time(bound: &TimeBound, slide_us: i64, size_us: i64) -> bool {
+    match bound.kind {
+        TimeKind::Event | TimeKind::Window { offset_us: 0 } => true,
+        TimeKind::Window { offset_us } => slide_us % offset_us == 0 && size_us % offset_us == 0,
+    }
+}

@@ -1,0 +1,100 @@
+//! The state tables that an operator keeps in the store: what EXPLAIN prints, and what `dataflow` makes.
+
+use datafusion::logical_expr::Expr;
+
+use crate::incremental::{Aggregate, Node};
+
+/// A state table of an operator that holds an entry per group and value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueTable {
+    /// Its name among the operator's tables.
+    pub role: String,
+    /// What is counted.
+    pub kind: ValueTableKind,
+    /// The argument whose values are counted.
+    pub argument: Expr,
+}
+
+/// See [`ValueTable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueTableKind {
+    /// How often each value came, once per filter: for all `DISTINCT` calls on the argument.
+    Distinct {
+        /// The filters of those calls, each once.
+        filters: Vec<Option<Expr>>,
+    },
+    /// How often each value came, in order: for `min` and `max` with this filter, where rows may be taken away.
+    Ordered {
+        /// The filter.
+        filter: Option<Expr>,
+    },
+}
+
+impl Aggregate {
+    /// The tables with an entry per group and value, in order of the calls that need them first.
+    pub fn value_tables(&self) -> Vec<ValueTable> {
+        let mut tables: Vec<ValueTable> = Vec::new();
+        let append_only = self.input.append_only();
+        for call in &self.calls {
+            let Some(argument) = call.args.first() else { continue };
+            if call.distinct {
+                let same = tables.iter_mut().find_map(|table| match &mut table.kind {
+                    ValueTableKind::Distinct { filters } if table.argument == *argument => Some(filters),
+                    _ => None,
+                });
+                match same {
+                    Some(filters) if filters.contains(&call.filter) => {}
+                    Some(filters) => filters.push(call.filter.clone()),
+                    None => tables.push(ValueTable {
+                        role: format!("distinct {}", tables.len()),
+                        kind: ValueTableKind::Distinct { filters: vec![call.filter.clone()] },
+                        argument: argument.clone(),
+                    }),
+                }
+            } else if matches!(call.function.name(), "min" | "max") && !append_only {
+                let kind = ValueTableKind::Ordered { filter: call.filter.clone() };
+                if !tables.iter().any(|table| table.kind == kind && table.argument == *argument) {
+                    tables.push(ValueTable { role: format!("ordered {}", tables.len()), kind, argument: argument.clone() });
+                }
+            }
+        }
+        tables
+    }
+}
+
+/// A state table of any operator, for people.
+#[derive(Clone, Debug)]
+pub struct StateTable {
+    /// Its name among the operator's tables.
+    pub role: String,
+    /// The expressions that make its key, over the columns of the operator's input (of [`StateTable::input`]); none: the whole row.
+    pub key: Vec<Expr>,
+    /// Which of the operator's inputs the key's expressions are over.
+    pub input: usize,
+    /// What is kept per key.
+    pub value: &'static str,
+}
+
+impl Node {
+    /// The state tables of this operator.
+    pub fn state_tables(&self) -> Vec<StateTable> {
+        let table = |role: &str, key: Vec<Expr>, input, value| StateTable { role: role.to_owned(), key, input, value };
+        match self {
+            Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Constant(_) => Vec::new(),
+            Self::Aggregate(node) => {
+                let mut tables = vec![table("groups", node.keys.clone(), 0, "accumulators")];
+                for values in node.value_tables() {
+                    let key = node.keys.iter().cloned().chain([values.argument]).collect();
+                    tables.push(table(&values.role, key, 0, "count"));
+                }
+                tables
+            }
+            Self::Join(node) => {
+                let (left, right) = node.on.iter().cloned().unzip();
+                vec![table("left", left, 0, "rows"), table("right", right, 1, "rows")]
+            }
+            Self::Distinct(_) => vec![table("rows", Vec::new(), 0, "count")],
+            Self::WindowClose(_) => vec![table("pending", Vec::new(), 0, "rows of open windows")],
+        }
+    }
+}
