@@ -23,7 +23,9 @@
 //! # Ok::<(), delta::Error>(())
 //! ```
 
-use arrow::array::{DynComparator, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, make_comparator};
+use arrow::array::{
+    ArrayRef, DynComparator, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, make_comparator,
+};
 use arrow::compute::SortOptions;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -108,7 +110,7 @@ fn without_columns(delta: &Delta) -> Result<Delta> {
 }
 
 fn comparators(batch: &RecordBatch) -> Result<Vec<DynComparator>> {
-    let compare = |column: &_| Ok(make_comparator(column, column, SortOptions::default())?);
+    let compare = |column: &ArrayRef| Ok(make_comparator(column, column, SortOptions::default())?);
     batch.columns().iter().map(compare).collect()
 }
 

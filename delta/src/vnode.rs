@@ -14,10 +14,9 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowPrimitiveType, BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, Float16Type,
-    IntervalDayTime, IntervalMonthDayNano, LargeBinaryType, LargeUtf8Type, StringViewType, Utf8Type, i256,
+    ArrowNativeType, BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, IntervalDayTime,
+    IntervalMonthDayNano, IntervalUnit, LargeBinaryType, LargeUtf8Type, StringViewType, Utf8Type, i256,
 };
-use arrow::downcast_primitive_array;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A virtual node: the unit in which state could move between machines. Stored in every state key.
@@ -68,7 +67,7 @@ pub fn vnodes_of(shard: usize) -> std::ops::RangeInclusive<Vnode> {
 /// Without columns there are no rows to count, and `out` stays empty; the hash of such a key is [`EMPTY_KEY_HASH`].
 ///
 /// # Panics
-/// If a column has a type in which no SQL type is stored (union, run-end encoded, list view).
+/// If a column has a type in which no SQL type is stored (half float, union, run-end encoded, list view).
 pub fn hash_rows(columns: &[ArrayRef], out: &mut Vec<u64>) {
     out.clear();
     let Some(first) = columns.first() else { return };
@@ -81,38 +80,51 @@ pub fn hash_rows(columns: &[ArrayRef], out: &mut Vec<u64>) {
 
 /// Folds one more column into the hashes of its rows.
 fn fold(array: &dyn Array, hashes: &mut [u64]) {
-    downcast_primitive_array! {
-        array => fold_codes(array.values().iter().map(|v| v.code()), array.nulls(), hashes),
-        DataType::Null => hashes.iter_mut().for_each(|h| *h = step(*h, NULL)),
-        DataType::Boolean => {
+    use DataType as T;
+    match array.data_type() {
+        T::Int8 => fold_values::<i8>(array, hashes),
+        T::Int16 => fold_values::<i16>(array, hashes),
+        T::Int32 | T::Date32 | T::Time32(_) | T::Decimal32(_, _) => fold_values::<i32>(array, hashes),
+        T::Int64 | T::Date64 | T::Time64(_) | T::Timestamp(_, _) | T::Duration(_) | T::Decimal64(_, _) => {
+            fold_values::<i64>(array, hashes);
+        }
+        T::UInt8 => fold_values::<u8>(array, hashes),
+        T::UInt16 => fold_values::<u16>(array, hashes),
+        T::UInt32 => fold_values::<u32>(array, hashes),
+        T::UInt64 => fold_values::<u64>(array, hashes),
+        T::Float32 => fold_values::<f32>(array, hashes),
+        T::Float64 => fold_values::<f64>(array, hashes),
+        T::Decimal128(_, _) => fold_values::<i128>(array, hashes),
+        T::Decimal256(_, _) => fold_values::<i256>(array, hashes),
+        T::Interval(IntervalUnit::YearMonth) => fold_values::<i32>(array, hashes),
+        T::Interval(IntervalUnit::DayTime) => fold_values::<IntervalDayTime>(array, hashes),
+        T::Interval(IntervalUnit::MonthDayNano) => fold_values::<IntervalMonthDayNano>(array, hashes),
+        T::Null => hashes.iter_mut().for_each(|h| *h = step(*h, NULL)),
+        T::Boolean => {
             let array = array.as_boolean();
             fold_codes(array.values().iter().map(u64::from), array.nulls(), hashes);
         }
-        DataType::Utf8View => fold_views::<StringViewType>(array.as_byte_view(), hashes),
-        DataType::BinaryView => fold_views::<BinaryViewType>(array.as_byte_view(), hashes),
-        DataType::Utf8 => fold_bytes::<Utf8Type>(array.as_bytes(), hashes),
-        DataType::LargeUtf8 => fold_bytes::<LargeUtf8Type>(array.as_bytes(), hashes),
-        DataType::Binary => fold_bytes::<BinaryType>(array.as_bytes(), hashes),
-        DataType::LargeBinary => fold_bytes::<LargeBinaryType>(array.as_bytes(), hashes),
-        DataType::FixedSizeBinary(_) => {
+        T::Utf8View => fold_views::<StringViewType>(array.as_byte_view(), hashes),
+        T::BinaryView => fold_views::<BinaryViewType>(array.as_byte_view(), hashes),
+        T::Utf8 => fold_bytes::<Utf8Type>(array.as_bytes(), hashes),
+        T::LargeUtf8 => fold_bytes::<LargeUtf8Type>(array.as_bytes(), hashes),
+        T::Binary => fold_bytes::<BinaryType>(array.as_bytes(), hashes),
+        T::LargeBinary => fold_bytes::<LargeBinaryType>(array.as_bytes(), hashes),
+        T::FixedSizeBinary(_) => {
             let array = array.as_fixed_size_binary();
             fold_codes(array.iter().map(|v| v.map_or(NULL, bytes_code)), None, hashes);
         }
-        DataType::List(_) => fold_lists::<i32>(array, hashes),
-        DataType::LargeList(_) => fold_lists::<i64>(array, hashes),
-        DataType::FixedSizeList(_, _) => {
+        T::List(_) => fold_lists::<i32>(array, hashes),
+        T::LargeList(_) => fold_lists::<i64>(array, hashes),
+        T::FixedSizeList(_, size) => {
             let list = array.as_fixed_size_list();
-            let size = list.value_length() as usize;
-            let values = list.values().slice(0, list.len() * size);
-            fold_elements(&values, (0..list.len()).map(|i| i * size..(i + 1) * size), list.nulls(), hashes);
+            fold_elements(list.values(), (0..=list.len()).map(|i| i * *size as usize), list.nulls(), hashes);
         }
-        DataType::Map(_, _) => {
+        T::Map(_, _) => {
             let map = array.as_map();
-            let offsets = map.offsets();
-            let ranges = offsets.windows(2).map(|w| w[0] as usize..w[1] as usize);
-            fold_elements(map.entries(), ranges, map.nulls(), hashes);
+            fold_elements(map.entries(), map.offsets().iter().map(|o| o.as_usize()), map.nulls(), hashes);
         }
-        DataType::Struct(_) => {
+        T::Struct(_) => {
             let fields = array.as_struct();
             let mut inner = vec![EMPTY_KEY_HASH; array.len()];
             for column in fields.columns() {
@@ -120,9 +132,15 @@ fn fold(array: &dyn Array, hashes: &mut [u64]) {
             }
             fold_codes(inner.into_iter(), array.nulls(), hashes);
         }
-        DataType::Dictionary(_, _) => fold_dictionary(array, hashes),
+        T::Dictionary(_, _) => fold_dictionary(array, hashes),
         other => panic!("no SQL type is stored as {other}"),
     }
+}
+
+/// Folds a column of fixed width.
+fn fold_values<N: Code + ArrowNativeType>(array: &dyn Array, hashes: &mut [u64]) {
+    let data = array.to_data();
+    fold_codes(data.buffer::<N>(0).iter().map(|value| value.code()), array.nulls(), hashes);
 }
 
 /// Folds values that are already 64-bit codes. What stands under a null is not looked at.
@@ -161,22 +179,25 @@ fn fold_bytes<T: ByteArrayType>(array: &GenericByteArray<T>, hashes: &mut [u64])
 
 fn fold_lists<O: OffsetSizeTrait>(array: &dyn Array, hashes: &mut [u64]) {
     let list = array.as_list::<O>();
-    let ranges = list.offsets().windows(2).map(|w| w[0].as_usize()..w[1].as_usize());
-    fold_elements(list.values(), ranges, list.nulls(), hashes);
+    fold_elements(list.values(), list.offsets().iter().map(|o| o.as_usize()), list.nulls(), hashes);
 }
 
-/// Folds lists, given as ranges of `elements`: a list is hashed as a row of its length and its elements.
+/// Folds lists, given by the offsets at which they begin and end in `elements`: a list is hashed as a row of its length
+/// and its elements.
 fn fold_elements(
     elements: &dyn Array,
-    ranges: impl Iterator<Item = std::ops::Range<usize>>,
+    offsets: impl Iterator<Item = usize> + Clone,
     nulls: Option<&NullBuffer>,
     hashes: &mut [u64],
 ) {
-    let mut inner = vec![LIST; elements.len()];
-    fold(elements, &mut inner);
-    let codes = ranges.map(|range| {
-        let length = range.len() as u64;
-        inner[range].iter().fold(step(LIST, length), |hash, element| step(hash, *element))
+    // A slice of a column shares all elements of the column, most of which belong to other rows.
+    let first = offsets.clone().next().unwrap_or(0);
+    let used = elements.slice(first, offsets.clone().last().unwrap_or(first) - first);
+    let mut inner = vec![LIST; used.len()];
+    fold(&used, &mut inner);
+    let codes = offsets.clone().zip(offsets.skip(1)).map(|(start, end)| {
+        let list = &inner[start - first..end - first];
+        list.iter().fold(step(LIST, list.len() as u64), |hash, element| step(hash, *element))
     });
     fold_codes(codes, nulls, hashes);
 }
@@ -254,12 +275,6 @@ impl Code for f64 {
 
 impl Code for f32 {
     #[inline]
-    fn code(self) -> u64 {
-        f64::from(self).code()
-    }
-}
-
-impl Code for <Float16Type as ArrowPrimitiveType>::Native {
     fn code(self) -> u64 {
         f64::from(self).code()
     }

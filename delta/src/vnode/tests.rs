@@ -38,7 +38,9 @@ fn golden_hashes() {
         ("bytea", Arc::new(BinaryViewArray::from(vec![b"\0".as_slice(), b"\0\0"]))),
         (
             "numeric",
-            Arc::new(Decimal128Array::from(vec![12345, -1, i128::MAX, i128::MIN]).with_precision_and_scale(38, 2).unwrap()),
+            Arc::new(
+                Decimal128Array::from(vec![12345, -1, i128::MAX, i128::MIN]).with_precision_and_scale(38, 2).unwrap(),
+            ),
         ),
         ("timestamp", Arc::new(TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]))),
         ("time", Arc::new(Time64MicrosecondArray::from(vec![86_399_999_999]))),
@@ -54,10 +56,7 @@ fn golden_hashes() {
         }
         text.push('\n');
     }
-    let pair = hashes(vec![
-        Arc::new(Int32Array::from(vec![1, 2])),
-        Arc::new(StringViewArray::from(vec!["x", "y"])),
-    ]);
+    let pair = hashes(vec![Arc::new(Int32Array::from(vec![1, 2])), Arc::new(StringViewArray::from(vec!["x", "y"]))]);
     text.push_str(&format!("pair {:016x} {:016x}\n", pair[0], pair[1]));
     assert_eq!(text, include_str!("golden.txt"), "\n{text}");
 }
