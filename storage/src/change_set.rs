@@ -145,7 +145,10 @@ impl ChangeSet {
     ///
     /// # Errors
     /// The first error of `visit`, at which the visit ends.
-    pub(crate) fn for_each_key<E>(&self, mut visit: impl FnMut(Change, &[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn for_each_key<E>(
+        &self,
+        mut visit: impl FnMut(Change, &[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut value = Vec::new();
         for changes in self.entries.chunk_by(|a, b| self.read(a).1 == self.read(b).1) {
             // What stands before the last replacement or removal has no effect.

@@ -123,9 +123,13 @@ mod tests {
 
     #[test]
     fn a_corruption_names_the_file() {
-        let text = "Corruption: block checksum mismatch: stored = 1, computed = 2, type = 4  in /d/000012.sst offset 0 size 9";
+        let text =
+            "Corruption: block checksum mismatch: stored = 1, computed = 2, type = 4  in /d/000012.sst offset 0 size 9";
         assert_eq!(file_in(text), Some(PathBuf::from("/d/000012.sst")));
-        assert_eq!(file_in("Corruption: Corrupted keys in file /d/MANIFEST-000004: bad"), Some("/d/MANIFEST-000004".into()));
+        assert_eq!(
+            file_in("Corruption: Corrupted keys in file /d/MANIFEST-000004: bad"),
+            Some("/d/MANIFEST-000004".into())
+        );
         assert_eq!(file_in("Corruption: unknown"), None);
     }
 }

@@ -1,0 +1,241 @@
+//! A store that fails on purpose: for tests and for the simulation of whole engines.
+//!
+//! Everything is decided by a seed and by the number of the commit, so a run can be repeated to the byte.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::memory::Contents;
+use crate::store::{Durability, Snapshot, Store, StoreStats};
+use crate::{ChangeSet, Error, MemoryStore, Result};
+
+/// Commits that a power cut can take at most; older ones count as durable, as if a memtable had been flushed.
+const MAX_UNDURABLE_COMMITS: usize = 1024;
+
+/// What happens to a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The disk is full for this commit and the next ones, so many in all. Nothing is applied.
+    Full(u32),
+    /// The commit fails with [`Error::Uncertain`] without having been applied, and the store stops.
+    FailBefore,
+    /// The commit fails with [`Error::Uncertain`], but has been applied, and the store stops.
+    FailAfter,
+    /// The process dies before the commit: it isn't applied, and the store stops.
+    CrashBefore,
+    /// The process dies after the commit, before anyone learns of it, and the store stops.
+    CrashAfter,
+}
+
+/// What a restart finds of the commits that were not on stable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// All of them: only the process died.
+    Nothing,
+    /// All but the last so many, as far as they were not durable.
+    Last(usize),
+    /// The seed decides how many of the last ones are gone.
+    Drawn,
+}
+
+/// When faults happen.
+#[derive(Clone, Debug, Default)]
+pub struct FaultPlan {
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// Faults of chosen commits, counted from 0 over all restarts.
+    pub at: BTreeMap<u64, Fault>,
+    /// Of 1,000 commits, so many meet a drawn fault.
+    pub per_mille: u32,
+}
+
+impl FaultPlan {
+    /// No faults, but [`FaultStore::restart`] can still lose what wasn't durable.
+    pub fn quiet(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Faults of all kinds, drawn from a seed.
+    pub fn seeded(seed: u64, per_mille: u32) -> Self {
+        Self { seed, per_mille, ..Self::default() }
+    }
+
+    /// As this, with a fault at one commit.
+    #[must_use]
+    pub fn with(mut self, commit: u64, fault: Fault) -> Self {
+        self.at.insert(commit, fault);
+        self
+    }
+
+    fn fault(&self, commit: u64) -> Option<Fault> {
+        if let Some(fault) = self.at.get(&commit) {
+            return Some(*fault);
+        }
+        let draw = random(self.seed, commit);
+        if draw % 1000 >= u64::from(self.per_mille) {
+            return None;
+        }
+        let draw = draw / 1000;
+        Some(match draw % 5 {
+            0 => Fault::Full(1 + (draw / 5 % 8) as u32),
+            1 => Fault::FailBefore,
+            2 => Fault::FailAfter,
+            3 => Fault::CrashBefore,
+            _ => Fault::CrashAfter,
+        })
+    }
+}
+
+/// A [`MemoryStore`] with faults.
+///
+/// After a fault that stops it, every call fails with [`Error::Stopped`], until [`FaultStore::restart`] gives the
+/// store that the next start of the process finds.
+pub struct FaultStore {
+    plan: FaultPlan,
+    state: Mutex<State>,
+}
+
+struct State {
+    store: MemoryStore,
+    /// What would be left after a power cut: the contents after each commit that may be lost, oldest first, and
+    /// before them those of the last durable commit.
+    durable: Contents,
+    undurable: VecDeque<Contents>,
+    /// Commits tried so far, over all restarts.
+    tried: u64,
+    restarts: u64,
+    full_for: u32,
+    stopped: bool,
+}
+
+impl FaultStore {
+    /// An empty store.
+    pub fn new(plan: FaultPlan) -> Self {
+        Self::with(plan, Contents::new(), 0, 0)
+    }
+
+    fn with(plan: FaultPlan, contents: Contents, tried: u64, restarts: u64) -> Self {
+        let state = State {
+            store: MemoryStore::with_contents(contents.clone()),
+            durable: contents,
+            undurable: VecDeque::new(),
+            tried,
+            restarts,
+            full_for: 0,
+            stopped: false,
+        };
+        Self { plan, state: Mutex::new(state) }
+    }
+
+    /// Commits tried so far, over all restarts; the next one has this number.
+    pub fn tried(&self) -> u64 {
+        self.state.lock().tried
+    }
+
+    /// Whether a fault has stopped the store.
+    pub fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
+    /// Commits that a power cut now could take.
+    pub fn undurable(&self) -> usize {
+        self.state.lock().undurable.len()
+    }
+
+    /// Stops this store and gives the one that the next start finds.
+    #[must_use]
+    pub fn restart(&self, loss: Loss) -> Self {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        let survivors = state.undurable.len();
+        let lost = match loss {
+            Loss::Nothing => 0,
+            Loss::Last(commits) => commits.min(survivors),
+            Loss::Drawn => (random(!self.plan.seed, state.restarts) % (survivors as u64 + 1)) as usize,
+        };
+        let contents = match survivors - lost {
+            0 => state.durable.clone(),
+            kept => state.undurable[kept - 1].clone(),
+        };
+        Self::with(self.plan.clone(), contents, state.tried, state.restarts + 1)
+    }
+}
+
+impl State {
+    fn apply(&mut self, changes: ChangeSet, durability: Durability) -> Result<()> {
+        self.store.commit(changes, durability)?;
+        let contents = self.store.contents();
+        match durability {
+            Durability::Disk => {
+                self.undurable.clear();
+                self.durable = contents;
+            }
+            Durability::Process => self.undurable.push_back(contents),
+        }
+        if self.undurable.len() > MAX_UNDURABLE_COMMITS {
+            self.durable = self.undurable.pop_front().expect("it is longer than its bound");
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<()> {
+        if self.stopped { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+impl Store for FaultStore {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        let state = self.state.lock();
+        state.running()?;
+        state.store.snapshot()
+    }
+
+    fn commit(&self, changes: ChangeSet, durability: Durability) -> Result<()> {
+        let mut state = self.state.lock();
+        state.running()?;
+        let fault = self.plan.fault(state.tried);
+        state.tried += 1;
+        if let Some(Fault::Full(commits)) = fault {
+            state.full_for = state.full_for.max(commits);
+        }
+        if state.full_for > 0 {
+            state.full_for -= 1;
+            return Err(Error::Full { detail: "the simulated disk".to_owned() });
+        }
+        if matches!(fault, None | Some(Fault::FailAfter | Fault::CrashAfter)) {
+            state.apply(changes, durability)?;
+        }
+        state.stopped = fault.is_some();
+        match fault {
+            None => Ok(()),
+            Some(Fault::FailBefore | Fault::FailAfter) => {
+                Err(Error::Uncertain { detail: "the simulated disk failed".to_owned() })
+            }
+            Some(_) => Err(Error::Stopped),
+        }
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.state.lock().store.stats()
+    }
+
+    fn backup(&self, directory: &Path) -> Result<()> {
+        let state = self.state.lock();
+        state.running()?;
+        state.store.backup(directory)
+    }
+}
+
+/// A number that looks random (SplitMix64), the same for the same seed and position.
+fn random(seed: u64, position: u64) -> u64 {
+    let mut x = seed.wrapping_add(position.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests;
