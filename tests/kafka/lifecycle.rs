@@ -1,0 +1,84 @@
+//! The server as a process: how it starts, refuses, drains and dies.
+
+use std::process::Stdio;
+
+use super::broker::shared;
+use super::client::{Sender, create_topic, unique};
+use crate::support::server::{ServerProcess, command};
+use crate::support::wait;
+
+pub fn sigterm_drains_and_exits_0() {
+    let topic = unique("drain");
+    create_topic(shared(), &topic, 2);
+    let sender = Sender::new(shared(), &topic);
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    client.rows(&format!(
+        "CREATE SOURCE s (id int) WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json')",
+        shared().bootstrap
+    ));
+    client.rows("CREATE MATERIALIZED VIEW v AS SELECT id % 10 AS k, count(*) AS n FROM s GROUP BY id % 10");
+    for id in 0..20_000 {
+        sender.send(id % 2, None, Some(&format!(r#"{{"id":{id}}}"#)));
+    }
+    // Under load, with records still on their way.
+    let status = server.terminate();
+    assert_eq!(status.code(), Some(0), "{status}");
+    sender.flush();
+    let server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    let all = vec![vec!["20000".to_owned()]];
+    wait::until_equal("every record once", &all, || client.rows("SELECT sum(n) FROM v"));
+    assert_eq!(client.rows("SELECT min(n), max(n) FROM v"), [["2000", "2000"]]);
+}
+
+pub fn second_server_on_a_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &[]);
+    let output = command(directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("another server"), "{message}");
+    assert!(message.contains(&*directory.path().to_string_lossy()), "{message}");
+    assert_eq!(server.connect().rows("SELECT 1"), [["1"]], "the first one goes on");
+}
+
+pub fn a_public_address_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = command(directory.path())
+        .args(["--sql-addr", "0.0.0.0:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("--insecure"), "{message}");
+}
+
+pub fn acknowledged_writes_survive_sigkill() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    client.rows("CREATE TABLE ledger (id bigint PRIMARY KEY, amount int)");
+    client.rows("CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n, sum(amount) AS amount FROM ledger");
+    drop(client);
+    let mut written = 0_i64;
+    for round in 1..=5 {
+        let client = server.connect();
+        for _ in 0..20 * round {
+            client.rows(&format!("INSERT INTO ledger VALUES ({written}, 2)"));
+            written += 1;
+            if written % 7 == 0 {
+                assert_eq!(client.rows("SELECT n FROM total"), [[written.to_string()]], "a write is read back");
+            }
+        }
+        server.kill();
+        server = ServerProcess::start(directory.path(), &[]);
+        let client = server.connect();
+        let expected = [[written.to_string(), (written * 2).to_string()]];
+        assert_eq!(client.rows("SELECT count(*), sum(amount) FROM ledger"), expected);
+        assert_eq!(client.rows("SELECT n, amount FROM total"), expected);
+    }
+}

@@ -1,0 +1,68 @@
+//! What Kafka promises, on a real broker where there is one: see [`broker`] for which, and what the mock leaves out.
+
+pub mod broker;
+mod client;
+mod faults;
+mod lifecycle;
+mod outage;
+mod sinks;
+mod sources;
+
+use libtest_mimic::Trial;
+
+use crate::support::trial;
+
+/// What a test needs beyond what the mock broker has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: it runs on the mock, too.
+    AnyBroker,
+    /// Apache Kafka.
+    RealBroker,
+    /// Apache Kafka that the test may stop.
+    OwnBroker,
+}
+
+pub fn trials() -> Vec<Trial> {
+    use Needs::{AnyBroker, OwnBroker, RealBroker};
+    let tests: [(&str, Needs, fn()); 22] = [
+        ("sources::json_becomes_typed_columns", AnyBroker, sources::json_becomes_typed_columns),
+        ("sources::bad_records_become_dead_letters", AnyBroker, sources::bad_records_become_dead_letters),
+        ("sources::skip_and_null_policies", AnyBroker, sources::skip_and_null_policies),
+        ("sources::metadata_is_included", AnyBroker, sources::metadata_is_included),
+        ("sources::upsert_table_follows_keys_and_tombstones", AnyBroker, sources::upsert_table_follows_keys_and_tombstones),
+        ("sources::start_latest_skips_what_was_there", AnyBroker, sources::start_latest_skips_what_was_there),
+        ("sources::start_offsets_are_exact", AnyBroker, sources::start_offsets_are_exact),
+        ("sources::start_timestamp_finds_the_first_record_since", RealBroker, sources::start_timestamp_finds_the_first_record_since),
+        ("sources::new_partitions_are_found", RealBroker, sources::new_partitions_are_found),
+        ("sources::missing_topic_is_an_error_at_create", RealBroker, sources::missing_topic_is_an_error_at_create),
+        ("sources::a_restart_goes_on_where_it_was", AnyBroker, sources::a_restart_goes_on_where_it_was),
+        ("sources::late_view_reads_the_past", AnyBroker, sources::late_view_reads_the_past),
+        ("sources::windows_close_with_the_watermark", AnyBroker, sources::windows_close_with_the_watermark),
+        ("sinks::upsert_sink_holds_the_view", RealBroker, sinks::upsert_sink_holds_the_view),
+        ("sinks::append_sink_adds_up_to_the_view", RealBroker, sinks::append_sink_adds_up_to_the_view),
+        ("sinks::a_restart_repeats_nothing", RealBroker, sinks::a_restart_repeats_nothing),
+        ("outage::broker_goes_away_and_comes_back", OwnBroker, outage::broker_goes_away_and_comes_back),
+        ("lifecycle::sigterm_drains_and_exits_0", AnyBroker, lifecycle::sigterm_drains_and_exits_0),
+        ("lifecycle::second_server_on_a_directory_is_refused", AnyBroker, lifecycle::second_server_on_a_directory_is_refused),
+        ("lifecycle::a_public_address_is_refused", AnyBroker, lifecycle::a_public_address_is_refused),
+        ("lifecycle::acknowledged_writes_survive_sigkill", AnyBroker, lifecycle::acknowledged_writes_survive_sigkill),
+        ("faults::sigkill_loses_nothing_and_repeats_nothing", RealBroker, faults::sigkill_loses_nothing_and_repeats_nothing),
+    ];
+    let missing = [broker::why_not_real(), broker::why_not_restarted()];
+    if let [_, Some(why)] = &missing {
+        let on = if missing[0].is_some() { "on librdkafka's mock broker" } else { "without broker restarts" };
+        eprintln!("*** Kafka tests run {on}, and tests that need more are IGNORED: {why} ***");
+    }
+    tests
+        .into_iter()
+        .map(|(name, needs, test)| {
+            let ignored = match needs {
+                AnyBroker => false,
+                RealBroker => missing[0].is_some(),
+                OwnBroker => missing[1].is_some(),
+            };
+            trial(&format!("kafka::{name}"), test).with_ignored_flag(ignored)
+        })
+        .collect()
+}

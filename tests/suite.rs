@@ -1,0 +1,26 @@
+//! Everything that needs the whole engine, as one binary: it links some 150 MB, so there is one of it.
+//!
+//! A filter picks by name, as with any Rust test: `cargo test -p tests --test suite -- sqllogictest::joins`.
+//! What a machine lacks (Java for a real Kafka, psql, Python) makes tests `ignored`, and the reason is printed first.
+
+#![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
+
+mod clients;
+mod kafka;
+mod oracle;
+mod sqllogictest;
+mod support;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = Vec::new();
+    trials.extend(oracle::trials());
+    trials.extend(sqllogictest::trials());
+    trials.extend(clients::trials());
+    trials.extend(kafka::trials());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    kafka::broker::stop_shared();
+    conclusion.exit();
+}
