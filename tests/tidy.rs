@@ -23,7 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("engine", &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors"]),
     ("server", &["engine"]),
     ("bench", &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors", "engine"]),
-    ("millrace", &["server", "engine", "connectors", "bench"]),
+    ("millrace", &["server", "engine", "connectors", "sql", "bench"]),
     (
         "tests",
         &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors", "engine", "server", "bench"],

@@ -90,7 +90,7 @@ pub(crate) async fn run_text(
         }
         outcome.map_err(|error| {
             session.fail_transaction();
-            report(statement.position(), error)
+            report(statement.span.start.byte_offset(text), error)
         })?;
     }
     Ok(())
@@ -120,4 +120,27 @@ async fn run_statement(
         }
     }
     Ok(())
+}
+
+/// The rows of one query as text, NULL as the empty string.
+pub(crate) async fn rows(session: &mut Session, query: &str) -> Result<Vec<Vec<String>>, Failure> {
+    let mut all = Collect::default();
+    for statement in session.parse(query)? {
+        run_statement(session, &statement, &mut all).await?;
+    }
+    Ok(all.0)
+}
+
+/// Keeps rows.
+#[derive(Default)]
+struct Collect(Vec<Vec<String>>);
+
+impl Output for Collect {
+    fn rows(&mut self, _columns: &[ResultColumn], rows: &[Vec<Option<String>>]) {
+        self.0.extend(rows.iter().map(|row| row.iter().map(|value| value.clone().unwrap_or_default()).collect()));
+    }
+
+    fn tag(&mut self, _tag: &str) {}
+
+    fn notice(&mut self, _severity: &str, _message: &str) {}
 }
