@@ -67,13 +67,21 @@ pub trait Operator: Send {
         false
     }
 
+    /// Whether [`Operator::step`] must run though nothing changed, because it has output that needs no input.
+    fn is_pending(&self) -> bool {
+        false
+    }
+
     /// Adds what changed since the last call to the checkpoint. State that a step after this call changes belongs to the next
     /// checkpoint.
-    fn checkpoint(&mut self, changes: &mut ChangeSet) -> Result<()>;
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()>;
 
     /// The last checkpoint has been committed and the snapshots of later steps contain it: entries that it wrote and that did not
     /// change again may be evicted. Free memory down to `budget_bytes`.
     fn committed(&mut self, budget_bytes: usize) -> Result<()>;
+
+    /// About how many bytes the next checkpoint writes.
+    fn unwritten_bytes(&self) -> usize;
 
     /// Memory held by state, in bytes.
     fn state_bytes(&self) -> usize;

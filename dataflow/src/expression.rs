@@ -1,0 +1,202 @@
+//! Expressions of a plan, ready to run on batches.
+//!
+//! A plan's expressions name columns by position (`c0`, `c1` …, see [`column_name`]); here they become DataFusion's physical
+//! expressions over a batch's columns.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use delta::Delta;
+use planner::incremental::column_name;
+
+use crate::{Error, Result};
+
+/// Expressions over the columns of one input, evaluated together.
+#[derive(Debug)]
+pub struct Expressions {
+    /// Input columns that are needed, and the schema of just those.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    expressions: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+enum Compiled {
+    /// A column as it is.
+    Column(usize),
+    Computed { expression: Arc<dyn PhysicalExpr>, data_type: DataType },
+}
+
+/// The position that a column's name says.
+pub fn column_index(column: &Column) -> Result<usize> {
+    let index = column.name.strip_prefix('c').and_then(|digits| digits.parse().ok());
+    index.ok_or_else(|| Error::Broken(format!("a plan names the column {column}")))
+}
+
+/// Positions of the columns that expressions refer to.
+pub fn columns_of<'a>(expressions: impl IntoIterator<Item = &'a Expr>) -> Result<BTreeSet<usize>> {
+    let mut columns = BTreeSet::new();
+    for expression in expressions {
+        for column in expression.column_refs() {
+            columns.insert(column_index(column)?);
+        }
+    }
+    Ok(columns)
+}
+
+impl Expressions {
+    /// Prepares `expressions` over rows of the `input` schema. Results are cast to `types`, where given, if they come out otherwise.
+    pub fn new(input: &Schema, expressions: &[Expr], types: Option<&[DataType]>) -> Result<Self> {
+        let columns: Vec<usize> = columns_of(expressions)?.into_iter().collect();
+        let mut fields = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let field = input.fields().get(*column).ok_or_else(|| Error::Broken(format!("no column {column}")))?;
+            // A column that the plan calls not nullable may come with nulls (below an outer join).
+            fields.push(Field::clone(field).with_name(column_name(*column)).with_nullable(true));
+        }
+        let schema = Arc::new(Schema::new(fields));
+        let names = DFSchema::try_from(schema.clone())?;
+        let mut properties = ExecutionProps::new();
+        properties.config_options = Some(Arc::new(ConfigOptions::default()));
+        let mut compiled = Vec::with_capacity(expressions.len());
+        for (index, expression) in expressions.iter().enumerate() {
+            let wanted = types.map(|types| &types[index]);
+            if let Expr::Column(column) = expression.clone().unalias_nested().data {
+                let column = column_index(&column)?;
+                if wanted.is_none_or(|wanted| wanted == input.field(column).data_type()) {
+                    compiled.push(Compiled::Column(column));
+                    continue;
+                }
+            }
+            let context = PhysicalPlanningContext::default();
+            let physical = create_physical_expr(expression, &names, &properties, &context)?;
+            let data_type = match wanted {
+                Some(wanted) => wanted.clone(),
+                None => physical.data_type(&schema)?,
+            };
+            compiled.push(Compiled::Computed { expression: physical, data_type });
+        }
+        Ok(Self { columns, schema, expressions: compiled })
+    }
+
+    /// The columns of the input that are needed.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    /// The column that an expression is nothing but.
+    pub fn as_column(&self, index: usize) -> Option<usize> {
+        match &self.expressions[index] {
+            Compiled::Column(column) => Some(*column),
+            Compiled::Computed { .. } => None,
+        }
+    }
+
+    /// Types of the results.
+    pub fn types(&self, input: &Schema) -> Vec<DataType> {
+        let of = |compiled: &Compiled| match compiled {
+            Compiled::Column(column) => input.field(*column).data_type().clone(),
+            Compiled::Computed { data_type, .. } => data_type.clone(),
+        };
+        self.expressions.iter().map(of).collect()
+    }
+
+    /// A column per expression.
+    ///
+    /// # Errors
+    /// If an expression fails on a row, such as a division by zero.
+    pub fn evaluate(&self, input: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.evaluate_on(self.columns.iter().map(|column| input.column(*column).clone()).collect(), input.num_rows())
+    }
+
+    /// As [`Expressions::evaluate`], on the rows of `input` for which `keep` is true; other columns than those needed aren't touched.
+    pub fn evaluate_filtered(&self, input: &RecordBatch, keep: &BooleanArray) -> Result<Vec<ArrayRef>> {
+        let predicate = arrow::compute::FilterBuilder::new(keep).optimize().build();
+        let filtered = |column: &usize| Ok(predicate.filter(input.column(*column))?);
+        let columns: Result<Vec<ArrayRef>> = self.columns.iter().map(filtered).collect();
+        self.evaluate_on(columns?, keep.true_count())
+    }
+
+    /// Evaluates on just the columns that are needed.
+    fn evaluate_on(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<Vec<ArrayRef>> {
+        let batch = batch_of(&self.schema, columns, rows)?;
+        self.expressions.iter().map(|compiled| self.result(compiled, &batch, rows)).collect()
+    }
+
+    fn result(&self, compiled: &Compiled, batch: &RecordBatch, rows: usize) -> Result<ArrayRef> {
+        match compiled {
+            Compiled::Column(column) => {
+                let position = self.columns.binary_search(column).expect("every column that is used is among them");
+                Ok(batch.column(position).clone())
+            }
+            Compiled::Computed { expression, data_type } => {
+                let array = expression.evaluate(batch)?.into_array(rows)?;
+                if array.data_type() == data_type { Ok(array) } else { Ok(cast(&array, data_type)?) }
+            }
+        }
+    }
+}
+
+/// A condition on rows.
+#[derive(Debug)]
+pub struct Condition(Expressions);
+
+impl Condition {
+    /// Prepares a condition over rows of the `input` schema.
+    pub fn new(input: &Schema, condition: &Expr) -> Result<Self> {
+        Ok(Self(Expressions::new(input, std::slice::from_ref(condition), Some(&[DataType::Boolean]))?))
+    }
+
+    /// For which rows it is true; null counts as false.
+    pub fn evaluate(&self, input: &RecordBatch) -> Result<BooleanArray> {
+        Ok(is_true(&self.0.evaluate(input)?[0]))
+    }
+
+    /// The columns of the input that are needed.
+    pub fn columns(&self) -> &[usize] {
+        self.0.columns()
+    }
+
+    /// As [`Condition::evaluate`], given just the columns that are needed.
+    pub fn evaluate_on(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {
+        Ok(is_true(&self.0.evaluate_on(columns, rows)?[0]))
+    }
+}
+
+fn is_true(result: &ArrayRef) -> BooleanArray {
+    let result = result.as_boolean();
+    if result.null_count() == 0 { result.clone() } else { arrow::compute::prep_null_mask_filter(result) }
+}
+
+/// A batch of a schema whose nullability flags aren't checked: operators promise types, not the absence of nulls.
+pub fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// The schema with all columns nullable: what flows between operators.
+pub fn nullable(schema: &SchemaRef) -> SchemaRef {
+    if schema.fields().iter().all(|field| field.is_nullable()) {
+        return schema.clone();
+    }
+    let fields: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// The same delta under another schema of the same types.
+pub fn with_schema(delta: &Delta, schema: &SchemaRef) -> Result<Delta> {
+    if Arc::ptr_eq(&delta.schema(), schema) {
+        return Ok(delta.clone());
+    }
+    let batch = batch_of(schema, delta.batch().columns().to_vec(), delta.num_rows())?;
+    Ok(Delta::new(batch, delta.weights().cloned()))
+}

@@ -1,0 +1,581 @@
+//! All relations as one graph of operators: who shares what, and one synchronous step of it per epoch.
+//!
+//! A relation that takes part is *attached* (a view, by its plan) or *registered* (a table or source, fed from outside). Equal nodes
+//! of different views are one operator. An input names a relation, and is looked up at each step: so a view may be built in
+//! a graph of its own, fed from outside, and later be [absorbed](Graph::absorb) by the running graph, where the relations that
+//! it reads are.
+//!
+//! The life of an epoch: [`Graph::step`], once per epoch; at times [`Graph::checkpoint`], whose changes the engine commits, and then
+//! [`Graph::committed`] with a snapshot that contains them. Steps may go on in between, but there is one checkpoint at a time.
+
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use catalog::{LatePolicy, ObjectId};
+use delta::{Delta, Epoch};
+use planner::incremental::Node;
+use storage::{ChangeSet, Snapshot, StateId};
+
+use crate::expression::nullable;
+use crate::operator::Operator;
+use crate::operators::{States, build};
+use crate::view::{IndexLayout, Materialize, PublishedView, ViewForm, ViewLayout};
+use crate::{Error, Result};
+
+/// What a graph is told when it is made.
+#[derive(Clone, Debug)]
+pub struct GraphSettings {
+    /// Threads that work on an epoch; results don't depend on it.
+    pub workers: usize,
+    /// What operators may keep in memory of what the store has, in bytes.
+    pub memory_budget_bytes: usize,
+    /// What time it is, for statistics only; the crate itself reads no clock.
+    pub clock: fn() -> Duration,
+}
+
+impl Default for GraphSettings {
+    /// One worker, a GiB, and no clock: no time ever passes.
+    fn default() -> Self {
+        Self { workers: 1, memory_budget_bytes: 1 << 30, clock: || Duration::ZERO }
+    }
+}
+
+/// Gives state tables their numbers.
+pub trait StateAllocator {
+    /// The number of the table of that name: the same after a restart, never given to another name.
+    ///
+    /// A name is `<fingerprint of the node>/<role>`.
+    fn state(&mut self, name: &str) -> StateId;
+}
+
+/// What an epoch is made of; recorded, so that it can be repeated.
+#[derive(Debug, Default)]
+pub struct EpochInputs {
+    /// Its number.
+    pub epoch: Epoch,
+    /// What `now()` is, microseconds since 1970.
+    pub timestamp_us: i64,
+    /// By source: the watermark before these rows, microseconds since 1970.
+    pub watermarks_before: HashMap<ObjectId, i64>,
+    /// By source: the watermark after these rows.
+    pub watermarks: HashMap<ObjectId, i64>,
+    /// By relation fed from outside: its changes, in order.
+    pub deltas: HashMap<ObjectId, Vec<Delta>>,
+}
+
+/// What an epoch yields.
+#[derive(Debug, Default)]
+pub struct EpochOutputs {
+    /// By relation: what changed. Relations that didn't change are missing.
+    pub changes: HashMap<ObjectId, Vec<Delta>>,
+    /// Rows left out because their windows were closed.
+    pub late: Vec<LateRows>,
+}
+
+/// Rows left out because their windows were closed.
+#[derive(Debug)]
+pub struct LateRows {
+    /// The sources whose watermark it was.
+    pub sources: Vec<ObjectId>,
+    /// What is to happen to them.
+    pub policy: LatePolicy,
+    /// The rows, as they were before windows.
+    pub rows: Vec<Delta>,
+}
+
+/// What an operator has done and holds.
+#[derive(Clone, Debug)]
+pub struct OperatorStats {
+    /// Its plan.
+    pub node: Arc<Node>,
+    /// The relations whose plans it is part of.
+    pub relations: Vec<ObjectId>,
+    /// Rows that came in since it was made.
+    pub rows_in: u64,
+    /// Rows that it yielded.
+    pub rows_out: u64,
+    /// Time spent in steps.
+    pub busy: Duration,
+    /// Memory held by its state, in bytes.
+    pub state_bytes: usize,
+    /// Keys, groups or rows in memory.
+    pub state_rows: usize,
+    /// Its state tables by name.
+    pub states: BTreeMap<String, StateId>,
+}
+
+/// The operators of all relations.
+pub struct Graph {
+    settings: GraphSettings,
+    workers: rayon::ThreadPool,
+    /// Free places are `None`.
+    vertices: Vec<Option<Vertex>>,
+    /// Operators that are shared, by their nodes.
+    shared: HashMap<Arc<Node>, usize>,
+    relations: BTreeMap<ObjectId, Relation>,
+    /// Vertices of which none reads another of the same level; made anew when the graph changed.
+    levels: Option<Vec<Vec<usize>>>,
+    snapshot: Arc<dyn Snapshot>,
+}
+
+struct Vertex {
+    node: Arc<Node>,
+    /// Out only while it is being stepped.
+    operator: Option<Box<dyn Operator>>,
+    inputs: Vec<Origin>,
+    /// How many operators and relations read it.
+    users: usize,
+    states: BTreeMap<String, StateId>,
+    rows_in: u64,
+    rows_out: u64,
+    busy: Duration,
+}
+
+/// Where changes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Vertex(usize),
+    /// The relation's changes; of one that the graph doesn't know: what it is fed.
+    Relation(ObjectId),
+}
+
+struct Relation {
+    /// `None`: fed from outside.
+    root: Option<Origin>,
+    stored: Option<Materialize>,
+    /// What is fed are rows to set and keys to delete, not changes.
+    upsert: bool,
+}
+
+impl Graph {
+    /// A graph without relations over the state in the store.
+    ///
+    /// # Errors
+    /// If threads can't be started.
+    pub fn new(settings: GraphSettings, snapshot: Arc<dyn Snapshot>) -> Result<Self> {
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(settings.workers.max(1))
+            .thread_name(|worker| format!("worker {worker}"))
+            .build()
+            .map_err(|error| Error::Broken(format!("no worker threads: {error}")))?;
+        Ok(Self {
+            settings,
+            workers,
+            vertices: vec![],
+            shared: HashMap::new(),
+            relations: BTreeMap::new(),
+            levels: None,
+            snapshot,
+        })
+    }
+
+    /// Adds a relation that is fed from outside: a source, whose rows pass through, or a table, which is stored.
+    ///
+    /// With `upsert` (the layout must be keyed) what is fed are not changes: a row of positive weight sets the row with its key, one of
+    /// negative weight deletes the row with its key (other columns don't matter); the last one of a key counts.
+    pub fn register_input(
+        &mut self,
+        relation: ObjectId,
+        schema: &SchemaRef,
+        layout: Option<ViewLayout>,
+        upsert: bool,
+    ) -> Result<()> {
+        if upsert && !layout.as_ref().is_some_and(|layout| matches!(layout.form, ViewForm::Keyed { .. })) {
+            return Err(Error::Broken("rows are set by key in a relation that has none".to_owned()));
+        }
+        let stored = layout.map(|layout| Materialize::new(nullable(schema), layout, true)).transpose()?;
+        self.insert(relation, Relation { root: None, stored, upsert })
+    }
+
+    /// Adds a relation by its plan, stored if there is a layout. Operators that the graph has already are shared.
+    ///
+    /// Rows that need no input (constants, an aggregate without keys) come out of the next step; see [`Graph::is_pending`].
+    ///
+    /// # Errors
+    /// If an operator can't be built. Then the graph is as it was.
+    pub fn attach(
+        &mut self,
+        relation: ObjectId,
+        root: &Arc<Node>,
+        layout: Option<ViewLayout>,
+        states: &mut dyn StateAllocator,
+    ) -> Result<()> {
+        let stored =
+            layout.map(|layout| Materialize::new(nullable(root.schema()), layout, self.is_in_order(root))).transpose()?;
+        let origin = self.build(root, states)?;
+        self.insert(relation, Relation { root: Some(origin), stored, upsert: false })
+    }
+
+    fn insert(&mut self, id: ObjectId, relation: Relation) -> Result<()> {
+        self.levels = None;
+        if let Some(root) = relation.root {
+            self.hold(root);
+        }
+        match self.relations.insert(id, relation) {
+            None => Ok(()),
+            Some(_) => Err(Error::Broken(format!("relation {} is in the graph already", id.0))),
+        }
+    }
+
+    /// Whether changes of one key come in an order in which they can be applied one by one.
+    fn is_in_order(&self, node: &Node) -> bool {
+        match node {
+            // What it was is not known when a plan is built beside the graph; a view over a relation adds up.
+            Node::Input(input) => self.relations.get(&input.relation).is_some_and(|relation| relation.root.is_none()),
+            Node::Map(node) => self.is_in_order(&node.input),
+            Node::Window(node) => self.is_in_order(&node.input),
+            Node::Aggregate(_) | Node::Distinct(_) | Node::WindowClose(_) | Node::Constant(_) => true,
+            Node::Join(_) | Node::Union(_) => false,
+        }
+    }
+
+    fn build(&mut self, node: &Arc<Node>, states: &mut dyn StateAllocator) -> Result<Origin> {
+        if let Node::Input(input) = node.as_ref() {
+            return Ok(Origin::Relation(input.relation));
+        }
+        if let Some(vertex) = self.shared.get(node) {
+            return Ok(Origin::Vertex(*vertex));
+        }
+        let mut named = Named { fingerprint: None, node, states, made: BTreeMap::new() };
+        let operator = build(node, &mut named)?;
+        let made = named.made;
+        let mut inputs = Vec::new();
+        for input in node.inputs() {
+            match self.build(input, states) {
+                Ok(origin) => {
+                    self.hold(origin);
+                    inputs.push(origin);
+                }
+                Err(error) => {
+                    inputs.into_iter().for_each(|origin| drop(self.release(origin)));
+                    return Err(error);
+                }
+            }
+        }
+        let vertex = self.place(Vertex {
+            node: node.clone(),
+            operator: Some(operator),
+            inputs,
+            users: 0,
+            states: made,
+            rows_in: 0,
+            rows_out: 0,
+            busy: Duration::ZERO,
+        });
+        self.shared.insert(node.clone(), vertex);
+        Ok(Origin::Vertex(vertex))
+    }
+
+    fn place(&mut self, vertex: Vertex) -> usize {
+        self.levels = None;
+        match self.vertices.iter().position(Option::is_none) {
+            Some(free) => {
+                self.vertices[free] = Some(vertex);
+                free
+            }
+            None => {
+                self.vertices.push(Some(vertex));
+                self.vertices.len() - 1
+            }
+        }
+    }
+
+    fn vertex(&self, index: usize) -> &Vertex {
+        self.vertices[index].as_ref().expect("what is referred to is there")
+    }
+
+    fn vertex_mut(&mut self, index: usize) -> &mut Vertex {
+        self.vertices[index].as_mut().expect("what is referred to is there")
+    }
+
+    fn hold(&mut self, origin: Origin) {
+        if let Origin::Vertex(index) = origin {
+            self.vertex_mut(index).users += 1;
+        }
+    }
+
+    /// Gives up one use; returns the states of operators that nobody uses any more.
+    fn release(&mut self, origin: Origin) -> Vec<StateId> {
+        let Origin::Vertex(index) = origin else { return vec![] };
+        let vertex = self.vertex_mut(index);
+        vertex.users -= 1;
+        if vertex.users > 0 {
+            return vec![];
+        }
+        self.levels = None;
+        let vertex = self.vertices[index].take().expect("it was there");
+        if self.shared.get(&vertex.node) == Some(&index) {
+            self.shared.remove(&vertex.node);
+        }
+        let mut states: Vec<StateId> = vertex.states.into_values().collect();
+        for input in vertex.inputs {
+            states.extend(self.release(input));
+        }
+        states
+    }
+
+    /// Removes a relation and the operators that only it uses. Relations that read it must have been removed before.
+    ///
+    /// Returns the state tables that nobody uses any more, to be cleared.
+    pub fn detach(&mut self, relation: ObjectId) -> Vec<StateId> {
+        let Some(removed) = self.relations.remove(&relation) else { return vec![] };
+        self.levels = None;
+        let mut states = Vec::new();
+        if let Some(stored) = &removed.stored {
+            states.push(stored.layout().state);
+            states.extend(stored.layout().indexes.iter().map(|index| index.state));
+        }
+        if let Some(root) = removed.root {
+            states.extend(self.release(root));
+        }
+        states
+    }
+
+    /// Takes over all relations and operators of another graph that has come to the same epoch, and whose last checkpoint is
+    /// committed in a snapshot that this graph has been given.
+    ///
+    /// With `share`, where both graphs have an operator for equal nodes, this graph's stays: sound only if both have seen the same
+    /// input from its beginning. Otherwise both stay, and this graph's is the one that later views share.
+    ///
+    /// Returns the state tables of operators that were dropped, to be cleared.
+    pub fn absorb(&mut self, other: Graph, share: bool) -> Result<Vec<StateId>> {
+        self.levels = None;
+        let mut dropped = Vec::new();
+        let mut moved: HashMap<usize, usize> = HashMap::new();
+        let mut other = other;
+        let order = other.order();
+        for index in order {
+            let mut vertex = other.vertices[index].take().expect("it is in the order");
+            for input in &mut vertex.inputs {
+                if let Origin::Vertex(from) = input {
+                    *from = moved[from];
+                }
+            }
+            let twin = self.shared.get(&vertex.node).copied();
+            if let Some(twin) = twin.filter(|_| share) {
+                moved.insert(index, twin);
+                dropped.extend(vertex.states.into_values());
+                continue;
+            }
+            vertex.users = 0;
+            vertex.inputs.clone().into_iter().for_each(|input| self.hold(input));
+            let node = vertex.node.clone();
+            let place = self.place(vertex);
+            self.shared.entry(node).or_insert(place);
+            moved.insert(index, place);
+        }
+        for (id, mut relation) in other.relations {
+            if relation.root.is_none() && self.relations.contains_key(&id) {
+                // What was fed from outside there is part of this graph.
+                continue;
+            }
+            if let Some(Origin::Vertex(index)) = &mut relation.root {
+                *index = moved[index];
+            }
+            self.insert(id, relation)?;
+        }
+        Ok(dropped)
+    }
+
+    /// Vertices, each behind those that it reads.
+    fn order(&self) -> Vec<usize> {
+        let mut depths: Vec<(usize, usize)> = Vec::new();
+        let mut known = HashMap::new();
+        for index in (0..self.vertices.len()).filter(|index| self.vertices[*index].is_some()) {
+            depths.push((self.depth(Origin::Vertex(index), &mut known), index));
+        }
+        depths.sort_unstable();
+        depths.into_iter().map(|(_, index)| index).collect()
+    }
+
+    fn depth(&self, origin: Origin, known: &mut HashMap<usize, usize>) -> usize {
+        match origin {
+            Origin::Relation(id) => match self.relations.get(&id).and_then(|relation| relation.root) {
+                Some(root) => self.depth(root, known),
+                None => 0,
+            },
+            Origin::Vertex(index) => {
+                if let Some(depth) = known.get(&index) {
+                    return *depth;
+                }
+                let inputs = self.vertex(index).inputs.iter();
+                let depth = 1 + inputs.map(|input| self.depth(*input, known)).max().unwrap_or(0);
+                known.insert(index, depth);
+                depth
+            }
+        }
+    }
+
+    /// Vertices by depth.
+    fn levels(&mut self) -> Vec<Vec<usize>> {
+        if let Some(levels) = &self.levels {
+            return levels.clone();
+        }
+        let mut known = HashMap::new();
+        let mut levels: Vec<Vec<usize>> = Vec::new();
+        for index in self.order() {
+            let depth = self.depth(Origin::Vertex(index), &mut known);
+            levels.resize(levels.len().max(depth), vec![]);
+            levels[depth - 1].push(index);
+        }
+        self.levels = Some(levels.clone());
+        levels
+    }
+
+    /// Whether an operator has output that needs no input: an epoch is due.
+    pub fn is_pending(&self) -> bool {
+        self.vertices.iter().flatten().any(|vertex| vertex.operator.as_ref().is_some_and(|op| op.is_pending()))
+    }
+
+    /// Everything that changed since the last call, to be committed as a whole.
+    pub fn checkpoint(&mut self) -> Result<ChangeSet> {
+        let mut changes = ChangeSet::new();
+        for vertex in self.vertices.iter_mut().flatten() {
+            if let Some(operator) = &mut vertex.operator {
+                operator.checkpoint(&self.workers, &mut changes)?;
+            }
+        }
+        for relation in self.relations.values_mut() {
+            if let Some(stored) = &mut relation.stored {
+                stored.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The last checkpoint is committed; `snapshot` contains it. What it wrote may leave memory, as far as the budget wants it.
+    pub fn committed(&mut self, snapshot: Arc<dyn Snapshot>) -> Result<()> {
+        self.snapshot = snapshot;
+        let used = self.state_bytes();
+        let budget = self.settings.memory_budget_bytes;
+        for operator in self.vertices.iter_mut().flatten().filter_map(|vertex| vertex.operator.as_mut()) {
+            let share = match used > budget {
+                true => (operator.state_bytes() as f64 / used as f64 * budget as f64) as usize,
+                false => usize::MAX,
+            };
+            operator.committed(share)?;
+        }
+        self.relations.values_mut().filter_map(|relation| relation.stored.as_mut()).for_each(Materialize::committed);
+        Ok(())
+    }
+
+    /// The snapshot that the graph reads evicted state from.
+    pub fn snapshot(&self) -> &Arc<dyn Snapshot> {
+        &self.snapshot
+    }
+
+    /// Memory held by operators' state, in bytes.
+    pub fn state_bytes(&self) -> usize {
+        self.vertices.iter().flatten().filter_map(|v| v.operator.as_ref()).map(|op| op.state_bytes()).sum()
+    }
+
+    /// About how many bytes the next checkpoint writes: what tells the engine that one is due.
+    pub fn unwritten_bytes(&self) -> usize {
+        let operators = self.vertices.iter().flatten().filter_map(|v| v.operator.as_ref());
+        let views = self.relations.values().filter_map(|relation| relation.stored.as_ref());
+        operators.map(|op| op.unwritten_bytes()).sum::<usize>() + views.map(Materialize::unwritten_bytes).sum::<usize>()
+    }
+
+    /// A stored relation as of the last step, to be read with [`Graph::snapshot`].
+    pub fn published(&mut self, relation: ObjectId) -> Option<PublishedView> {
+        Some(self.relations.get_mut(&relation)?.stored.as_mut()?.published())
+    }
+
+    /// The relations in the graph.
+    pub fn relations(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.relations.keys().copied()
+    }
+
+    /// Adds an index to a stored relation. Everything must have been checkpointed and committed. `emit` is given what must
+    /// be committed together with the index's own existence, in sets of bounded size.
+    pub fn add_index(
+        &mut self,
+        relation: ObjectId,
+        index: IndexLayout,
+        emit: &mut dyn FnMut(ChangeSet) -> Result<()>,
+    ) -> Result<()> {
+        let snapshot = self.snapshot.clone();
+        let stored = self.relations.get_mut(&relation).and_then(|relation| relation.stored.as_mut());
+        let stored = stored.ok_or_else(|| Error::Broken(format!("relation {} is not stored", relation.0)))?;
+        let view = stored.published();
+        stored.add_index(index.clone())?;
+        view.index_entries(&snapshot, &index, emit)
+    }
+
+    /// Drops an index; its state table is to be cleared.
+    pub fn drop_index(&mut self, relation: ObjectId, index: StateId) -> Result<()> {
+        match self.relations.get_mut(&relation).and_then(|relation| relation.stored.as_mut()) {
+            Some(stored) => stored.drop_index(index),
+            None => Ok(()),
+        }
+    }
+
+    /// The state tables of all operators that a relation's plan needs, by name; those of relations that it reads not counted.
+    ///
+    /// Names are only unique within a relation.
+    pub fn states(&self, relation: ObjectId) -> BTreeMap<String, StateId> {
+        let vertices = self.vertices_of(relation);
+        vertices.into_iter().flat_map(|index| self.vertex(index).states.clone()).collect()
+    }
+
+    fn vertices_of(&self, relation: ObjectId) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<Origin> = self.relations.get(&relation).and_then(|relation| relation.root).into_iter().collect();
+        while let Some(origin) = open.pop() {
+            if let Origin::Vertex(index) = origin
+                && found.insert(index)
+            {
+                open.extend(&self.vertex(index).inputs);
+            }
+        }
+        found
+    }
+
+    /// What each operator has done and holds.
+    pub fn operators(&self) -> Vec<OperatorStats> {
+        let mut users: HashMap<usize, Vec<ObjectId>> = HashMap::new();
+        for relation in self.relations.keys() {
+            for index in self.vertices_of(*relation) {
+                users.entry(index).or_default().push(*relation);
+            }
+        }
+        let mut stats = Vec::new();
+        for index in self.order() {
+            let vertex = self.vertex(index);
+            let operator = vertex.operator.as_ref();
+            stats.push(OperatorStats {
+                node: vertex.node.clone(),
+                relations: users.remove(&index).unwrap_or_default(),
+                rows_in: vertex.rows_in,
+                rows_out: vertex.rows_out,
+                busy: vertex.busy,
+                state_bytes: operator.map_or(0, |op| op.state_bytes()),
+                state_rows: operator.map_or(0, |op| op.state_rows()),
+                states: vertex.states.clone(),
+            });
+        }
+        stats
+    }
+}
+
+/// Gives the tables of one node their names.
+struct Named<'a> {
+    fingerprint: Option<String>,
+    node: &'a Node,
+    states: &'a mut dyn StateAllocator,
+    made: BTreeMap<String, StateId>,
+}
+
+impl States for Named<'_> {
+    fn state(&mut self, role: &str) -> StateId {
+        let fingerprint = self.fingerprint.get_or_insert_with(|| self.node.fingerprint());
+        let name = format!("{fingerprint}/{role}");
+        let state = self.states.state(&name);
+        self.made.insert(name, state);
+        state
+    }
+}

@@ -1,0 +1,373 @@
+//! `GROUP BY`.
+//!
+//! - Rule: for each group that the epoch touches, `Δout = -(its row before) + (its row after)`, where they differ; a group without
+//!   rows has no row. (Gupta, Mumick, Subrahmanian: "Maintaining Views Incrementally", SIGMOD 1993.)
+//! - State: per group its accumulators ([`crate::aggregate`]), by group key.
+//! - A retraction is subtracted from the accumulators; a group whose weights add up to nothing disappears.
+//!
+//! With a window among the keys, the watermark closes groups: their state is freed, their rows stay, and what still comes for
+//! them is left out.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{SortOptions, cast, concat, take};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::array::make_comparator;
+use delta::{Delta, Part, SHARDS};
+use planner::incremental::Aggregate as Node;
+use storage::{ChangeSet, Snapshot, StateId};
+
+use super::States;
+use super::closing::{Closing, Earliest};
+use super::shards::{checkpoint, share};
+use crate::Result;
+use crate::aggregate::{Accumulators, Aggregation};
+use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use crate::expression::{Expressions, batch_of, nullable};
+use crate::operator::{Operator, StepContext, StepOutput};
+use crate::state::keyed::Touched;
+use crate::state::keys::hash_keys;
+use crate::state::{KeyEncoder, Keyed, SlotValues};
+
+/// See [the module](self).
+pub struct Aggregate {
+    shared: Shared,
+    shards: Vec<Shard>,
+    /// Without keys: the one group has not been looked for yet.
+    pending: bool,
+}
+
+/// What all shards use.
+struct Shared {
+    /// Keys in the order in which they are encoded, then the arguments of the aggregates.
+    sent: Expressions,
+    sent_schema: SchemaRef,
+    keys: usize,
+    /// The position of each of the node's keys among the encoded ones.
+    key_order: Vec<usize>,
+    encoder: KeyEncoder,
+    closing: Option<Closing>,
+    schema: SchemaRef,
+}
+
+struct Shard {
+    groups: Keyed<Groups>,
+    earliest: Earliest,
+}
+
+/// Accumulators as values of slots.
+struct Groups {
+    accumulators: Accumulators,
+    /// Without keys the group is there even if it has no rows.
+    always: bool,
+}
+
+impl SlotValues for Groups {
+    fn resize(&mut self, slots: usize) {
+        self.accumulators.resize(slots);
+    }
+
+    fn is_empty(&self, slot: u32) -> bool {
+        !self.always && self.accumulators.rows(slot) == 0
+    }
+
+    fn encode(&self, slot: u32, out: &mut Vec<u8>) {
+        self.accumulators.encode(slot, out);
+    }
+
+    fn decode(&mut self, slot: u32, bytes: &[u8]) -> Result<()> {
+        self.accumulators.decode(slot, bytes)
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        self.accumulators.forget(slots);
+    }
+
+    fn bytes(&self) -> usize {
+        self.accumulators.bytes()
+    }
+}
+
+impl Aggregate {
+    /// The operator of a node.
+    pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
+        let aggregation = Aggregation::new(node)?;
+        let groups = states.state("groups");
+        let values: Vec<StateId> = aggregation.value_states().iter().map(|role| states.state(role)).collect();
+
+        // The window's end stands first in an encoded key.
+        let mut order: Vec<usize> = (0..node.keys.len()).collect();
+        if let Some(window) = &node.window {
+            order.remove(window.end_key);
+            order.insert(0, window.end_key);
+        }
+        let key_order = (0..order.len()).map(|key| order.iter().position(|k| *k == key).unwrap_or(key)).collect();
+        let keys = order.iter().map(|key| node.keys[*key].clone());
+        let sent: Vec<_> = keys.chain(aggregation.arguments().iter().cloned()).collect();
+        let input = node.input.schema();
+        let sent = Expressions::new(input, &sent, None)?;
+        let types = sent.types(input);
+        let fields = types.iter().enumerate().map(|(i, t)| Field::new(format!("c{i}"), t.clone(), true));
+        let shared = Shared {
+            sent_schema: std::sync::Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            sent,
+            keys: order.len(),
+            key_order,
+            encoder: KeyEncoder::new(types[..order.len()].to_vec())?,
+            closing: node.window.as_ref().map(|window| Closing {
+                offset_us: window.offset_us,
+                watermark_of: window.watermark_of.clone(),
+            }),
+            schema: nullable(&node.schema),
+        };
+        let always = node.keys.is_empty();
+        let shard = |shard| -> Result<Shard> {
+            let accumulators = aggregation.accumulators(&values)?;
+            let groups = Keyed::new(groups, shard, Groups { accumulators, always });
+            Ok(Shard { groups, earliest: Earliest::new() })
+        };
+        Ok(Self { shared, shards: (0..SHARDS).map(shard).collect::<Result<_>>()?, pending: always })
+    }
+}
+
+impl Shared {
+    /// What is sent of a delta, and the hashes of the keys. Rows of groups that are closed are left out.
+    fn send(&self, delta: &Delta, closed_to: Option<i64>) -> Result<(Delta, Vec<u64>)> {
+        let columns = self.sent.evaluate(delta.batch())?;
+        let mut sent = delta.with_batch(batch_of(&self.sent_schema, columns, delta.num_rows())?);
+        if let Some(closed_to) = closed_to {
+            let ends = cast(sent.column(0), &DataType::Int64)?;
+            let ends = ends.as_primitive::<Int64Type>();
+            if ends.values().iter().any(|end| *end <= closed_to) {
+                let open = |row| ends.is_null(row) || ends.value(row) > closed_to;
+                sent = sent.filter(&BooleanArray::new(BooleanBuffer::collect_bool(ends.len(), open), None))?;
+            }
+        }
+        let mut hashes = Vec::new();
+        hash_keys(&sent.batch().columns()[..self.keys], sent.num_rows(), &mut hashes);
+        Ok((sent, hashes))
+    }
+}
+
+/// The rows of groups before or after an epoch.
+struct Rows {
+    exists: Vec<bool>,
+    columns: Vec<ArrayRef>,
+}
+
+impl Shard {
+    fn step(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<Option<Delta>> {
+        self.groups.begin_step();
+        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
+        let mut before: Vec<Rows> = Vec::with_capacity(parts.len());
+        let mut keys: Vec<Vec<ArrayRef>> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let (rows, batch) = (part.delta.num_rows(), part.delta.batch());
+            let (key_columns, arguments) = batch.columns().split_at(shared.keys);
+            let encoded = shared.encoder.encode(key_columns, rows)?;
+            let known = touched.len();
+            self.groups.locate(&part.hashes, &encoded, store, &mut slots, &mut touched)?;
+            if touched.len() > known {
+                let new = &touched[known..];
+                before.push(self.rows(&new.iter().map(|touched| touched.slot).collect::<Vec<_>>())?);
+                let firsts = UInt32Array::from_iter_values(new.iter().map(|touched| touched.row));
+                keys.push(key_columns.iter().map(|column| take(column, &firsts, None)).collect::<Result<_, _>>()?);
+            }
+            let Keyed { keys, values, .. } = &mut self.groups;
+            values.accumulators.update(arguments, &slots, part.delta.weights(), keys, store)?;
+        }
+        if shared.closing.is_some() {
+            self.earliest.note(&self.groups, &touched);
+        }
+        let groups: Vec<u32> = touched.iter().map(|touched| touched.slot).collect();
+        let after = self.rows(&groups)?;
+        let keys = (0..shared.keys).map(|c| joined(keys.iter().map(|k| &k[c]))).collect::<Result<Vec<_>>>()?;
+        difference(shared, keys, before, &after)
+    }
+
+    /// The one group of an aggregate without keys comes into being: its row, unless an earlier process showed it.
+    fn begin(&mut self, shared: &Shared, store: &dyn Snapshot) -> Result<Option<Delta>> {
+        let mut touched = Vec::new();
+        self.groups.begin_step();
+        let encoded = shared.encoder.encode(&[], 1)?;
+        self.groups.locate(&[delta::EMPTY_KEY_HASH], &encoded, store, &mut vec![], &mut touched)?;
+        if touched.is_empty() || self.groups.keys.is_stored(touched[0].slot) {
+            return Ok(None);
+        }
+        let rows = self.rows(&[touched[0].slot])?;
+        Ok(Some(Delta::inserts(batch_of(&shared.schema, rows.columns, 1)?)))
+    }
+
+    fn rows(&self, groups: &[u32]) -> Result<Rows> {
+        let exists = groups.iter().map(|group| !self.groups.values.is_empty(*group)).collect();
+        Ok(Rows { exists, columns: self.groups.values.accumulators.evaluate(groups)? })
+    }
+
+    fn close(&mut self, shared: &Shared, closed_to: i64, store: &dyn Snapshot) -> Result<()> {
+        let Self { groups, earliest } = self;
+        let closed = earliest.closed(groups, &shared.encoder, closed_to, store)?;
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let Keyed { keys, values, .. } = groups;
+        values.accumulators.close(&closed, keys, store)?;
+        closed.into_iter().for_each(|slot| groups.touch(slot));
+        Ok(())
+    }
+}
+
+/// One array of several.
+fn joined<'a>(arrays: impl Iterator<Item = &'a ArrayRef>) -> Result<ArrayRef> {
+    let arrays: Vec<&dyn Array> = arrays.map(|array| array.as_ref()).collect();
+    match arrays.as_slice() {
+        [only] => Ok(only.slice(0, only.len())),
+        arrays => Ok(concat(arrays)?),
+    }
+}
+
+/// The change from the rows before to the rows after, of groups in one order: what goes stands before what comes.
+fn difference(shared: &Shared, keys: Vec<ArrayRef>, before: Vec<Rows>, after: &Rows) -> Result<Option<Delta>> {
+    if after.exists.is_empty() {
+        return Ok(None);
+    }
+    let existed: Vec<bool> = before.iter().flat_map(|rows| rows.exists.iter().copied()).collect();
+    let existed_before = existed.contains(&true);
+    let olds: Vec<ArrayRef> = match existed_before {
+        true => (0..after.columns.len())
+            .map(|c| joined(before.iter().map(|rows| &rows.columns[c])))
+            .collect::<Result<_>>()?,
+        false => vec![],
+    };
+    let same = same_rows(&existed, &olds, after)?;
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    for group in 0..existed.len() {
+        if existed[group] && after.exists[group] && same.as_ref().is_some_and(|same| same.value(group)) {
+            continue;
+        }
+        if existed[group] {
+            gone.push(group as u32);
+        }
+        if after.exists[group] {
+            come.push(group as u32);
+        }
+    }
+    let rows = gone.len() + come.len();
+    if rows == 0 {
+        return Ok(None);
+    }
+    let weights = (!gone.is_empty()).then(|| {
+        let mut weights = vec![-1; gone.len()];
+        weights.resize(rows, 1);
+        Int64Array::from(weights)
+    });
+    let both: UInt32Array = gone.iter().chain(&come).copied().collect::<Vec<_>>().into();
+    let (gone, come) = (UInt32Array::from(gone), UInt32Array::from(come));
+    let mut columns = Vec::with_capacity(shared.schema.fields().len());
+    for position in &shared.key_order {
+        columns.push(take(&keys[*position], &both, None)?);
+    }
+    for (index, new) in after.columns.iter().enumerate() {
+        let new = take(new, &come, None)?;
+        columns.push(match gone.len() {
+            0 => new,
+            _ => concat(&[take(&olds[index], &gone, None)?.as_ref(), new.as_ref()])?,
+        });
+    }
+    let types = shared.schema.fields().iter().map(|field| field.data_type());
+    let columns = columns.into_iter().zip(types).map(|(column, t)| {
+        if column.data_type() == t { Ok(column) } else { cast(&column, t) }
+    });
+    let batch = batch_of(&shared.schema, columns.collect::<Result<_, _>>()?, rows)?;
+    Ok(Some(Delta::new(batch, weights)))
+}
+
+/// Which groups have equal rows before and after; `None` if no group existed before.
+fn same_rows(existed: &[bool], olds: &[ArrayRef], after: &Rows) -> Result<Option<BooleanBuffer>> {
+    if !existed.contains(&true) {
+        return Ok(None);
+    }
+    let mut same = BooleanBuffer::new_set(existed.len());
+    for (old, new) in olds.iter().zip(&after.columns) {
+        let equal = if old.data_type().is_nested() {
+            let compare = make_comparator(old, new, SortOptions::default())?;
+            BooleanBuffer::collect_bool(existed.len(), |row| compare(row, row).is_eq())
+        } else {
+            not_distinct(old, new)?.values().clone()
+        };
+        same = &same & &equal;
+    }
+    Ok(Some(same))
+}
+
+impl Operator for Aggregate {
+    fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
+        let shared = &self.shared;
+        let store = context.snapshot.as_ref();
+        let mut output = StepOutput::default();
+        if self.pending {
+            self.pending = false;
+            let shard = delta::shard_of(delta::vnode_of(delta::EMPTY_KEY_HASH));
+            output.deltas.extend(self.shards[shard].begin(shared, store)?);
+        }
+        let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_before(context));
+        let parts = exchange(context.workers, &inputs[0], |delta| shared.send(delta, closed_to))?;
+        let parallel = is_parallel(context.workers, rows_of(&parts));
+        let step = |shard: &mut Shard, parts: Vec<Part>| shard.step(shared, &parts, store);
+        let changes = for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), step)?;
+        output.deltas.extend(changes.into_iter().flatten());
+
+        let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_after(context));
+        if let Some(closed_to) = closed_to {
+            let all = vec![(); self.shards.len()];
+            let close = |shard: &mut Shard, ()| shard.close(shared, closed_to, store);
+            for_shards(context.workers, parallel, &mut self.shards, all, |()| true, close)?;
+        }
+        Ok(output)
+    }
+
+    fn wants_time(&self) -> bool {
+        self.shared.closing.is_some()
+    }
+
+    fn is_pending(&self) -> bool {
+        self.pending
+    }
+
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+        let changed = self.shards.iter().map(|shard| shard.groups.changed()).sum();
+        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            shard.groups.checkpoint(changes);
+            let Keyed { keys, values, .. } = &mut shard.groups;
+            values.accumulators.checkpoint(keys, changes)
+        })
+    }
+
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
+        let total = self.state_bytes();
+        for shard in &mut self.shards {
+            let budget = share(budget_bytes, shard.groups.bytes(), total);
+            if budget < usize::MAX {
+                let values = share(budget, shard.groups.values.bytes(), shard.groups.bytes());
+                shard.groups.values.accumulators.evict(values);
+            }
+            if shard.groups.committed(budget) {
+                shard.earliest.evicted();
+            }
+        }
+        Ok(())
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        // A key and a value of a few numbers.
+        self.shards.iter().map(|shard| shard.groups.changed() * 64).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.groups.bytes()).sum()
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(|shard| shard.groups.keys.len()).sum()
+    }
+}

@@ -1,0 +1,129 @@
+//! `DISTINCT`: each row once.
+//!
+//! - Rule: with `w` the sum of a row's weights, `Δout` is `+row` when `w` becomes positive and `-row` when it stops to be.
+//!   (Budiu et al., "DBSP", VLDB 2023.)
+//! - State: the weight of each row, by row.
+//! - A retraction lowers the weight; the row goes when none is left.
+
+use arrow::array::{Int64Array, UInt32Array};
+use arrow::datatypes::SchemaRef;
+use delta::{Delta, Part, SHARDS};
+use planner::incremental::Distinct as Node;
+use storage::{ChangeSet, Snapshot};
+
+use super::States;
+use super::shards::{checkpoint, share};
+use crate::Result;
+use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use crate::expression::{nullable, with_schema};
+use crate::operator::{Operator, StepContext, StepOutput};
+use crate::state::keyed::{Touched, Weights};
+use crate::state::keys::hash_keys;
+use crate::state::{KeyEncoder, Keyed};
+
+/// See [the module](self).
+#[derive(Debug)]
+pub struct Distinct {
+    encoder: KeyEncoder,
+    schema: SchemaRef,
+    shards: Vec<Keyed<Weights>>,
+}
+
+impl Distinct {
+    /// The operator of a node.
+    pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
+        let schema = nullable(node.input.schema());
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let state = states.state("rows");
+        Ok(Self {
+            encoder: KeyEncoder::of_columns(&schema, &all)?,
+            schema,
+            shards: (0..SHARDS).map(|shard| Keyed::new(state, shard, Weights::default())).collect(),
+        })
+    }
+}
+
+fn step_shard(
+    rows: &mut Keyed<Weights>,
+    encoder: &KeyEncoder,
+    parts: &[Part],
+    store: &dyn Snapshot,
+) -> Result<Vec<Delta>> {
+    rows.begin_step();
+    let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
+    let mut before: Vec<i64> = Vec::new();
+    let mut ends = Vec::with_capacity(parts.len());
+    for part in parts {
+        let keys = encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+        rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
+        before.extend(touched[before.len()..].iter().map(|touched| rows.values.0[touched.slot as usize]));
+        for (row, slot) in slots.iter().enumerate() {
+            rows.values.0[*slot as usize] += part.delta.weight(row);
+        }
+        ends.push(touched.len());
+    }
+    let mut output = Vec::new();
+    let mut start = 0;
+    for (part, end) in parts.iter().zip(ends) {
+        let (mut positions, mut weights) = (Vec::new(), Vec::new());
+        for (touched, before) in touched[start..end].iter().zip(&before[start..end]) {
+            let after = rows.values.0[touched.slot as usize];
+            if (*before > 0) != (after > 0) {
+                positions.push(touched.row);
+                weights.push(if after > 0 { 1 } else { -1 });
+            }
+        }
+        start = end;
+        if positions.is_empty() {
+            continue;
+        }
+        let batch = Delta::inserts(part.delta.batch().clone()).take(&UInt32Array::from(positions))?.batch().clone();
+        let plain = weights.iter().all(|weight| *weight == 1);
+        output.push(Delta::new(batch, (!plain).then(|| Int64Array::from(weights))));
+    }
+    Ok(output)
+}
+
+impl Operator for Distinct {
+    fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
+        let (encoder, schema) = (&self.encoder, &self.schema);
+        let store = context.snapshot.as_ref();
+        let parts = exchange(context.workers, &inputs[0], |delta| {
+            let mut hashes = Vec::new();
+            hash_keys(delta.batch().columns(), delta.num_rows(), &mut hashes);
+            Ok((with_schema(delta, schema)?, hashes))
+        })?;
+        let parallel = is_parallel(context.workers, rows_of(&parts));
+        let step = |rows: &mut Keyed<Weights>, parts: Vec<Part>| step_shard(rows, encoder, &parts, store);
+        let changes = for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), step)?;
+        Ok(StepOutput { deltas: changes.into_iter().flatten().collect(), late: vec![] })
+    }
+
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+        let changed = self.shards.iter().map(Keyed::changed).sum();
+        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            shard.checkpoint(changes);
+            Ok(())
+        })
+    }
+
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
+        let total = self.state_bytes();
+        for shard in &mut self.shards {
+            shard.committed(share(budget_bytes, shard.bytes(), total));
+        }
+        Ok(())
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.changed() * 64).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards.iter().map(Keyed::bytes).sum()
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(|shard| shard.keys.len()).sum()
+    }
+}

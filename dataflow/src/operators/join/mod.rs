@@ -1,0 +1,391 @@
+//! Equi-joins of all kinds, with an optional further condition.
+//!
+//! - Rule: `Δ(L ⋈ R) = ΔL ⋈ R + (L + ΔL) ⋈ ΔR`. For outer, semi and anti joins also: a row comes or goes as its side changes, if it has
+//!   (or lacks) a match; and rows of a key come or go when the other side's change gives them their first match or takes
+//!   their last. (Griffin, Libkin: "Incremental Maintenance of Views with Duplicates", SIGMOD 1995; Larson, Zhou: "Efficient
+//!   Maintenance of Materialized Outer-Join Views", ICDE 2007.)
+//! - State: the rows of each side by join key. A side that is only asked whether a key is there keeps a count per key.
+//! - A retraction joins like any row, with its weight, and takes its row from the state.
+//!
+//! Without a further condition, whether a row has a match is whether the other side's weights under its key add up to
+//! something. With one, matches are counted again, for the rows of the key that the change touches.
+
+mod matching;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use delta::{Delta, Part, SHARDS, partition};
+use planner::incremental::{Join as Node, JoinKind};
+use storage::{ChangeSet, Snapshot, StateId};
+
+use self::matching::{Pairs, Rows};
+use super::States;
+use super::shards::{checkpoint, share};
+use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
+use crate::expression::{Condition, Expressions, batch_of, nullable};
+use crate::operator::{Operator, StepContext, StepOutput};
+use crate::state::keys::{hash_keys, null_keys};
+use crate::state::{KeyEncoder, Multimap, RowCodec};
+use crate::{Error, Result};
+
+/// See [the module](self).
+pub struct Join {
+    shared: Shared,
+    shards: Vec<Shard>,
+}
+
+/// What all shards use.
+struct Shared {
+    left: Side,
+    right: Side,
+    /// Matching pairs come out.
+    pairs: bool,
+    residual: Option<Condition>,
+    null_equal: bool,
+    schema: SchemaRef,
+}
+
+/// One input.
+struct Side {
+    keys: Expressions,
+    /// Where the keys are in what is sent: the input's columns, then the keys that aren't just columns.
+    key_columns: Vec<usize>,
+    /// The keys that are appended.
+    appended: Vec<usize>,
+    sent_schema: SchemaRef,
+    /// Columns of the input.
+    width: usize,
+    encoder: KeyEncoder,
+    codec: Arc<RowCodec>,
+    /// The rows of this side that come out by themselves.
+    alone: Alone,
+    /// Whether rows are kept, or only how many there are per key.
+    keeps_rows: bool,
+}
+
+/// Rows of a side that come out without a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    No,
+    /// Those that have a match (semi).
+    Matched,
+    /// Those that have none (outer, anti).
+    Unmatched,
+}
+
+impl Alone {
+    /// Whether a row with that many matches comes out.
+    fn wants(self, matches: i64) -> bool {
+        match self {
+            Self::No => false,
+            Self::Matched => matches > 0,
+            Self::Unmatched => matches <= 0,
+        }
+    }
+}
+
+/// Which input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Left,
+    Right,
+}
+
+struct Shard {
+    left: Multimap,
+    right: Multimap,
+}
+
+impl Join {
+    /// The operator of a node.
+    pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
+        use JoinKind::{Full, Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
+        let pairs = matches!(node.kind, Inner | Left | Right | Full);
+        let left_alone = match node.kind {
+            LeftSemi => Alone::Matched,
+            Left | Full | LeftAnti => Alone::Unmatched,
+            _ => Alone::No,
+        };
+        let right_alone = match node.kind {
+            RightSemi => Alone::Matched,
+            Right | Full | RightAnti => Alone::Unmatched,
+            _ => Alone::No,
+        };
+        let (left_schema, right_schema) = (node.left.schema(), node.right.schema());
+        let residual = match &node.residual {
+            Some(condition) => {
+                let fields = left_schema.fields().iter().chain(right_schema.fields()).cloned();
+                Some(Condition::new(&Schema::new(fields.collect::<Vec<_>>()), condition)?)
+            }
+            None => None,
+        };
+        let keeps = |alone: Alone| pairs || residual.is_some() || alone != Alone::No;
+        let (left_keys, right_keys): (Vec<_>, Vec<_>) = node.on.iter().cloned().unzip();
+        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone))?;
+        let right = Side::new(right_schema, &right_keys, right_alone, keeps(right_alone))?;
+        if left.encoder.types() != right.encoder.types() {
+            return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
+        }
+        let (left_state, right_state): (StateId, StateId) = (states.state("left"), states.state("right"));
+        let shard = |shard| Shard {
+            left: Multimap::new(left_state, shard, left.codec.clone()),
+            right: Multimap::new(right_state, shard, right.codec.clone()),
+        };
+        let shards = (0..SHARDS).map(shard).collect();
+        let schema = nullable(&node.schema);
+        let shared = Shared { left, right, pairs, residual, null_equal: node.null_equal, schema };
+        Ok(Self { shared, shards })
+    }
+}
+
+impl Side {
+    fn new(schema: &SchemaRef, keys: &[datafusion::logical_expr::Expr], alone: Alone, keeps_rows: bool) -> Result<Self> {
+        let schema = nullable(schema);
+        let width = schema.fields().len();
+        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+        let compiled = Expressions::new(&schema, keys, None)?;
+        let types = compiled.types(&schema);
+        let (mut key_columns, mut appended) = (Vec::new(), Vec::new());
+        for (index, data_type) in types.iter().enumerate() {
+            match compiled.as_column(index) {
+                Some(column) => key_columns.push(column),
+                None => {
+                    key_columns.push(fields.len());
+                    appended.push(index);
+                    fields.push(Arc::new(arrow::datatypes::Field::new(format!("k{index}"), data_type.clone(), true)));
+                }
+            }
+        }
+        let stored = if keeps_rows { schema.clone() } else { Arc::new(Schema::empty()) };
+        Ok(Self {
+            keys: compiled,
+            key_columns,
+            appended,
+            sent_schema: Arc::new(Schema::new(fields)),
+            width,
+            encoder: KeyEncoder::new(types)?,
+            codec: Arc::new(RowCodec::new(stored)?),
+            alone,
+            keeps_rows,
+        })
+    }
+
+    /// What is sent of a delta, cut into parts, and the rows that match nothing because a key is null.
+    fn send(&self, delta: &Delta, null_equal: bool) -> Result<(Vec<Part>, Option<Delta>)> {
+        let keys = self.keys.evaluate(delta.batch())?;
+        let mut columns = delta.batch().columns().to_vec();
+        columns.extend(self.appended.iter().map(|index| keys[*index].clone()));
+        let mut sent = delta.with_batch(batch_of(&self.sent_schema, columns, delta.num_rows())?);
+        let mut nulls = None;
+        if !null_equal && let Some(valid) = null_keys(&keys) {
+            let keep = BooleanArray::new(valid.inner().clone(), None);
+            if self.alone == Alone::Unmatched {
+                nulls = Some(sent.filter(&arrow::compute::not(&keep)?)?);
+            }
+            sent = sent.filter(&keep)?;
+        }
+        let mut hashes = Vec::new();
+        hash_keys(&self.keys_of(sent.batch()), sent.num_rows(), &mut hashes);
+        Ok((partition(&sent, &hashes)?, nulls))
+    }
+
+    fn keys_of(&self, sent: &RecordBatch) -> Vec<ArrayRef> {
+        self.key_columns.iter().map(|column| sent.column(*column).clone()).collect()
+    }
+
+    fn columns_of<'a>(&self, sent: &'a RecordBatch) -> &'a [ArrayRef] {
+        &sent.columns()[..self.width]
+    }
+}
+
+impl Shared {
+    fn side(&self, which: Which) -> &Side {
+        match which {
+            Which::Left => &self.left,
+            Which::Right => &self.right,
+        }
+    }
+
+    /// Rows of one side as rows of the output, the other side's columns NULL.
+    fn alone(&self, which: Which, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let mut columns = columns;
+        let missing = self.schema.fields().len() - columns.len();
+        let nulls = |fields: &[arrow::datatypes::FieldRef]| -> Vec<ArrayRef> {
+            fields.iter().map(|field| new_null_array(field.data_type(), rows)).collect()
+        };
+        match which {
+            Which::Left => columns.extend(nulls(&self.schema.fields()[columns.len()..])),
+            Which::Right => drop(columns.splice(0..0, nulls(&self.schema.fields()[..missing]))),
+        }
+        batch_of(&self.schema, columns, rows)
+    }
+
+    fn exchange(&self, which: Which, workers: &rayon::ThreadPool, input: &[Delta], output: &mut Vec<Delta>) -> Result<Parts> {
+        let side = self.side(which);
+        let rows = input.iter().map(Delta::num_rows).sum();
+        let mut cut = Vec::with_capacity(input.len());
+        for (parts, nulls) in map_each(workers, rows, input, |delta| side.send(delta, self.null_equal))? {
+            cut.push(parts);
+            if let Some(nulls) = nulls {
+                let columns = side.columns_of(nulls.batch()).to_vec();
+                output.push(nulls.with_batch(self.alone(which, columns, nulls.num_rows())?));
+            }
+        }
+        Ok(by_shard(cut))
+    }
+}
+
+impl Shard {
+    fn step(&mut self, shared: &Shared, left: &[Part], right: &[Part], store: &dyn Snapshot) -> Result<Vec<Delta>> {
+        let mut output = Vec::new();
+        self.left.begin_step();
+        self.right.begin_step();
+        for part in left {
+            apply(shared, Which::Left, part, &mut self.left, &mut self.right, store, &mut output)?;
+        }
+        for part in right {
+            apply(shared, Which::Right, part, &mut self.right, &mut self.left, store, &mut output)?;
+        }
+        Ok(output)
+    }
+}
+
+/// One part of one side's change: joins it with the other side as it is, and adds it to its own side.
+fn apply(
+    shared: &Shared,
+    which: Which,
+    part: &Part,
+    own: &mut Multimap,
+    other: &mut Multimap,
+    store: &dyn Snapshot,
+    output: &mut Vec<Delta>,
+) -> Result<()> {
+    let (delta, hashes) = (&part.delta, &part.hashes);
+    let (side, other_which) = match which {
+        Which::Left => (&shared.left, Which::Right),
+        Which::Right => (&shared.right, Which::Left),
+    };
+    let other_side = shared.side(other_which);
+    let rows = delta.num_rows();
+    let keys = side.encoder.encode(&side.keys_of(delta.batch()), rows)?;
+    let mut partners = Vec::new();
+    other.probe(hashes, &keys, store, &mut partners)?;
+
+    let columns = side.columns_of(delta.batch());
+    let weights: Option<&[i64]> = delta.weights().map(|weights| &weights.values()[..]);
+    let mut pairs = Pairs { shared, which, delta, columns, partners: &partners, other };
+
+    // Whether the other side's rows come out depends on this side: how it was under the keys that are there too.
+    let flips = other_side.alone != Alone::No;
+    let mut before = Vec::new();
+    let mut changes = Vec::new();
+    if flips {
+        let mut own_slots = Vec::new();
+        own.probe(hashes, &keys, store, &mut own_slots)?;
+        if shared.residual.is_none() {
+            before = own_slots.iter().map(|slot| own.total(*slot)).collect();
+        } else {
+            changes = pairs.matches_before(own, &own_slots)?;
+        }
+    }
+
+    let matches = pairs.emit(output)?;
+    if side.alone != Alone::No {
+        let chosen = (0..rows as u32).filter(|row| side.alone.wants(matches[*row as usize])).collect();
+        let chosen = delta.take(&arrow::array::UInt32Array::from_iter_values::<Vec<u32>>(chosen))?;
+        if !chosen.is_empty() {
+            let batch = shared.alone(which, side.columns_of(chosen.batch()).to_vec(), chosen.num_rows())?;
+            output.push(chosen.with_batch(batch));
+        }
+    }
+
+    let encoded = side.codec.encode(if side.keeps_rows { columns } else { &[] }, rows)?;
+    let own_slots = own.add(hashes, &keys, &encoded, weights, store)?;
+    if !flips {
+        return Ok(());
+    }
+    let mut flipped = Rows::default();
+    if shared.residual.is_none() {
+        let mut firsts: Vec<(u32, u32)> = partners.iter().copied().zip(0..rows as u32).collect();
+        firsts.sort_unstable();
+        firsts.dedup_by_key(|(partner, _)| *partner);
+        for (partner, row) in firsts {
+            let after = own.total(own_slots[row as usize]);
+            let sign = sign(other_side.alone, before[row as usize], after);
+            if sign != 0 {
+                other.rows(partner).for_each(|(row, weight)| flipped.push(row, sign * weight));
+            }
+        }
+    } else {
+        for change in &changes {
+            let sign = sign(other_side.alone, change.before, change.before + change.by);
+            if sign != 0 {
+                let (row, weight) = other.rows(change.partner).nth(change.position).expect("the other side is as it was");
+                flipped.push(row, sign * weight);
+            }
+        }
+    }
+    flipped.emit(shared, other_which, output)
+}
+
+/// What happens to a row alone when its number of matches changes: 1 it comes, -1 it goes.
+fn sign(alone: Alone, before: i64, after: i64) -> i64 {
+    i64::from(alone.wants(after)) - i64::from(alone.wants(before))
+}
+
+impl Operator for Join {
+    fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
+        let shared = &self.shared;
+        let store = context.snapshot.as_ref();
+        let mut deltas = Vec::new();
+        let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut deltas)?;
+        let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut deltas)?;
+        let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
+        let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
+        let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
+        let step = |shard: &mut Shard, (left, right): (Vec<Part>, Vec<Part>)| shard.step(shared, &left, &right, store);
+        let changes = for_shards(context.workers, parallel, &mut self.shards, parts, some, step)?;
+        deltas.extend(changes.into_iter().flatten());
+        Ok(StepOutput { deltas, late: vec![] })
+    }
+
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+        let changed = self.shards.iter().map(|shard| shard.left.changed() + shard.right.changed()).sum();
+        for left in [true, false] {
+            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+                let side = if left { &mut shard.left } else { &mut shard.right };
+                side.checkpoint(changes);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
+        let total = self.state_bytes();
+        for side in self.shards.iter_mut().flat_map(|shard| [&mut shard.left, &mut shard.right]) {
+            side.committed(share(budget_bytes, side.bytes(), total));
+        }
+        Ok(())
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.sides().map(Multimap::unwritten_bytes).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.sides().map(Multimap::bytes).sum()
+    }
+
+    fn state_rows(&self) -> usize {
+        self.sides().map(Multimap::len).sum()
+    }
+}
+
+impl Join {
+    fn sides(&self) -> impl Iterator<Item = &Multimap> {
+        self.shards.iter().flat_map(|shard| [&shard.left, &shard.right])
+    }
+}

@@ -1,0 +1,64 @@
+//! The operators, one per file, and how a plan's node becomes one.
+
+mod aggregate;
+mod closing;
+mod constant;
+mod distinct;
+mod join;
+mod map;
+mod shards;
+mod union;
+pub(crate) mod upsert;
+mod window;
+mod window_close;
+
+use std::collections::BTreeMap;
+
+use planner::incremental::Node;
+use storage::StateId;
+
+use crate::operator::Operator;
+use crate::{Error, Result};
+
+pub use aggregate::Aggregate;
+pub use constant::Constant;
+pub use distinct::Distinct;
+pub use join::Join;
+pub use map::Map;
+pub use union::Union;
+pub use window::Window;
+pub use window_close::WindowClose;
+
+/// The state tables of an operator: gives each role a number.
+pub trait States {
+    /// The number of the operator's table with that role.
+    fn state(&mut self, role: &str) -> StateId;
+}
+
+impl States for BTreeMap<String, StateId> {
+    fn state(&mut self, role: &str) -> StateId {
+        let next = StateId(1 + self.len() as u32);
+        *self.entry(role.to_owned()).or_insert(next)
+    }
+}
+
+/// The operator that a node asks for.
+///
+/// # Errors
+/// If an expression can't be built, or a type can't be a key.
+pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> {
+    Ok(match node {
+        Node::Input(_) => return Err(Error::Broken("an input is no operator".to_owned())),
+        Node::Map(node) => Box::new(Map::new(node)?),
+        Node::Window(node) => Box::new(Window::new(node)?),
+        Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
+        Node::Join(node) => Box::new(Join::new(node, states)?),
+        Node::Union(node) => Box::new(Union::new(node)),
+        Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
+        Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),
+        Node::Constant(node) => Box::new(Constant::new(node, states)?),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod testing;

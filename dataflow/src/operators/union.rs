@@ -1,0 +1,54 @@
+//! `UNION ALL`.
+//!
+//! - Rule: `Δout = Δin₁ + Δin₂ + …`.
+//! - State: none.
+//! - A retraction is a row like any other.
+
+use arrow::datatypes::SchemaRef;
+use delta::Delta;
+use planner::incremental::Union as Node;
+use storage::ChangeSet;
+
+use crate::Result;
+use crate::expression::{nullable, with_schema};
+use crate::operator::{Operator, StepContext, StepOutput};
+
+/// See [the module](self).
+#[derive(Debug)]
+pub struct Union {
+    schema: SchemaRef,
+}
+
+impl Union {
+    /// The operator of a node.
+    pub fn new(node: &Node) -> Self {
+        Self { schema: nullable(&node.schema) }
+    }
+}
+
+impl Operator for Union {
+    fn step(&mut self, _context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
+        let deltas = inputs.iter().flatten().map(|delta| with_schema(delta, &self.schema));
+        Ok(StepOutput { deltas: deltas.collect::<Result<_>>()?, late: vec![] })
+    }
+
+    fn checkpoint(&mut self, _workers: &rayon::ThreadPool, _changes: &mut ChangeSet) -> Result<()> {
+        Ok(())
+    }
+
+    fn committed(&mut self, _budget_bytes: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        0
+    }
+
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
+    fn state_rows(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,671 @@
+//! Many rows per key: one side of a join, of one shard, as a write-back cache.
+//!
+//! Rows are encoded ([`RowCodec`]) into an arena and chained per key, newest first; a row costs its bytes and eight more. In the store a
+//! key's value is a list of operands, one per checkpoint that added or removed rows: `(weight, row)…`. A row that comes and
+//! goes between two checkpoints is never written. Retractions of stored rows are appended with negative weights until they
+//! outweigh what is left; then the key is written anew in full.
+//!
+//! A key's rows are either all in memory (*loaded*), or only those that were added since the key was last evicted: adding rows
+//! to a key that isn't in memory reads nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use storage::{ChangeSet, Snapshot, StateId, vnode_prefix};
+
+use super::keyed::is_shard_empty;
+use super::keys::{EncodedKeys, KeyTable, NO_SLOT};
+use super::row::{EncodedRows, RowCodec};
+use super::{read_signed, write_signed};
+use crate::{Error, Result};
+
+const NO_ROW: u32 = u32::MAX >> 1;
+/// In [`RowRef::next`]: the row is in the store already, and so is every row behind it.
+const STORED: u32 = 1 << 31;
+
+/// Rows of one shard by key.
+#[derive(Debug)]
+pub struct Multimap {
+    state: StateId,
+    shard: usize,
+    codec: Arc<RowCodec>,
+    keys: KeyTable,
+    chains: Vec<Chain>,
+    rows: Vec<RowRef>,
+    /// Weights of `rows`; empty while all are 1.
+    weights: Vec<i64>,
+    /// Rows with a negative weight; while there is none, an added row needs no search.
+    negative: usize,
+    arena: Arena,
+    /// Keys that the next checkpoint writes.
+    changed: Vec<u32>,
+    /// How stored rows changed since the last checkpoint: the key, the row, the change of its weight.
+    adjusted: Vec<(u32, u32, i64)>,
+    /// Bytes of rows added since the last checkpoint.
+    unwritten: usize,
+    /// Keys that had no row at the last checkpoint.
+    empty: Vec<u32>,
+    /// Keys that weren't loaded at the last checkpoint, when rows of them were written.
+    partial: Vec<u32>,
+    /// Rows that no chain holds any more.
+    dead: usize,
+    step: u32,
+    complete: Option<bool>,
+}
+
+/// The rows of a key.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    /// The sum of the weights, of a loaded key.
+    weight: i64,
+    head: u32,
+    /// Rows in the chain.
+    rows: u32,
+    /// Entries in the store beyond the rows that are left.
+    garbage: u32,
+    flags: u8,
+}
+
+const LOADED: u8 = 1;
+const CHANGED: u8 = 2;
+
+#[derive(Clone, Copy, Debug)]
+struct RowRef {
+    at: Address,
+    /// The next older row, and whether this one is [`STORED`].
+    next: u32,
+}
+
+impl RowRef {
+    fn next(self) -> u32 {
+        self.next & !STORED
+    }
+
+    fn is_stored(self) -> bool {
+        self.next & STORED != 0
+    }
+}
+
+impl Chain {
+    const NEW: Self = Self { weight: 0, head: NO_ROW, rows: 0, garbage: 0, flags: 0 };
+}
+
+impl Multimap {
+    /// An empty cache over a shard of `state`.
+    pub fn new(state: StateId, shard: usize, codec: Arc<RowCodec>) -> Self {
+        Self {
+            state,
+            shard,
+            codec,
+            keys: KeyTable::default(),
+            chains: vec![],
+            rows: vec![],
+            weights: vec![],
+            negative: 0,
+            arena: Arena::default(),
+            changed: vec![],
+            adjusted: vec![],
+            unwritten: 0,
+            empty: vec![],
+            partial: vec![],
+            dead: 0,
+            step: 1,
+            complete: None,
+        }
+    }
+
+    /// Keys touched from now on count as touched by a new step.
+    pub fn begin_step(&mut self) {
+        self.step += 1;
+    }
+
+    /// How rows are encoded.
+    pub fn codec(&self) -> &Arc<RowCodec> {
+        &self.codec
+    }
+
+    fn is_complete(&mut self, store: &dyn Snapshot) -> Result<bool> {
+        if self.complete.is_none() {
+            self.complete = Some(is_shard_empty(self.state, self.shard, store)?);
+        }
+        Ok(self.complete == Some(true))
+    }
+
+    /// The slots of a batch's keys, all their rows loaded; [`NO_SLOT`] for keys that have none.
+    pub fn probe(
+        &mut self,
+        hashes: &[u64],
+        keys: &EncodedKeys,
+        store: &dyn Snapshot,
+        slots: &mut Vec<u32>,
+    ) -> Result<()> {
+        slots.clear();
+        slots.reserve(hashes.len());
+        if self.is_complete(store)? {
+            for (row, hash) in hashes.iter().enumerate() {
+                let slot = self.keys.find(*hash, keys.key(row)).unwrap_or(NO_SLOT);
+                if slot != NO_SLOT {
+                    self.keys.set_stamp(slot, self.step);
+                }
+                slots.push(slot);
+            }
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for (row, hash) in hashes.iter().enumerate() {
+            let slot = self.slot(*hash, keys.key(row));
+            if self.chains[slot as usize].flags & LOADED == 0 {
+                missing.push(slot);
+            }
+            slots.push(slot);
+        }
+        self.load(missing, store)
+    }
+
+    /// The slot of a key, made if need be.
+    fn slot(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let (slot, new) = self.keys.find_or_insert(hash, key);
+        if new {
+            let mut chain = Chain::NEW;
+            if self.complete == Some(true) {
+                chain.flags |= LOADED;
+            }
+            match self.chains.get_mut(slot as usize) {
+                Some(old) => *old = chain,
+                None => self.chains.push(chain),
+            }
+        }
+        self.keys.set_stamp(slot, self.step);
+        slot
+    }
+
+    /// Adds a batch: row `i` of `rows` under key `i`, with its weight (absent: 1). Returns the slots of the keys.
+    pub fn add(
+        &mut self,
+        hashes: &[u64],
+        keys: &EncodedKeys,
+        rows: &EncodedRows,
+        weights: Option<&[i64]>,
+        store: &dyn Snapshot,
+    ) -> Result<Vec<u32>> {
+        self.is_complete(store)?;
+        let slots: Vec<u32> = hashes.iter().enumerate().map(|(row, hash)| self.slot(*hash, keys.key(row))).collect();
+        if let Some(weights) = weights {
+            let unknown = |(slot, weight): &(&u32, &i64)| **weight < 0 && self.chains[**slot as usize].flags & LOADED == 0;
+            let missing: Vec<u32> = slots.iter().zip(weights).filter(unknown).map(|(slot, _)| *slot).collect();
+            self.load(missing, store)?;
+        }
+        for (row, slot) in slots.iter().enumerate() {
+            let weight = weights.map_or(1, |w| w[row]);
+            if weight != 0 {
+                self.add_row(*slot, rows.row(row), weight);
+            }
+        }
+        Ok(slots)
+    }
+
+    fn add_row(&mut self, slot: u32, row: &[u8], weight: i64) {
+        let chain = &mut self.chains[slot as usize];
+        chain.weight += weight;
+        if chain.flags & CHANGED == 0 {
+            chain.flags |= CHANGED;
+            self.changed.push(slot);
+        }
+        // A row without columns is only counted.
+        let merge = row.is_empty();
+        let rest = if weight < 0 || self.negative > 0 || merge { self.cancel(slot, row, weight, merge) } else { weight };
+        if rest != 0 {
+            self.push_row(slot, row, rest);
+        }
+    }
+
+    fn push_row(&mut self, slot: u32, row: &[u8], weight: i64) {
+        let chain = &mut self.chains[slot as usize];
+        let id = self.rows.len() as u32;
+        assert!(id < NO_ROW, "a shard has less than 2^31 rows");
+        let at = self.arena.push(row);
+        self.unwritten += row.len();
+        self.rows.push(RowRef { at, next: chain.head });
+        chain.head = id;
+        chain.rows += 1;
+        if weight != 1 || !self.weights.is_empty() {
+            self.weights.resize(id as usize, 1);
+            self.weights.push(weight);
+            self.negative += usize::from(weight < 0);
+        }
+    }
+
+    /// Sets `weight` off against equal rows of the other sign; returns what is left of it. With `merge`, also adds
+    /// it to an equal row of its own sign.
+    fn cancel(&mut self, slot: u32, row: &[u8], mut weight: i64, merge: bool) -> i64 {
+        let mut previous = NO_ROW;
+        let mut id = self.chains[slot as usize].head;
+        while id != NO_ROW && weight != 0 {
+            let entry = self.rows[id as usize];
+            let has = self.weight(id);
+            let opposite = (has < 0) != (weight < 0);
+            if (opposite || merge) && self.row_bytes(id) == row {
+                let change = if opposite && has.abs() < weight.abs() { -has } else { weight };
+                weight -= change;
+                if entry.is_stored() {
+                    self.adjusted.push((slot, id, change));
+                }
+                if has + change == 0 {
+                    self.negative -= usize::from(has < 0);
+                    self.unlink(slot, previous, id);
+                    id = entry.next();
+                    continue;
+                }
+                self.set_weight(id, has + change);
+            }
+            previous = id;
+            id = entry.next();
+        }
+        weight
+    }
+
+    fn unlink(&mut self, slot: u32, previous: u32, id: u32) {
+        let next = self.rows[id as usize].next();
+        let chain = &mut self.chains[slot as usize];
+        chain.rows -= 1;
+        if previous == NO_ROW {
+            chain.head = next;
+        } else {
+            let link = &mut self.rows[previous as usize].next;
+            *link = *link & STORED | next;
+        }
+        self.dead += 1;
+    }
+
+    #[inline]
+    fn weight(&self, id: u32) -> i64 {
+        self.weights.get(id as usize).copied().unwrap_or(1)
+    }
+
+    fn set_weight(&mut self, id: u32, weight: i64) {
+        let has = self.weight(id);
+        if self.weights.len() < self.rows.len() {
+            self.weights.resize(self.rows.len(), 1);
+        }
+        self.negative += usize::from(weight < 0);
+        self.negative -= usize::from(has < 0);
+        self.weights[id as usize] = weight;
+    }
+
+    #[inline]
+    fn row_bytes(&self, id: u32) -> &[u8] {
+        let bytes = self.arena.from(self.rows[id as usize].at);
+        &bytes[..self.codec.row_len(bytes)]
+    }
+
+    /// The sum of the weights of a key's rows. The key must have come from [`Multimap::probe`].
+    #[inline]
+    pub fn total(&self, slot: u32) -> i64 {
+        if slot == NO_SLOT { 0 } else { self.chains[slot as usize].weight }
+    }
+
+    /// A key's rows with their weights, newest first. The key must have come from [`Multimap::probe`].
+    #[inline]
+    pub fn rows(&self, slot: u32) -> impl Iterator<Item = (&[u8], i64)> {
+        let mut id = if slot == NO_SLOT { NO_ROW } else { self.chains[slot as usize].head };
+        std::iter::from_fn(move || {
+            if id == NO_ROW {
+                return None;
+            }
+            let this = id;
+            id = self.rows[id as usize].next();
+            Some((self.row_bytes(this), self.weight(this)))
+        })
+    }
+
+    /// Whether all rows have weight 1.
+    pub fn is_plain(&self) -> bool {
+        self.weights.is_empty()
+    }
+
+    /// Reads keys whose rows aren't in memory.
+    fn load(&mut self, mut missing: Vec<u32>, store: &dyn Snapshot) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.sort_unstable_by(|a, b| {
+            let key = |slot: &u32| (self.keys.vnode(*slot), self.keys.key(*slot), *slot);
+            key(a).cmp(&key(b))
+        });
+        missing.dedup();
+        let mut bytes = Vec::new();
+        let mut starts = vec![0];
+        for slot in &missing {
+            bytes.extend_from_slice(&vnode_prefix(self.state, self.keys.vnode(*slot)));
+            bytes.extend_from_slice(self.keys.key(*slot));
+            starts.push(bytes.len());
+        }
+        let keys: Vec<&[u8]> = starts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+        for (slot, value) in missing.iter().zip(store.multi_get(&keys)?) {
+            self.chains[*slot as usize].flags |= LOADED;
+            if let Some(value) = value {
+                self.keys.set_stored(*slot, true);
+                self.load_key(*slot, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the stored rows of a key behind those that were added since it was evicted.
+    fn load_key(&mut self, slot: u32, value: &[u8]) -> Result<()> {
+        let (rows, entries) = stored_rows(value, &self.codec)?;
+        let mut tail = NO_ROW;
+        let mut id = self.chains[slot as usize].head;
+        while id != NO_ROW {
+            tail = id;
+            id = self.rows[id as usize].next();
+        }
+        let chain = &mut self.chains[slot as usize];
+        chain.garbage = entries - rows.len() as u32;
+        for (row, weight) in rows {
+            let id = self.rows.len() as u32;
+            assert!(id < NO_ROW, "a shard has less than 2^31 rows");
+            self.rows.push(RowRef { at: self.arena.push(row), next: NO_ROW | STORED });
+            if weight != 1 || !self.weights.is_empty() {
+                self.weights.resize(id as usize, 1);
+                self.weights.push(weight);
+                self.negative += usize::from(weight < 0);
+            }
+            if tail == NO_ROW {
+                chain.head = id;
+            } else {
+                let link = &mut self.rows[tail as usize].next;
+                *link = *link & STORED | id;
+            }
+            tail = id;
+            chain.rows += 1;
+            chain.weight += weight;
+        }
+        Ok(())
+    }
+
+    /// Adds what changed since the last call.
+    pub fn checkpoint(&mut self, changes: &mut ChangeSet) {
+        let changed = std::mem::take(&mut self.changed);
+        let mut adjusted = std::mem::take(&mut self.adjusted);
+        adjusted.sort_by_key(|(slot, _, _)| *slot);
+        let mut value = Vec::new();
+        for slot in &changed {
+            let start = adjusted.partition_point(|(other, _, _)| other < slot);
+            let end = start + adjusted[start..].partition_point(|(other, _, _)| other == slot);
+            self.write_key(*slot, &adjusted[start..end], &mut value, changes);
+        }
+        self.changed = changed;
+        self.changed.clear();
+        adjusted.clear();
+        self.adjusted = adjusted;
+        self.unwritten = 0;
+        self.step += 1;
+    }
+
+    fn write_key(&mut self, slot: u32, adjusted: &[(u32, u32, i64)], value: &mut Vec<u8>, changes: &mut ChangeSet) {
+        value.clear();
+        let prefix = vnode_prefix(self.state, self.keys.vnode(slot));
+        let mut chain = self.chains[slot as usize];
+        chain.flags &= !CHANGED;
+        let garbage = chain.garbage + 2 * adjusted.len() as u32;
+        if chain.rows == 0 && chain.flags & LOADED != 0 {
+            if self.keys.is_stored(slot) {
+                changes.delete_parts(&[&prefix, self.keys.key(slot)]);
+                self.keys.set_stored(slot, false);
+            }
+            chain.garbage = 0;
+            self.empty.push(slot);
+        } else if !adjusted.is_empty() && (chain.rows <= 4 || garbage > chain.rows) {
+            self.write_chain(chain.head, true, value);
+            changes.put_parts(&[&prefix, self.keys.key(slot)], value);
+            self.keys.set_stored(slot, true);
+            chain.garbage = 0;
+        } else {
+            self.write_chain(chain.head, false, value);
+            for (_, id, weight) in adjusted {
+                write_signed(*weight, value);
+                value.extend_from_slice(self.row_bytes(*id));
+            }
+            if !value.is_empty() {
+                changes.append_parts(&[&prefix, self.keys.key(slot)], value);
+                self.keys.set_stored(slot, true);
+            }
+            chain.garbage = garbage;
+        }
+        if chain.flags & LOADED == 0 {
+            self.partial.push(slot);
+        }
+        self.chains[slot as usize] = chain;
+    }
+
+    /// Appends a chain's rows: all, or only those that aren't stored yet. They count as stored from now on.
+    fn write_chain(&mut self, head: u32, all: bool, value: &mut Vec<u8>) {
+        let mut id = head;
+        while id != NO_ROW && (all || !self.rows[id as usize].is_stored()) {
+            write_signed(self.weight(id), value);
+            value.extend_from_slice(self.row_bytes(id));
+            self.rows[id as usize].next |= STORED;
+            id = self.rows[id as usize].next();
+        }
+    }
+
+    /// The last checkpoint is in the store: frees keys without rows, then the ones longest untouched until the cache takes at
+    /// most `budget_bytes`. Keys that changed since the checkpoint stay.
+    pub fn committed(&mut self, budget_bytes: usize) {
+        let mut gone = std::mem::take(&mut self.empty);
+        gone.retain(|slot| self.chains[*slot as usize].rows == 0 && !self.is_changed(*slot));
+        gone.sort_unstable();
+        gone.dedup();
+        for slot in gone {
+            self.keys.remove(slot);
+        }
+        self.forget_partial();
+        let bytes = self.live_bytes();
+        if bytes > budget_bytes {
+            let fraction = 1.0 - 0.8 * budget_bytes as f64 / bytes as f64;
+            if let Some(oldest) = self.keys.oldest(fraction, |slot| !self.is_changed(slot)) {
+                let may_go = |slot: &u32| self.keys.stamp(*slot) <= oldest && !self.is_changed(*slot);
+                let gone: Vec<u32> = self.keys.occupied().filter(may_go).collect();
+                for slot in gone {
+                    self.dead += self.chains[slot as usize].rows as usize;
+                    self.keys.remove(slot);
+                }
+                self.complete = Some(false);
+            }
+        }
+        if self.dead > 1024 && self.dead > self.rows.len() / 2 {
+            self.compact();
+        }
+    }
+
+    /// Drops rows that the store now has of keys that aren't loaded: loading will bring them.
+    fn forget_partial(&mut self) {
+        for slot in std::mem::take(&mut self.partial) {
+            let mut chain = self.chains[slot as usize];
+            if chain.flags & LOADED != 0 {
+                continue;
+            }
+            let (mut last, mut id) = (NO_ROW, chain.head);
+            while id != NO_ROW && !self.rows[id as usize].is_stored() {
+                last = id;
+                id = self.rows[id as usize].next();
+            }
+            match self.rows.get_mut(last as usize) {
+                Some(last) => last.next = NO_ROW,
+                None => chain.head = NO_ROW,
+            }
+            while id != NO_ROW {
+                chain.rows -= 1;
+                chain.weight -= self.weight(id);
+                self.dead += 1;
+                id = self.rows[id as usize].next();
+            }
+            self.chains[slot as usize] = chain;
+            if chain.rows == 0 {
+                self.keys.remove(slot);
+            }
+        }
+    }
+
+    fn is_changed(&self, slot: u32) -> bool {
+        self.chains[slot as usize].flags & CHANGED != 0
+    }
+
+    /// Moves the rows that chains hold together and drops the others.
+    fn compact(&mut self) {
+        let old_rows = std::mem::take(&mut self.rows);
+        let old_arena = std::mem::take(&mut self.arena);
+        let old_weights = std::mem::take(&mut self.weights);
+        let weight = |id: u32| old_weights.get(id as usize).copied().unwrap_or(1);
+        let mut moved: HashMap<u32, u32> = self.adjusted.iter().map(|(_, id, _)| (*id, NO_ROW)).collect();
+        self.negative = 0;
+        let mut copy = |map: &mut Self, id: u32| {
+            let old = old_rows[id as usize];
+            let bytes = old_arena.from(old.at);
+            let new = map.rows.len() as u32;
+            map.rows.push(RowRef { at: map.arena.push(&bytes[..map.codec.row_len(bytes)]), next: NO_ROW | old.next & STORED });
+            if weight(id) != 1 || !map.weights.is_empty() {
+                map.weights.resize(new as usize, 1);
+                map.weights.push(weight(id));
+                map.negative += usize::from(weight(id) < 0);
+            }
+            new
+        };
+        for slot in self.keys.occupied().collect::<Vec<_>>() {
+            let mut id = std::mem::replace(&mut self.chains[slot as usize].head, NO_ROW);
+            let mut tail = NO_ROW;
+            while id != NO_ROW {
+                let new = copy(self, id);
+                if let Some(to) = moved.get_mut(&id) {
+                    *to = new;
+                }
+                if tail == NO_ROW {
+                    self.chains[slot as usize].head = new;
+                } else {
+                    let link = &mut self.rows[tail as usize].next;
+                    *link = *link & STORED | new;
+                }
+                tail = new;
+                id = old_rows[id as usize].next();
+            }
+        }
+        self.dead = 0;
+        // Rows that are gone but must still be written as gone.
+        for index in 0..self.adjusted.len() {
+            let id = self.adjusted[index].1;
+            if moved[&id] == NO_ROW {
+                let new = copy(self, id);
+                moved.insert(id, new);
+                self.dead += 1;
+            }
+            self.adjusted[index].1 = moved[&id];
+        }
+    }
+
+    fn live_bytes(&self) -> usize {
+        let keys = self.keys.len() * (48 + size_of::<Chain>());
+        let rows = self.rows.len().max(1);
+        keys + (self.row_memory() as f64 * (rows - self.dead.min(rows)) as f64 / rows as f64) as usize
+    }
+
+    fn row_memory(&self) -> usize {
+        self.rows.len() * size_of::<RowRef>() + self.weights.len() * 8 + self.arena.bytes()
+    }
+
+    /// Memory held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.chains.len() * size_of::<Chain>() + self.row_memory()
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        self.rows.len() - self.dead
+    }
+
+    /// Whether no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// About how many bytes the next checkpoint writes.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.unwritten + self.changed.len() * 24
+    }
+
+    /// Keys that the next checkpoint writes.
+    pub fn changed(&self) -> usize {
+        self.changed.len()
+    }
+}
+
+/// The rows that a stored value stands for, equal ones added up where one is negative, and how many entries it has.
+fn stored_rows<'a>(mut value: &'a [u8], codec: &RowCodec) -> Result<(Vec<(&'a [u8], i64)>, u32)> {
+    let corrupt = || Error::Corrupt("rows of a join".to_owned());
+    let mut rows: Vec<(&[u8], i64)> = Vec::new();
+    let mut plain = true;
+    while !value.is_empty() {
+        let weight = read_signed(&mut value).ok_or_else(corrupt)?;
+        let len = codec.checked_row_len(value).ok_or_else(corrupt)?;
+        let (row, rest) = value.split_at(len);
+        value = rest;
+        plain &= weight > 0 && !row.is_empty();
+        rows.push((row, weight));
+    }
+    let entries = rows.len() as u32;
+    if !plain {
+        let mut at: HashMap<&[u8], usize> = HashMap::with_capacity(rows.len());
+        let mut sums: Vec<(&[u8], i64)> = Vec::with_capacity(rows.len());
+        for (row, weight) in rows {
+            let index = *at.entry(row).or_insert_with(|| {
+                sums.push((row, 0));
+                sums.len() - 1
+            });
+            sums[index].1 += weight;
+        }
+        sums.retain(|(_, weight)| *weight != 0);
+        rows = sums;
+    }
+    Ok((rows, entries))
+}
+
+/// Where a row's bytes begin: a chunk, and a place in it in units of four bytes.
+type Address = u32;
+
+/// Bytes of rows in chunks, so that growing moves nothing.
+#[derive(Debug, Default)]
+struct Arena {
+    chunks: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+const CHUNK: usize = 1 << 18;
+
+impl Arena {
+    fn push(&mut self, row: &[u8]) -> Address {
+        let fits = self.chunks.last().is_some_and(|chunk| chunk.len() + row.len() <= CHUNK && chunk.len() < CHUNK);
+        if !fits {
+            // The first chunk starts small: most shards of most operators hold little.
+            let capacity = if self.chunks.is_empty() { row.len() } else { row.len().max(CHUNK) };
+            self.chunks.push(Vec::with_capacity(capacity));
+        }
+        let chunk = self.chunks.last_mut().expect("just made");
+        let at = (self.chunks.len() - 1) << 16 | chunk.len() / 4;
+        chunk.extend_from_slice(row);
+        chunk.resize(chunk.len().next_multiple_of(4), 0);
+        self.bytes += row.len().next_multiple_of(4);
+        u32::try_from(at).expect("a shard's rows take less than 16 GiB")
+    }
+
+    #[inline]
+    fn from(&self, at: Address) -> &[u8] {
+        &self.chunks[(at >> 16) as usize][(at & 0xffff) as usize * 4..]
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;
