@@ -13,6 +13,7 @@ use serde_json::Value;
 /// Each crate with the workspace crates it may import. The pipeline runs one way:
 /// sql ← planner ← dataflow ← engine ← server ← cli; delta, catalog, storage and connectors stand below it.
 const CRATES: &[(&str, &[&str])] = &[
+    ("workspace-hack", &[]),
     ("delta", &[]),
     ("catalog", &[]),
     ("sql", &[]),
@@ -81,7 +82,8 @@ fn crates_import_only_what_the_table_allows() {
     );
     let mut wrong = Vec::new();
     for (name, needs) in &found {
-        for (other, _) in needs.iter().filter(|(other, _)| table.contains_key(other.as_str())) {
+        let of_workspace = |other: &String| table.contains_key(other.as_str()) && other != "workspace-hack";
+        for (other, _) in needs.iter().filter(|(other, _)| of_workspace(other)) {
             if !table[name.as_str()].contains(other.as_str()) {
                 wrong.push(format!("{name} imports {other}"));
             }
@@ -96,7 +98,8 @@ fn heavy_libraries_have_one_owner() {
     let mut wrong = Vec::new();
     for (name, needs) in dependencies() {
         for (library, only_tests) in needs {
-            if let Some(allowed) = owners.get(library.as_str())
+            if name != "workspace-hack"
+                && let Some(allowed) = owners.get(library.as_str())
                 && !allowed.contains(&name.as_str())
                 && !only_tests
             {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use connectors::kafka::mock::MockBroker;
+use connectors::kafka::mock::MockKafka;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 enum Kind {
     External,
     Apache(Box<Mutex<Apache>>),
-    Mock(MockBroker),
+    Mock(MockKafka),
 }
 
 /// A Kafka cluster, most often of one broker.
@@ -41,8 +41,8 @@ pub fn shared() -> &'static Broker {
         match why_not_real() {
             None => Broker::start_apache(),
             Some(_) => {
-                let mock = MockBroker::start().unwrap();
-                Broker { bootstrap: mock.bootstrap_servers().to_owned(), kind: Kind::Mock(mock) }
+                let mock = MockKafka::start().unwrap();
+                Broker { bootstrap: mock.brokers().to_owned(), kind: Kind::Mock(mock) }
             }
         }
     })

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ::server::{Server, ServerSettings};
 use clap::Args;
-use connectors::kafka::mock::MockBroker;
+use connectors::kafka::mock::MockKafka;
 use engine::{Engine, Settings};
 
 use crate::config::DEFAULT_SQL_ADDR;
@@ -65,12 +65,12 @@ pub(crate) struct Arguments {
 /// Runs until the time is over, or until Ctrl-C; either way with a summary.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
-    let broker = MockBroker::start().map_err(outside)?;
+    let broker = MockKafka::start().map_err(outside)?;
     for topic in [ORDERS, PAYMENTS] {
         broker.create_topic(topic, PARTITIONS).map_err(outside)?;
     }
     broker.create_topic(TOTALS, 1).map_err(outside)?;
-    let brokers = broker.bootstrap_servers().to_owned();
+    let brokers = broker.brokers().to_owned();
 
     let scratch = tempfile::Builder::new().prefix("millrace-demo-").tempdir();
     let scratch = scratch.map_err(|source| Failure::Process { what: "making a temporary directory", source })?;

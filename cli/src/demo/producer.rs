@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use connectors::kafka::client::Writer;
+use connectors::kafka::produce::{self, Record};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
@@ -64,7 +64,7 @@ pub(crate) struct Producer {
 impl Producer {
     /// Starts sending `rate` orders a second.
     pub(crate) fn start(brokers: &str, rate: u32) -> Result<Self, Failure> {
-        let writer = Writer::new(brokers).map_err(outside)?;
+        let writer = produce::Producer::new(brokers).map_err(outside)?;
         let stop = Arc::new(AtomicBool::new(false));
         let produced = Arc::new(Mutex::new(Produced::default()));
         let (sender, probes) = bounded(WAITING_PROBES);
@@ -96,7 +96,7 @@ impl Producer {
 
 /// The state of the producing thread.
 struct Run<'a> {
-    writer: &'a Writer,
+    writer: &'a produce::Producer,
     produced: &'a Mutex<Produced>,
     probes: &'a Sender<Sent>,
     random: u64,
@@ -106,7 +106,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(writer: &'a Writer, produced: &'a Mutex<Produced>, probes: &'a Sender<Sent>) -> Self {
+    fn new(writer: &'a produce::Producer, produced: &'a Mutex<Produced>, probes: &'a Sender<Sent>) -> Self {
         let text = String::with_capacity(256);
         Self { writer, produced, probes, random: 42, next_order: 0, last_probe: Instant::now(), text }
     }
@@ -188,7 +188,15 @@ impl<'a> Run<'a> {
     }
 
     fn send(&self, topic: &str, partition: i32, key: &str) -> Result<(), Failure> {
-        self.writer.send(topic, partition, Some(key.as_bytes()), Some(self.text.as_bytes())).map_err(outside)
+        let record = Record {
+            key: Some(key.as_bytes()),
+            value: Some(self.text.as_bytes()),
+            partition: Some(partition),
+            timestamp_ms: None,
+        };
+        self.writer.send(topic, record).map_err(outside)?;
+        self.writer.poll();
+        Ok(())
     }
 
     /// SplitMix64, below `bound`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use connectors::kafka::client::read_committed;
+use connectors::kafka::read::read_committed;
 use engine::Session;
 
 use super::display::milliseconds;

@@ -1,0 +1,117 @@
+//! The oracle: whatever a view's query is, and whatever happens to its inputs, the view holds what DataFusion answers
+//! to the same SQL over the rows that are there now. Checked after every change.
+//!
+//! Queries come from a small grammar ([`query`]), changes from a model of the tables ([`model`]); all of it from a seed, which a
+//! failure prints. MILLRACE_TEST_SEED repeats one, MILLRACE_TEST_CASES runs more.
+
+mod model;
+mod query;
+
+use libtest_mimic::Trial;
+
+use crate::support::database::{Database, settings};
+use crate::support::random::Random;
+use crate::support::trial;
+use model::Model;
+use query::{Query, Relation};
+
+/// Groups of cases, so that they share the machine's cores.
+const GROUPS: u64 = 6;
+/// Cases of a group.
+const CASES: u64 = 8;
+/// Views of a case; later ones may read earlier ones.
+const VIEWS: usize = 4;
+/// Changes of a case.
+const CHANGES: usize = 12;
+
+pub fn trials() -> Vec<Trial> {
+    let cases = std::env::var("MILLRACE_TEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES);
+    let first = Random::seed(1);
+    let group = |group: u64| {
+        let name = format!("oracle::random_queries_{group}");
+        trial(&name, move || (0..cases).for_each(|case| run_case(first + group * 1_000 + case)))
+    };
+    (0..GROUPS).map(group).collect()
+}
+
+fn run_case(seed: u64) {
+    let mut random = Random::new(seed);
+    let directory = tempfile::tempdir().unwrap();
+    let durable = random.one_in(2);
+    let mut settings = settings(durable.then(|| directory.path().join("data")));
+    settings.workers = 1 + random.below(3) as usize;
+    if durable && random.one_in(2) {
+        settings.memory_budget_bytes = 64 << 10;
+    }
+    let mut db = Database::open(settings);
+    let mut model = Model::default();
+    let mut history = Vec::new();
+    for table in model.definitions() {
+        db.run(&table);
+    }
+    // Some rows are there before the views are made, so that hydration is part of it.
+    for _ in 0..random.below(3) {
+        change(&mut db, &mut model, &mut random, &mut history);
+    }
+    let mut views: Vec<(String, Query)> = Vec::new();
+    for number in 0..VIEWS {
+        let mut relations = Relation::tables();
+        relations.extend(views.iter().map(|(name, query)| query.as_relation(name)));
+        let query = Query::generate(&mut random, &relations, 2);
+        let name = format!("v{number}");
+        let statement = format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql);
+        if let Err(error) = db.try_run(&statement) {
+            panic!("seed {seed}: {error}\n{statement}");
+        }
+        views.push((name, query));
+    }
+    compare(&mut db, &model, &views, seed, &history);
+    for step in 0..CHANGES {
+        change(&mut db, &mut model, &mut random, &mut history);
+        if durable && step % 5 == 4 {
+            history.push("-- restart".to_owned());
+            db.reopen();
+        }
+        compare(&mut db, &model, &views, seed, &history);
+    }
+}
+
+/// One statement, on both sides.
+fn change(db: &mut Database, model: &mut Model, random: &mut Random, history: &mut Vec<String>) {
+    let statement = model.change(random);
+    history.push(statement.clone());
+    db.run(&statement);
+}
+
+fn compare(db: &mut Database, model: &Model, views: &[(String, Query)], seed: u64, history: &[String]) {
+    let context = model.context();
+    for (name, query) in views {
+        let mut found: Vec<Vec<String>> =
+            db.rows(&format!("SELECT * FROM {name}")).into_iter().map(|row| row.into_iter().map(canonical).collect()).collect();
+        let mut expected = match db.runtime.block_on(model::answer(&context, &query.oracle)) {
+            Ok(rows) => rows.into_iter().map(|row| row.into_iter().map(canonical).collect()).collect::<Vec<Vec<_>>>(),
+            Err(error) => panic!("seed {seed}: the oracle can't answer: {error}\n{}", query.oracle),
+        };
+        found.sort();
+        expected.sort();
+        assert!(
+            found == expected,
+            "seed {seed}: {name} is not what its query says\n{}\nfound    {found:?}\nexpected {expected:?}\nafter:\n{}",
+            query.sql,
+            history.join("\n")
+        );
+    }
+}
+
+/// One text for one value, whatever type carries it: numbers to six digits, truth as `true` and `false`.
+fn canonical(text: String) -> String {
+    match text.as_str() {
+        "t" => "true".to_owned(),
+        "f" => "false".to_owned(),
+        _ => match text.parse::<f64>() {
+            // -0 and 0 are one number.
+            Ok(number) => format!("{:.6}", number + 0.0),
+            Err(_) => text,
+        },
+    }
+}
