@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use catalog::Column;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use delta::Delta;
 
 use crate::Result;
@@ -128,6 +129,14 @@ pub enum Health {
 /// memory to some 32 MiB while it hides a few milliseconds of scheduling.
 pub const QUEUED_BATCHES: usize = 32;
 
+/// How long a thread that waits for room in the queue may overlook that it shall stop.
+pub const STOP_CHECK: Duration = Duration::from_millis(50);
+
+/// The wall clock in milliseconds since 1970: when a batch was made, for latency metrics only.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
 /// The sending end of a source's bounded queue. A full queue blocks the sender, which is what slows the source down.
 #[derive(Clone)]
 pub struct BatchSender {
@@ -148,6 +157,30 @@ impl BatchSender {
         let sent = self.queue.send(batch).is_ok();
         (self.doorbell)();
         sent
+    }
+
+    /// As [`BatchSender::send`] for a thread that has to notice within [`STOP_CHECK`] that it shall stop: `false` then too.
+    #[must_use]
+    pub fn send_unless(&self, stop: &AtomicBool, batch: SourceBatch) -> bool {
+        let mut batch = batch;
+        while !stop.load(Ordering::Relaxed) {
+            match self.queue.send_timeout(batch, STOP_CHECK) {
+                Ok(()) => {
+                    (self.doorbell)();
+                    return true;
+                }
+                Err(SendTimeoutError::Timeout(back)) => batch = back,
+                Err(SendTimeoutError::Disconnected(_)) => return false,
+            }
+        }
+        false
+    }
+
+    /// As [`BatchSender::send`] for a limited time: gives the batch back when the queue is still full then.
+    pub fn send_timeout(&self, batch: SourceBatch, timeout: Duration) -> std::result::Result<(), SendTimeoutError<SourceBatch>> {
+        self.queue.send_timeout(batch, timeout)?;
+        (self.doorbell)();
+        Ok(())
     }
 
     /// As [`BatchSender::send`] without waiting: gives the batch back while the queue is full, so that a Kafka consumer can pause
