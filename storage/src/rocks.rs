@@ -32,7 +32,7 @@ pub use options::RocksOptions;
 use snapshot::RocksSnapshot;
 
 use crate::store::{Durability, Snapshot, Store, StoreStats};
-use crate::{Change, ChangeSet, Error, Result, StateId, state_range};
+use crate::{Change, ChangeSet, Error, Result, state_range};
 
 /// Where the layout is written down: behind all states.
 const LAYOUT_KEY: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0];

@@ -278,12 +278,12 @@ fn apply(model: &mut Model, steps: &[Step]) -> ChangeSet {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     /// Every store equals the map after every commit, and so do the snapshots taken on the way, and the store that is
     /// opened again.
     #[test]
-    fn random_commits_equal_a_map(commits in prop::collection::vec(prop::collection::vec(step(), 0..8), 1..12)) {
+    fn random_commits_equal_a_map(commits in prop::collection::vec(prop::collection::vec(step(), 0..12), 1..24)) {
         for (name, directory, store) in stores() {
             let mut model = Model::new();
             let mut seen = Vec::new();

@@ -19,9 +19,10 @@ fn open(path: &Path) -> Result<RocksStore, Error> {
     RocksStore::open(path, &options())
 }
 
-/// A commit of `entries` entries that all carry its number.
+/// A commit that leaves `entries` entries that all carry its number.
 fn numbered(number: u32, entries: u32) -> ChangeSet {
     let mut changes = ChangeSet::new();
+    changes.clear_state(StateId(1));
     for entry in 0..entries {
         changes.put(&state_key(StateId(1), 0, &entry.to_be_bytes()), &number.to_be_bytes());
     }
@@ -140,7 +141,7 @@ fn a_full_disk_loses_nothing_and_recovers() {
     let mut store = open(&data).unwrap();
     // Sizes on both sides of the limit between write batches and sorted files.
     for (round, entries) in [2_000, 40_000, 2_000, 40_000].into_iter().enumerate() {
-        let free = rustix_free(directory.path());
+        let free = free_bytes(directory.path());
         // Room for a few commits, or for not even one.
         let left = if round < 2 { 300_000 } else { 20_000 };
         fs::write(&ballast, vec![1; free.saturating_sub(left)]).unwrap();
@@ -190,7 +191,7 @@ impl Drop for SmallDisk {
     }
 }
 
-fn rustix_free(path: &Path) -> usize {
+fn free_bytes(path: &Path) -> usize {
     let disk = rustix::fs::statvfs(path).unwrap();
     (disk.f_bavail * disk.f_frsize) as usize
 }
@@ -235,14 +236,9 @@ fn commits_until_killed() {
         fs::OpenOptions::new().append(true).create(true).open(directory.join("acknowledged")).unwrap();
     let first = number(&*store.snapshot().unwrap()).unwrap_or(0) + 1;
     for commit in first.. {
-        // Small and large ones mixed; every commit has at least the entries of the one before, so that one number
-        // stands in all of them.
-        let mut changes = numbered(commit, 10_000);
-        if commit % 3 != 0 {
-            changes = numbered(commit, 10);
-            changes.clear_state(StateId(1));
-        }
-        store.commit(changes, Durability::Process).unwrap();
+        // Small and large ones mixed.
+        let entries = if commit % 3 == 0 { 10_000 } else { 10 };
+        store.commit(numbered(commit, entries), Durability::Process).unwrap();
         writeln!(acknowledged, "{commit}").unwrap();
     }
 }
