@@ -1,0 +1,34 @@
+//! What this process has used, as Linux counts it in /proc.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// Clock ticks per second in /proc/self/stat: 100 on every Linux that runs Rust's standard library.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// CPU time of all threads so far.
+pub(crate) fn cpu_time() -> Result<Duration> {
+    let stat = read("/proc/self/stat")?;
+    // The command's name, in parentheses, may contain anything; fields are counted behind it.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS_PER_SECOND))
+}
+
+/// The largest resident size since [`reset_peak`], in bytes.
+pub(crate) fn peak_memory() -> Result<u64> {
+    let status = read("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) * 1024)
+}
+
+/// Begins to look for the largest size anew.
+pub(crate) fn reset_peak() -> Result<()> {
+    std::fs::write("/proc/self/clear_refs", "5").map_err(Error::io("can't reset the peak of memory"))
+}
+
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(Error::io(path))
+}

@@ -1,0 +1,56 @@
+//! The table of results, for people and as JSON.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// What one run of one query showed.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) query: String,
+    pub(crate) source: String,
+    /// Rows that the query's sources gave.
+    pub(crate) events: u64,
+    /// Until all of them were visible in the view.
+    pub(crate) seconds: f64,
+    pub(crate) events_per_second: f64,
+    pub(crate) cpu_seconds_per_million: f64,
+    pub(crate) peak_memory_bytes: u64,
+    /// Keys and values handed to the store.
+    pub(crate) committed_bytes: u64,
+    /// Rows of the view at the end.
+    pub(crate) view_rows: i64,
+}
+
+/// The line above the results.
+pub(crate) fn print_head() {
+    println!(
+        "{:<6}{:<12}{:>12}{:>9}{:>12}{:>12}{:>11}{:>12}{:>12}",
+        "query", "source", "events", "s", "k events/s", "CPU s/M", "peak MiB", "written MiB", "view rows"
+    );
+}
+
+/// One result.
+pub(crate) fn print(measured: &Measured) {
+    const MIB: f64 = 1024.0 * 1024.0;
+    println!(
+        "{:<6}{:<12}{:>12}{:>9.2}{:>12.0}{:>12.2}{:>11.0}{:>12.1}{:>12}",
+        measured.query,
+        measured.source,
+        measured.events,
+        measured.seconds,
+        measured.events_per_second / 1e3,
+        measured.cpu_seconds_per_million,
+        measured.peak_memory_bytes as f64 / MIB,
+        measured.committed_bytes as f64 / MIB,
+        measured.view_rows,
+    );
+}
+
+/// All results as a JSON array.
+pub(crate) fn write_json(path: &Path, all: &[Measured]) -> Result<()> {
+    let text = serde_json::to_string_pretty(all).map_err(|e| Error::Usage(e.to_string()))?;
+    std::fs::write(path, text + "\n").map_err(Error::io(path.display().to_string()))
+}
