@@ -7,6 +7,7 @@
 //! a write-back cache: a checkpoint writes the counts that changed. A group is in memory whole or not at all (*partial*): the first row that touches it
 //! brings all its values by one scan, so a group whose values don't fit into memory can't be changed.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::ArrayRef;
@@ -303,7 +304,7 @@ impl<V: Value> Multisets<V> {
         };
         let mut bytes = Vec::new();
         for (group, value) in std::mem::take(&mut self.dirty) {
-            let held = self.values[group as usize].get_mut(value.borrow());
+            let held = self.values[group as usize].get_mut(Borrow::<V::Key>::borrow(&value));
             let Some(held) = held.filter(|held| held.dirty) else { continue };
             (held.dirty, held.stored) = (false, true);
             bytes.clear();

@@ -12,7 +12,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    BinaryType, BinaryViewType, DataType, Date32Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
+    BinaryType, BinaryViewType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, LargeBinaryType, LargeUtf8Type, StringViewType, Time32MillisecondType,
     Time32SecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, Utf8Type,
 };
@@ -32,6 +32,8 @@ pub(super) enum Form {
 pub(super) fn form(data_type: &DataType) -> Form {
     match data_type {
         DataType::Decimal128(..) => Form::Code128,
+        // No SQL type.
+        DataType::Float16 => Form::Bytes,
         DataType::Boolean
         | DataType::Date32
         | DataType::Date64
@@ -310,16 +312,6 @@ impl Code64 for f32 {
     }
 }
 
-impl Code64 for <Float16Type as ArrowPrimitiveType>::Native {
-    fn code(self) -> i64 {
-        f64::from(self).code()
-    }
-
-    fn of(code: i64) -> Self {
-        Self::from_f64(f64::of(code))
-    }
-}
-
 fn codes<T: ArrowPrimitiveType>(array: &ArrayRef) -> ScalarBuffer<i64>
 where
     T::Native: Code64,
@@ -345,7 +337,6 @@ pub(super) fn codes64(array: &ArrayRef) -> ScalarBuffer<i64> {
         DataType::UInt16 => codes::<UInt16Type>(array),
         DataType::UInt32 => codes::<UInt32Type>(array),
         DataType::UInt64 => codes::<UInt64Type>(array),
-        DataType::Float16 => codes::<Float16Type>(array),
         DataType::Float32 => codes::<Float32Type>(array),
         DataType::Float64 => codes::<Float64Type>(array),
         DataType::Date32 => codes::<Date32Type>(array),
@@ -370,7 +361,6 @@ pub(super) fn array_of_codes64(data_type: &DataType, codes: &[i64], nulls: Optio
         DataType::UInt16 => from_codes::<UInt16Type>(data_type, codes, nulls),
         DataType::UInt32 => from_codes::<UInt32Type>(data_type, codes, nulls),
         DataType::UInt64 => from_codes::<UInt64Type>(data_type, codes, nulls),
-        DataType::Float16 => from_codes::<Float16Type>(data_type, codes, nulls),
         DataType::Float32 => from_codes::<Float32Type>(data_type, codes, nulls),
         DataType::Float64 => from_codes::<Float64Type>(data_type, codes, nulls),
         DataType::Date32 => from_codes::<Date32Type>(data_type, codes, nulls),
