@@ -24,7 +24,7 @@ pub fn map_each<T: Sync, R: Send>(
     workers: &rayon::ThreadPool,
     rows: usize,
     items: &[T],
-    work: impl Fn(&T) -> Result<R> + Sync,
+    work: impl Fn(&T) -> Result<R> + Sync + Send,
 ) -> Result<Vec<R>> {
     if items.len() > 1 && is_parallel(workers, rows) {
         workers.install(|| items.par_iter().with_max_len(1).map(work).collect())
@@ -37,7 +37,7 @@ pub fn map_each<T: Sync, R: Send>(
 pub fn exchange(
     workers: &rayon::ThreadPool,
     deltas: &[Delta],
-    keyed: impl Fn(&Delta) -> Result<(Delta, Vec<u64>)> + Sync,
+    keyed: impl Fn(&Delta) -> Result<(Delta, Vec<u64>)> + Sync + Send,
 ) -> Result<Parts> {
     let rows = deltas.iter().map(Delta::num_rows).sum();
     let cut = |delta: &Delta| -> Result<Vec<Part>> {
@@ -71,7 +71,7 @@ pub fn for_shards<S: Send, I: Send, R: Send>(
     shards: &mut [S],
     inputs: Vec<I>,
     wanted: impl Fn(&I) -> bool,
-    work: impl Fn(&mut S, I) -> Result<R> + Sync,
+    work: impl Fn(&mut S, I) -> Result<R> + Sync + Send,
 ) -> Result<Vec<R>> {
     if shards.len() != inputs.len() {
         return Err(Error::Broken("an input per shard".to_owned()));

@@ -62,3 +62,5 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ pub(super) fn checkpoint<S: Send>(
     shards: &mut [S],
     changed: usize,
     changes: &mut ChangeSet,
-    write: impl Fn(&mut S, &mut ChangeSet) -> Result<()> + Sync,
+    write: impl Fn(&mut S, &mut ChangeSet) -> Result<()> + Sync + Send,
 ) -> Result<()> {
     const PARALLEL_KEYS: usize = 2048;
     if workers.current_num_threads() == 1 || changed < PARALLEL_KEYS {

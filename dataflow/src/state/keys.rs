@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use delta::{EMPTY_KEY_HASH, Vnode, hash_rows, vnode_of};
 use hashbrown::HashTable;
@@ -395,7 +395,7 @@ impl GroupKeys for KeyTable {
 /// Key columns as Int64 values would be; used by tests of the fast path.
 #[cfg(test)]
 pub(crate) fn integer_column(values: Vec<Option<i64>>) -> ArrayRef {
-    Arc::new(arrow::array::PrimitiveArray::<Int64Type>::from(values))
+    Arc::new(arrow::array::Int64Array::from(values))
 }
 
 #[cfg(test)]

@@ -649,8 +649,9 @@ impl Arena {
             let capacity = if self.chunks.is_empty() { row.len() } else { row.len().max(CHUNK) };
             self.chunks.push(Vec::with_capacity(capacity));
         }
-        let chunk = self.chunks.last_mut().expect("just made");
-        let at = (self.chunks.len() - 1) << 16 | chunk.len() / 4;
+        let index = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[index];
+        let at = index << 16 | chunk.len() / 4;
         chunk.extend_from_slice(row);
         chunk.resize(chunk.len().next_multiple_of(4), 0);
         self.bytes += row.len().next_multiple_of(4);

@@ -91,12 +91,16 @@ impl RowCodec {
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let kind = Kind::of(field.data_type())?;
-            let at = match &kind {
-                Kind::Fixed(width) => std::mem::replace(&mut fixed_len, fixed_len + width),
-                Kind::Boolean => std::mem::replace(&mut fixed_len, fixed_len + 1),
-                Kind::Null => 0,
-                Kind::Text | Kind::Bytes | Kind::Nested(_) => std::mem::replace(&mut variable, variable + 1),
+            let (fixed, at) = match &kind {
+                Kind::Fixed(width) => (*width, fixed_len),
+                Kind::Boolean => (1, fixed_len),
+                Kind::Null => (0, 0),
+                Kind::Text | Kind::Bytes | Kind::Nested(_) => {
+                    variable += 1;
+                    (0, variable - 1)
+                }
             };
+            fixed_len += fixed;
             columns.push(Column { kind, at });
         }
         Ok(Self { schema, columns, null_bytes, fixed_len, variable, header_len: fixed_len + 4 * variable })

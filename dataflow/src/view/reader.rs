@@ -164,12 +164,6 @@ impl PublishedView {
         self.rows_at(store, &(0..rows).map(full).collect::<Vec<_>>())
     }
 
-    /// As [`PublishedView::get`], for one key.
-    pub fn get_one(&self, store: &dyn Snapshot, key: &[ScalarValue]) -> Result<RecordBatch> {
-        let columns: Result<Vec<_>, _> = key.iter().map(|value| value.to_array_of_size(1)).collect();
-        self.get(store, &columns?)
-    }
-
     /// The encoded row at each of these full keys, if there is one.
     fn rows_at(&self, store: &dyn Snapshot, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>> {
         let Body::Keyed(overlays) = &self.inner.body else {

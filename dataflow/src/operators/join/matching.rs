@@ -91,7 +91,7 @@ impl<'a> Pairs<'a> {
     fn pairs_of(&self, candidates: &Candidates<'_>) -> Result<Delta> {
         let own = UInt32Array::from(candidates.own.clone());
         let mut columns = Vec::with_capacity(self.shared.schema.fields().len());
-        let mut own_columns = || -> Result<Vec<ArrayRef>> {
+        let own_columns = || -> Result<Vec<ArrayRef>> {
             self.columns.iter().map(|column| Ok(take(column, &own, None)?)).collect()
         };
         let codec = self.other.codec();
