@@ -52,6 +52,11 @@ pub trait SystemRelations: Sync {
 
     /// The names of all of them.
     fn names(&self) -> Vec<QualifiedName>;
+
+    /// Whether a relation never has rows, as there are no such things: subqueries over it need not be run.
+    fn is_always_empty(&self, _name: &QualifiedName) -> bool {
+        false
+    }
 }
 
 /// No system relations: for tests, and for checking files offline.

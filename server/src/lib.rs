@@ -4,13 +4,12 @@
 //! connectors: all it does with an engine goes through [`engine::Session`].
 //!
 //! Reading order: [`server`] (listening and stopping), `wire` (a PostgreSQL connection from start-up to its end), `encode` and
-//! `decode` (values on the wire), [`oid`] and [`sqlstate`] (PostgreSQL's numbers for types and errors), `http`.
+//! `decode` (values on the wire), [`sqlstate`] (the codes of errors), `http`.
 
 mod decode;
 mod encode;
 mod error;
 mod http;
-pub mod oid;
 pub mod server;
 pub mod sqlstate;
 pub mod text;

@@ -113,7 +113,7 @@ impl<'a> Column<'a> {
                 while let SqlType::Array(next) = scalar {
                     scalar = next;
                 }
-                Some(Values::Array { array: list, element: inner, element_oid: crate::oid::oid(scalar) })
+                Some(Values::Array { array: list, element: inner, element_oid: engine::type_numbers::oid(scalar) })
             }
         };
         Ok(Self { values: values.ok_or_else(mismatch)?, nulls: array.nulls() })

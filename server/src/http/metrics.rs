@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use engine::metrics::{Kind, Sample};
+use engine::metrics::{Sample, SampleKind};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::{Error, Result};
@@ -63,8 +63,8 @@ fn samples(samples: &[Sample]) -> String {
     for sample in sorted {
         if sample.name != previous {
             let kind = match sample.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
+                SampleKind::Counter => "counter",
+                SampleKind::Gauge => "gauge",
             };
             let help = sample.help.replace('\\', "\\\\").replace('\n', "\\n");
             let _infallible = writeln!(text, "# HELP {0} {help}\n# TYPE {0} {kind}", sample.name);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn sample(name: &'static str, label: &str, value: f64) -> Sample {
-        Sample { name, help: "what it is", kind: Kind::Counter, labels: vec![("source", label.into())], value }
+        Sample { name, help: "what it is", kind: SampleKind::Counter, labels: vec![("source", label.into())], value }
     }
 
     #[test]

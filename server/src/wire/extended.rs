@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Parameter, Prepared, Response, ResultColumn, TransactionStatus};
+use engine::{Parameter, Prepared, Response, ResultColumn, TransactionStatus, type_numbers};
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
@@ -13,10 +13,9 @@ use super::message::{Bind, Target};
 use super::rows::{Sending, Sent, description};
 use super::watch::Failure;
 use crate::decode;
-use crate::encode::Format;
+use crate::encode::{Format, Style};
 use crate::error::WireError;
 use crate::sqlstate::{self, sqlstate};
-use crate::{encode::Style, oid};
 
 /// Prepared statements and portals that one connection may hold, each: enough for drivers that prepare every text they see, and a bound on
 /// what one that never closes them can take.
@@ -66,7 +65,7 @@ impl Connection {
         }
         let types = type_oids
             .iter()
-            .map(|type_oid| oid::parameter_type(*type_oid))
+            .map(|type_oid| type_numbers::parameter_type(*type_oid))
             .collect::<Result<Vec<_>, u32>>()
             .map_err(|unknown| {
                 WireError::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("parameters of the type with OID {unknown} are not supported"))
@@ -143,7 +142,7 @@ impl Connection {
             Target::Statement(name) => {
                 let statement = Arc::clone(self.statement(name)?);
                 let types = statement.prepared.as_ref().map_or(&[][..], |prepared| &prepared.parameter_types);
-                self.socket.send(&ParameterDescription::new(types.iter().map(oid::oid).collect()));
+                self.socket.send(&ParameterDescription::new(types.iter().map(type_numbers::oid).collect()));
                 (statement, Vec::new())
             }
             Target::Portal(name) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use engine::{ResultColumn, Rows};
+use engine::{ResultColumn, Rows, type_numbers};
 use futures::StreamExt;
 use pgwire::messages::data::{FieldDescription, RowDescription};
 
@@ -11,10 +11,6 @@ use super::socket::Socket;
 use super::watch::{Failure, Watch};
 use crate::encode::{self, Format, RowEncoder, Style};
 use crate::error::WireError;
-use crate::oid;
-
-/// Catalog ids of objects begin here as OIDs, as in PostgreSQL.
-const FIRST_OBJECT_OID: u32 = 16_384;
 
 /// The RowDescription of a result.
 pub(crate) fn description(columns: &[ResultColumn], formats: &[Format]) -> RowDescription {
@@ -22,14 +18,14 @@ pub(crate) fn description(columns: &[ResultColumn], formats: &[Format]) -> RowDe
         .iter()
         .enumerate()
         .map(|(index, column)| {
-            let (table, position) = column.origin.map_or((0, 0), |(id, position)| (id.wrapping_add(FIRST_OBJECT_OID), position));
+            let (table, position) = column.origin.map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
             FieldDescription::new(
                 column.name.clone(),
                 table as i32,
                 position,
-                oid::oid(&column.sql_type),
-                oid::size(&column.sql_type),
-                oid::typmod(&column.sql_type),
+                type_numbers::oid(&column.sql_type),
+                type_numbers::size(&column.sql_type),
+                type_numbers::typmod(&column.sql_type),
                 formats.get(index).copied().unwrap_or_default().code(),
             )
         })

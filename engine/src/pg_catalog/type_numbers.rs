@@ -1,6 +1,9 @@
-//! PostgreSQL's numbers for types: OID, size and type modifier of each [`SqlType`], and back.
+//! PostgreSQL's numbers for things that clients see on the wire: OIDs of objects and types, size and type modifier of each [`SqlType`], and back.
 
-use engine::SqlType;
+use crate::SqlType;
+
+/// The numbers of catalog objects begin here as OIDs, as in PostgreSQL.
+pub const FIRST_OBJECT_OID: u32 = 16_384;
 
 /// The OID of a type.
 pub fn oid(sql_type: &SqlType) -> u32 {
