@@ -24,7 +24,8 @@ pub enum SqlType {
     Real,
     /// `double precision`, float8.
     Double,
-    /// `numeric(precision, scale)`; plain `numeric` is (38, 10) inside and prints without trailing zeros that weren't asked for.
+    /// `numeric(precision, scale)`; plain `numeric` columns are (38, 10) inside and print without trailing zeros that weren't asked for. A
+    /// computed value is a plain `numeric` of whatever precision and scale its Arrow type says, and prints with that scale.
     Numeric(Option<(u8, i8)>),
     /// `text`.
     Text,
@@ -102,7 +103,7 @@ impl SqlType {
     pub fn metadata(&self) -> Option<String> {
         match self {
             Self::Varchar(_) | Self::Char(_) | Self::Name | Self::Uuid | Self::Json | Self::Jsonb
-            | Self::Numeric(None) => Some(self.to_string()),
+            | Self::Numeric(_) => Some(self.to_string()),
             _ => None,
         }
     }
@@ -147,6 +148,10 @@ impl SqlType {
     }
 
     fn parse_metadata(text: &str) -> Option<Self> {
+        if let Some(typmod) = text.strip_prefix("numeric(") {
+            let (precision, scale) = typmod.strip_suffix(')')?.split_once(',')?;
+            return Some(Self::Numeric(Some((precision.parse().ok()?, scale.parse().ok()?))));
+        }
         let (name, length) = match text.split_once('(') {
             Some((name, rest)) => (name, rest.strip_suffix(')')?.parse().ok()),
             None => (text, None),
@@ -193,5 +198,26 @@ impl fmt::Display for SqlType {
             Self::Oid => "oid",
             Self::Array(element) => return write!(f, "{element}[]"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_says_which_type_it_is() {
+        for sql_type in [
+            SqlType::Numeric(Some((12, 2))),
+            SqlType::Numeric(None),
+            SqlType::Varchar(Some(20)),
+            SqlType::Char(3),
+            SqlType::Uuid,
+            SqlType::Jsonb,
+            SqlType::Timestamptz,
+            SqlType::Array(Box::new(SqlType::Varchar(Some(5)))),
+        ] {
+            assert_eq!(SqlType::of_field(&sql_type.field("x", true)), Some(sql_type));
+        }
     }
 }

@@ -65,6 +65,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// Division by zero, found while planning (22012).
     DivisionByZero,
+    /// A text that is longer than its type allows (22001).
+    StringTooLong,
     /// An argument that the function can't take (22023).
     InvalidParameterValue,
     /// An unknown setting (42704 as PostgreSQL has it), or a WITH option that nobody knows.

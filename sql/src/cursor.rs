@@ -3,6 +3,7 @@
 
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -225,7 +226,7 @@ impl<'a> Cursor<'a> {
         let next = self.here().start;
         let taken = self.tokens.iter().take_while(|token| position(token.span.start).is_some_and(|start| start < next));
         let ends = taken.filter(|token| !matches!(token.token, Token::Whitespace(_)));
-        ends.filter_map(|token| position(token.span.end)).next_back().unwrap_or(next)
+        ends.filter_map(|token| position(token.span.end)).last().unwrap_or(next)
     }
 
     fn end_span(&self) -> Span {
@@ -260,7 +261,7 @@ impl<'a> Cursor<'a> {
             .collect();
         for (index, token) in solid.iter().enumerate().rev().take(3) {
             let Token::Word(word) = &token.token else { continue };
-            if word.quote_style.is_none() && !keyword::is_known(&word.value) {
+            if word.quote_style.is_none() && word.keyword == Keyword::NoKeyword && !keyword::is_known(&word.value) {
                 if let Some(meant) = keyword::meant(&word.value, index == 0) {
                     return Some(format!("Did you mean \"{meant}\" instead of \"{}\"?", word.value));
                 }
@@ -317,7 +318,8 @@ fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
 fn tidy(expected: &str) -> String {
     match expected {
         "end of statement" => "the end of the statement".to_owned(),
-        "an expression" | "identifier" | "joined table" => expected.to_owned(),
+        "identifier" => "a name".to_owned(),
+        other if other.chars().all(|character| character.is_ascii_punctuation()) => format!("\"{other}\""),
         other => other.trim_end_matches([':', '.']).to_owned(),
     }
 }

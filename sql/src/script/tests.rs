@@ -10,7 +10,7 @@ fn one(text: &str) -> StatementKind {
 
 /// `line:column message`, then the hint.
 fn refused(text: &str) -> String {
-    let error = parse(text).expect_err(text);
+    let Err(error) = parse(text) else { return "accepted".to_owned() };
     let place = error.span.map_or("?".to_owned(), |span| span.start.to_string());
     let hint = error.hint.map_or(String::new(), |hint| format!(" / {hint}"));
     format!("{place} {}{hint}", error.message)
@@ -193,9 +193,9 @@ fn mistakes_are_told_with_place_and_probable_meaning() {
         ("SELECT a FORM t", "1:15 syntax error at or near \"t\" / Did you mean \"FROM\" instead of \"FORM\"?"),
         ("SELECT a FROM t WHER b = 1", "1:22 syntax error at or near \"b\" / Did you mean \"WHERE\" instead of \"WHER\"?"),
         ("SELECT 1 +", "1:11 syntax error at end of input / Expected an expression."),
-        ("SELECT (1, 2", "1:13 syntax error at end of input / Expected )."),
+        ("SELECT (1, 2", "1:13 syntax error at end of input / Expected \")\"."),
         ("SELECT 'abc", "1:8 unterminated quoted string at or near \"'abc\""),
-        ("SELECT 1;\nSELECT FROM WHERE", "2:13 syntax error at or near \"WHERE\" / Expected identifier."),
+        ("SELECT 1;\n  SELECT * FROM 5", "2:17 syntax error at or near \"5\" / Expected a name."),
         ("CREATE SOURCE s (a INT WITH (x = 1)", "1:24 syntax error at or near \"WITH\" / Expected \")\"."),
         ("CREATE MATERIALISED VIEW v AS SELECT 1",
          "1:8 syntax error at or near \"MATERIALISED\" / Did you mean \"MATERIALIZED\" instead of \"MATERIALISED\"?"),

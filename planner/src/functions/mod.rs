@@ -1,0 +1,185 @@
+//! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
+
+mod definition;
+mod json;
+mod numeric;
+mod session;
+mod text;
+mod time;
+mod to_char;
+mod uuid;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::config::ConfigOptions;
+use datafusion::execution::session_state::SessionStateDefaults;
+use datafusion::logical_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, WindowUDF};
+
+use crate::Error;
+
+/// What SQL may call, by name. Built once per engine; what is registered later wins.
+#[derive(Clone, Debug)]
+pub struct FunctionRegistry {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
+    higher_order: HashMap<String, Arc<HigherOrderUDF>>,
+    pub(crate) expr_planners: Vec<Arc<dyn ExprPlanner>>,
+    pub(crate) relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    pub(crate) type_planner: Arc<dyn TypePlanner>,
+    pub(crate) options: Arc<ConfigOptions>,
+    pub(crate) own: OwnFunctions,
+}
+
+/// This crate's functions, which operators and casts are planned to whatever is registered later.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnFunctions(Arc<HashMap<String, Arc<ScalarUDF>>>);
+
+impl OwnFunctions {
+    fn new() -> Self {
+        let groups = [
+            json::functions(),
+            numeric::functions(),
+            session::functions(),
+            text::functions(),
+            time::functions(),
+            to_char::functions(),
+            uuid::functions(),
+        ];
+        let functions = groups.into_iter().flatten().map(|definition| {
+            let function: Arc<ScalarUDF> = definition.into();
+            (function.name().to_owned(), function)
+        });
+        Self(Arc::new(functions.collect()))
+    }
+
+    /// A call of one of them.
+    pub(crate) fn call(&self, name: &str, args: Vec<Expr>) -> datafusion::common::Result<Expr> {
+        match self.0.get(name) {
+            Some(function) => Ok(function.call(args)),
+            None => Err(Error::internal(format!("function {name} is not defined")).into()),
+        }
+    }
+}
+
+impl Default for FunctionRegistry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FunctionRegistry {
+    /// DataFusion's functions and this crate's.
+    pub fn new() -> Self {
+        let mut options = ConfigOptions::default();
+        options.sql_parser.parse_float_as_decimal = true;
+        options.sql_parser.collect_spans = true;
+        options.sql_parser.enable_options_value_normalization = false;
+        options.execution.time_zone = Some("UTC".to_owned());
+        let own = OwnFunctions::new();
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(crate::query::operator::Operators::new(own.clone()))];
+        expr_planners.extend(SessionStateDefaults::default_expr_planners());
+        let mut registry = Self {
+            scalar: HashMap::new(),
+            aggregate: HashMap::new(),
+            window: HashMap::new(),
+            higher_order: HashMap::new(),
+            expr_planners,
+            relation_planners: vec![Arc::new(crate::query::table_function::TableFunctions)],
+            type_planner: Arc::new(crate::query::types::Types),
+            options: Arc::new(options),
+            own: own.clone(),
+        };
+        for function in SessionStateDefaults::default_scalar_functions() {
+            registry.register_scalar(function);
+        }
+        for function in SessionStateDefaults::default_aggregate_functions() {
+            registry.register_aggregate(function);
+        }
+        for function in SessionStateDefaults::default_window_functions() {
+            registry.register_window(function);
+        }
+        for function in SessionStateDefaults::default_higher_order_functions() {
+            for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+                registry.higher_order.insert(name.to_owned(), function.clone());
+            }
+        }
+        for function in own.0.values() {
+            registry.register_scalar(function.clone());
+        }
+        registry
+    }
+
+    /// Adds a scalar function under its name and aliases.
+    pub fn register_scalar(&mut self, function: Arc<ScalarUDF>) {
+        for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+            self.scalar.insert(name.to_owned(), function.clone());
+        }
+    }
+
+    /// Adds an aggregate function under its name and aliases.
+    pub fn register_aggregate(&mut self, function: Arc<AggregateUDF>) {
+        for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+            self.aggregate.insert(name.to_owned(), function.clone());
+        }
+    }
+
+    /// Adds a window function under its name and aliases.
+    pub fn register_window(&mut self, function: Arc<WindowUDF>) {
+        for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+            self.window.insert(name.to_owned(), function.clone());
+        }
+    }
+
+    /// The scalar functions; one with aliases comes several times.
+    pub fn scalar(&self) -> impl Iterator<Item = &Arc<ScalarUDF>> {
+        self.scalar.values()
+    }
+
+    /// The aggregate functions; one with aliases comes several times.
+    pub fn aggregate(&self) -> impl Iterator<Item = &Arc<AggregateUDF>> {
+        self.aggregate.values()
+    }
+
+    /// The window functions; one with aliases comes several times.
+    pub fn window(&self) -> impl Iterator<Item = &Arc<WindowUDF>> {
+        self.window.values()
+    }
+
+    /// The scalar function of this name.
+    pub fn find_scalar(&self, name: &str) -> Option<&Arc<ScalarUDF>> {
+        self.scalar.get(name)
+    }
+
+    /// The aggregate function of this name.
+    pub fn find_aggregate(&self, name: &str) -> Option<&Arc<AggregateUDF>> {
+        self.aggregate.get(name)
+    }
+
+    /// The window function of this name.
+    pub fn find_window(&self, name: &str) -> Option<&Arc<WindowUDF>> {
+        self.window.get(name)
+    }
+
+    pub(crate) fn find_higher_order(&self, name: &str) -> Option<&Arc<HigherOrderUDF>> {
+        self.higher_order.get(name)
+    }
+
+    /// Whether anything of this name can be called.
+    pub fn has(&self, name: &str) -> bool {
+        self.scalar.contains_key(name)
+            || self.aggregate.contains_key(name)
+            || self.window.contains_key(name)
+            || self.higher_order.contains_key(name)
+    }
+
+    /// All names, of every kind.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let scalar = self.scalar.keys().chain(self.higher_order.keys());
+        scalar.chain(self.aggregate.keys()).chain(self.window.keys()).map(String::as_str)
+    }
+}
+
+pub(crate) use json::normalised as json_text;

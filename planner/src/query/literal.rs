@@ -1,0 +1,387 @@
+//! Text to a value of a type, as PostgreSQL reads the literals that a statement contains.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, StringArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, TimeUnit};
+use catalog::SqlType;
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
+use datafusion::common::ScalarValue;
+
+use super::interval;
+use crate::error::ErrorKind;
+use crate::{Error, Result};
+
+/// The value that a text stands for. A timestamptz without a zone is read as UTC; the planner only asks where that is right.
+pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
+    let trimmed = text.trim();
+    let invalid = || {
+        let kind = match sql_type {
+            SqlType::Date | SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz | SqlType::Interval => ErrorKind::InvalidDatetime,
+            _ => ErrorKind::InvalidText,
+        };
+        let name = match sql_type {
+            SqlType::Numeric(_) => "numeric".to_owned(),
+            SqlType::Timestamp => "timestamp".to_owned(),
+            SqlType::Time => "time".to_owned(),
+            other => other.to_string(),
+        };
+        Error::new(kind, format!("invalid input syntax for type {name}: \"{text}\""))
+    };
+    let out_of_range = || Error::new(ErrorKind::OutOfRange, format!("value \"{text}\" is out of range for type {sql_type}"));
+    Ok(match sql_type {
+        SqlType::Boolean => ScalarValue::Boolean(Some(boolean(trimmed).ok_or_else(invalid)?)),
+        SqlType::SmallInt => {
+            let value = integer(trimmed).ok_or_else(invalid)?;
+            ScalarValue::Int16(Some(i16::try_from(value).map_err(|_| out_of_range())?))
+        }
+        SqlType::Integer => {
+            let value = integer(trimmed).ok_or_else(invalid)?;
+            ScalarValue::Int32(Some(i32::try_from(value).map_err(|_| out_of_range())?))
+        }
+        SqlType::BigInt => {
+            let value = integer(trimmed).ok_or_else(invalid)?;
+            ScalarValue::Int64(Some(i64::try_from(value).map_err(|_| out_of_range())?))
+        }
+        SqlType::Oid => {
+            let value = integer(trimmed).ok_or_else(invalid)?;
+            ScalarValue::UInt32(Some(u32::try_from(value).map_err(|_| out_of_range())?))
+        }
+        SqlType::Real => ScalarValue::Float32(Some(float(trimmed).ok_or_else(invalid)? as f32)),
+        SqlType::Double => ScalarValue::Float64(Some(float(trimmed).ok_or_else(invalid)?)),
+        SqlType::Numeric(_) => {
+            if !is_number(trimmed) {
+                return Err(invalid());
+            }
+            return through_arrow(trimmed, &sql_type.data_type()).map_err(|_| {
+                Error::new(ErrorKind::OutOfRange, "numeric field overflow")
+                    .with_detail(format!("{trimmed} does not fit into {sql_type}."))
+            });
+        }
+        SqlType::Text | SqlType::Name => ScalarValue::Utf8View(Some(text.to_owned())),
+        SqlType::Varchar(length) => ScalarValue::Utf8View(Some(truncated(text, *length))),
+        SqlType::Char(length) => {
+            let cut = truncated(text, Some(*length));
+            let padding = (*length as usize).saturating_sub(cut.chars().count());
+            ScalarValue::Utf8View(Some(cut + &" ".repeat(padding)))
+        }
+        SqlType::Bytea => ScalarValue::BinaryView(Some(bytes(text).ok_or_else(invalid)?)),
+        SqlType::Date => {
+            let date = date_time(trimmed).ok_or_else(invalid)?.0.date();
+            ScalarValue::Date32(Some((date - NaiveDate::default()).num_days() as i32))
+        }
+        SqlType::Time => {
+            let time = time(trimmed).ok_or_else(invalid)?;
+            ScalarValue::Time64Microsecond(Some((time - NaiveTime::MIN).num_microseconds().ok_or_else(out_of_range)?))
+        }
+        SqlType::Timestamp => {
+            let (local, _) = date_time(trimmed).ok_or_else(invalid)?;
+            ScalarValue::TimestampMicrosecond(Some(local.and_utc().timestamp_micros()), None)
+        }
+        SqlType::Timestamptz => {
+            let (local, offset) = date_time(trimmed).ok_or_else(invalid)?;
+            let utc = local - TimeDelta::seconds(i64::from(offset.unwrap_or(0)));
+            ScalarValue::TimestampMicrosecond(Some(utc.and_utc().timestamp_micros()), Some("UTC".into()))
+        }
+        SqlType::Interval => ScalarValue::IntervalMonthDayNano(Some(interval::parse(trimmed).ok_or_else(invalid)?)),
+        SqlType::Uuid => ScalarValue::Utf8View(Some(uuid(trimmed).ok_or_else(invalid)?)),
+        SqlType::Json | SqlType::Jsonb => {
+            let normalised = crate::functions::json_text(text, *sql_type == SqlType::Jsonb).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidText, format!("invalid input syntax for type {sql_type}"))
+                    .with_detail(format!("\"{text}\" is not JSON."))
+            })?;
+            ScalarValue::Utf8View(Some(normalised))
+        }
+        SqlType::Array(element) => return array(trimmed, element),
+    })
+}
+
+/// The value of type `sql_type` that is nothing.
+pub(crate) fn null(sql_type: &SqlType) -> Result<ScalarValue> {
+    Ok(ScalarValue::try_from(&sql_type.data_type())?)
+}
+
+fn through_arrow(text: &str, data_type: &DataType) -> Result<ScalarValue> {
+    let array = StringArray::from(vec![text]);
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let value = cast_with_options(&array, data_type, &options).map_err(|error| Error::new(ErrorKind::InvalidText, error.to_string()))?;
+    Ok(ScalarValue::try_from_array(&value, 0)?)
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    let text = text.to_lowercase();
+    let is_prefix = |word: &str, least: usize| text.len() >= least && word.starts_with(&text);
+    match text.as_str() {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ if is_prefix("true", 1) || is_prefix("yes", 1) || text == "on" => Some(true),
+        _ if is_prefix("false", 1) || is_prefix("no", 1) || is_prefix("off", 2) => Some(false),
+        _ => None,
+    }
+}
+
+fn integer(text: &str) -> Option<i128> {
+    text.parse().ok()
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<f64>().is_ok_and(f64::is_finite) && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+fn float(text: &str) -> Option<f64> {
+    match text.to_lowercase().as_str() {
+        "nan" => Some(f64::NAN),
+        "inf" | "infinity" | "+infinity" | "+inf" => Some(f64::INFINITY),
+        "-inf" | "-infinity" => Some(f64::NEG_INFINITY),
+        _ if is_number(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn truncated(text: &str, length: Option<u32>) -> String {
+    match length {
+        Some(length) => text.chars().take(length as usize).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// `\x` and hexadecimal digits, else the text's own bytes with `\\` and `\nnn` escapes.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    if let Some(digits) = text.strip_prefix("\\x") {
+        let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        if digits.len() % 2 != 0 {
+            return None;
+        }
+        let nibble = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+        return digits.chunks_exact(2).map(|pair| Some(nibble(pair[0])? * 16 + nibble(pair[1])?)).collect();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match (first, tail) {
+            (b'\\', [b'\\', tail @ ..]) => {
+                bytes.push(b'\\');
+                rest = tail;
+            }
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = tail;
+            }
+            (b'\\', _) => return None,
+            (byte, tail) => {
+                bytes.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    Some(bytes)
+}
+
+/// Date and time of day, with the offset in seconds if one is given: `2024-01-02`, `2024-01-02 03:04:05.6+02`, `2024-01-02T03:04Z`.
+pub(crate) fn date_time(text: &str) -> Option<(NaiveDateTime, Option<i32>)> {
+    if text.eq_ignore_ascii_case("epoch") {
+        return Some((NaiveDateTime::UNIX_EPOCH, None));
+    }
+    let (date, rest) = match text.find(['T', 't', ' ']) {
+        Some(at) => (&text[..at], text[at + 1..].trim()),
+        None => (text, ""),
+    };
+    let date = day(date)?;
+    if rest.is_empty() {
+        return Some((date.and_time(NaiveTime::MIN), None));
+    }
+    let (clock, offset) = split_offset(rest)?;
+    let (time, carry) = time_of_day(clock)?;
+    Some(((date + TimeDelta::days(carry)).and_time(time), offset))
+}
+
+fn day(text: &str) -> Option<NaiveDate> {
+    if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return NaiveDate::from_ymd_opt(text[..4].parse().ok()?, text[4..6].parse().ok()?, text[6..].parse().ok()?);
+    }
+    let separator = if text.contains('/') { '/' } else { '-' };
+    let mut parts = text.split(separator);
+    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    // Year first, else month first, as DateStyle ISO, MDY has it.
+    let (year, month, day) = if first.len() >= 3 { (first, second, third) } else { (third, first, second) };
+    NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)
+}
+
+/// The time of day, and 1 for `24:00`.
+fn time_of_day(text: &str) -> Option<(NaiveTime, i64)> {
+    let (text, afternoon) = match text.to_lowercase() {
+        lower if lower.ends_with("am") => (text[..text.len() - 2].trim(), Some(false)),
+        lower if lower.ends_with("pm") => (text[..text.len() - 2].trim(), Some(true)),
+        _ => (text, None),
+    };
+    let mut parts = text.split(':');
+    let mut hour: u32 = parts.next()?.parse().ok()?;
+    let minute: u32 = parts.next()?.parse().ok()?;
+    let (second, micros) = match parts.next() {
+        Some(seconds) => {
+            let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+            if fraction.bytes().any(|byte| !byte.is_ascii_digit()) {
+                return None;
+            }
+            let micros = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse::<f64>().ok()? * 1e6 };
+            (whole.parse::<u32>().ok()?, micros.round() as u32)
+        }
+        None => (0, 0),
+    };
+    if parts.next().is_some() {
+        return None;
+    }
+    match afternoon {
+        Some(true) if hour < 12 => hour += 12,
+        Some(false) if hour == 12 => hour = 0,
+        _ => {}
+    }
+    if (hour, minute, second, micros) == (24, 0, 0, 0) {
+        return Some((NaiveTime::MIN, 1));
+    }
+    Some((NaiveTime::from_hms_micro_opt(hour, minute, second, micros)?, 0))
+}
+
+fn time(text: &str) -> Option<NaiveTime> {
+    let clock = text.rsplit(['T', ' ']).next().filter(|last| last.contains(':')).unwrap_or(text);
+    let (clock, _) = split_offset(clock)?;
+    Some(time_of_day(clock)?.0)
+}
+
+/// `03:04:05+02` into the time and the offset in seconds.
+fn split_offset(text: &str) -> Option<(&str, Option<i32>)> {
+    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
+        return Some((clock.trim_end(), Some(0)));
+    }
+    for zone in [" UTC", " utc", " GMT", " gmt"] {
+        if let Some(clock) = text.strip_suffix(zone) {
+            return Some((clock, Some(0)));
+        }
+    }
+    let Some(at) = text.rfind(['+', '-']) else { return Some((text, None)) };
+    let digits = &text[at + 1..];
+    let (hours, minutes) = match digits.split_once(':') {
+        Some((hours, minutes)) => (hours, minutes.get(..2)?),
+        None if digits.len() == 4 => digits.split_at(2),
+        None => (digits, "0"),
+    };
+    let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
+    let sign = if text.as_bytes()[at] == b'-' { -1 } else { 1 };
+    Some((text[..at].trim_end(), Some(sign * seconds)))
+}
+
+/// A uuid in the form in which it is kept.
+pub(crate) fn uuid(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+    let digits: String = bare.chars().filter(|character| *character != '-').collect();
+    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let digits = digits.to_lowercase();
+    Some([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
+}
+
+/// `{a,"b c",NULL}`, nested where the element type is an array.
+fn array(text: &str, element: &SqlType) -> Result<ScalarValue> {
+    let malformed = || Error::new(ErrorKind::InvalidText, format!("malformed array literal: \"{text}\""));
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(malformed)?;
+    let mut values = Vec::new();
+    for item in elements(inner).ok_or_else(malformed)? {
+        values.push(match item {
+            Some(item) => parse(&item, element)?,
+            None => null(element)?,
+        });
+    }
+    let field = Arc::new(element.field("item", true));
+    let list = ScalarValue::new_list(&values, field.data_type(), true);
+    // The list is rebuilt so that its field carries what the Arrow type can't say.
+    let (_, offsets, items, nulls) = Arc::unwrap_or_clone(list).into_parts();
+    let list = arrow::array::ListArray::try_new(field, offsets, items, nulls)
+        .map_err(|error| Error::internal(format!("array literal: {error}")))?;
+    Ok(ScalarValue::List(Arc::new(list)))
+}
+
+/// The items between an array's braces; `None` inside for NULL.
+fn elements(inner: &str) -> Option<Vec<Option<String>>> {
+    let mut items = Vec::new();
+    if inner.trim().is_empty() {
+        return Some(items);
+    }
+    let (mut item, mut quoted, mut in_quotes, mut depth) = (String::new(), false, false, 0_usize);
+    let mut characters = inner.chars();
+    let mut finish = |item: &mut String, quoted: &mut bool| {
+        let text = std::mem::take(item);
+        let was_quoted = std::mem::take(quoted);
+        let text = if was_quoted { text } else { text.trim().to_owned() };
+        items.push(if !was_quoted && text.eq_ignore_ascii_case("null") { None } else { Some(text) });
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if depth == 0 => item.push(characters.next()?),
+            '"' if depth == 0 => {
+                in_quotes = !in_quotes;
+                quoted = true;
+            }
+            '{' if !in_quotes => {
+                depth += 1;
+                item.push(character);
+            }
+            '}' if !in_quotes => {
+                depth = depth.checked_sub(1)?;
+                item.push(character);
+            }
+            ',' if !in_quotes && depth == 0 => finish(&mut item, &mut quoted),
+            other => item.push(other),
+        }
+    }
+    if in_quotes || depth > 0 {
+        return None;
+    }
+    finish(&mut item, &mut quoted);
+    Some(items)
+}
+
+/// Whether values of this Arrow type are timestamps with a zone.
+pub(crate) fn is_timestamptz(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond | TimeUnit::Millisecond | TimeUnit::Second, Some(_)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, sql_type: SqlType) -> String {
+        parse(text, &sql_type).map_or_else(|error| error.message, |value| value.to_string())
+    }
+
+    #[test]
+    fn literals_are_read_as_postgresql_reads_them() {
+        let golden = [
+            (" 12 ", SqlType::Integer, "12"),
+            ("3000000000", SqlType::Integer, "value \"3000000000\" is out of range for type integer"),
+            ("abc", SqlType::Integer, "invalid input syntax for type integer: \"abc\""),
+            ("t", SqlType::Boolean, "true"),
+            ("maybe", SqlType::Boolean, "invalid input syntax for type boolean: \"maybe\""),
+            ("2024-01-01", SqlType::Date, "2024-01-01"),
+            ("2024-13-01", SqlType::Date, "invalid input syntax for type date: \"2024-13-01\""),
+            ("{1, 2,NULL}", SqlType::Array(Box::new(SqlType::Integer)), "[1, 2, ]"),
+            ("{", SqlType::Array(Box::new(SqlType::Integer)), "malformed array literal: \"{\""),
+            ("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", SqlType::Uuid, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+            ("1.5", SqlType::Numeric(Some((4, 2))), "Some(150),4,2"),
+            ("x", SqlType::Numeric(None), "invalid input syntax for type numeric: \"x\""),
+        ];
+        for (text, sql_type, expected) in golden {
+            assert_eq!(read(text, sql_type.clone()), expected, "{text} as {sql_type}");
+        }
+        assert_eq!(
+            parse("2024-01-02 03:04:05.25+02", &SqlType::Timestamptz).unwrap(),
+            ScalarValue::TimestampMicrosecond(Some(1_704_157_445_250_000), Some("UTC".into()))
+        );
+        assert_eq!(parse("\\xdeadBEEF", &SqlType::Bytea).unwrap(), ScalarValue::BinaryView(Some(vec![0xde, 0xad, 0xbe, 0xef])));
+    }
+}

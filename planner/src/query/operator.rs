@@ -1,0 +1,363 @@
+//! Operators with PostgreSQL's types: which operands go together, what literals without a type become, what the result is.
+
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use catalog::SqlType;
+use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::expr::{BinaryExpr, Cast, Placeholder};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
+use sql::ast::BinaryOperator;
+
+use super::literal;
+use crate::error::ErrorKind;
+use crate::functions::OwnFunctions;
+use crate::{Error, Result};
+
+/// Plans operators that DataFusion lacks, as it reads the syntax tree.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    own: OwnFunctions,
+}
+
+impl Operators {
+    pub(crate) fn new(own: OwnFunctions) -> Self {
+        Self { own }
+    }
+}
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        let function = match raw.op {
+            BinaryOperator::Arrow => "json_get",
+            BinaryOperator::LongArrow => "json_get_text",
+            BinaryOperator::HashArrow => "json_get_path",
+            BinaryOperator::HashLongArrow => "json_get_path_text",
+            BinaryOperator::PGExp => "power",
+            _ => {
+                let Some(op) = typed_operator(&raw.op) else { return Ok(PlannerResult::Original(raw)) };
+                let (left, right) = (raw.left.clone(), raw.right.clone());
+                return Ok(match binary(op, left, right, schema, &self.own)? {
+                    Some(planned) => PlannerResult::Planned(planned),
+                    None => PlannerResult::Original(raw),
+                });
+            }
+        };
+        if function == "power" {
+            let power = datafusion::functions::math::power();
+            return Ok(PlannerResult::Planned(power.call(vec![raw.left, raw.right])));
+        }
+        // A number picks an element of an array, a text a member of an object.
+        let right = narrowed(raw.right);
+        Ok(PlannerResult::Planned(self.own.call(function, vec![raw.left, right])?))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> DataFusionResult<PlannerResult<Vec<Expr>>> {
+        let [Expr::Literal(ScalarValue::Utf8(Some(field)), _), value] = args.as_slice() else {
+            return Ok(PlannerResult::Original(args));
+        };
+        Ok(PlannerResult::Planned(extract(&field.trim_matches('\'').to_lowercase(), value.clone(), &self.own)?))
+    }
+}
+
+/// `EXTRACT(field FROM value)`: numeric, as in PostgreSQL.
+fn extract(field: &str, value: Expr, own: &OwnFunctions) -> DataFusionResult<Expr> {
+    let field = match field {
+        "epoch" | "second" | "seconds" | "millisecond" | "milliseconds" | "microsecond" | "microseconds" => {
+            let function = match field {
+                "epoch" => "extract_epoch",
+                "second" | "seconds" => "extract_second",
+                "millisecond" | "milliseconds" => "extract_milliseconds",
+                _ => "extract_microseconds",
+            };
+            return own.call(function, vec![value]);
+        }
+        "years" => "year",
+        "months" => "month",
+        "days" => "day",
+        "hours" => "hour",
+        "minutes" => "minute",
+        other => other,
+    };
+    let part = datafusion::functions::datetime::date_part().call(vec![Expr::Literal(ScalarValue::from(field), None), value]);
+    Ok(Expr::Cast(Cast::new(Box::new(part), DataType::Decimal128(10, 0))))
+}
+
+/// The operators whose operands are typed here.
+fn typed_operator(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::Plus => Operator::Plus,
+        BinaryOperator::Minus => Operator::Minus,
+        BinaryOperator::Multiply => Operator::Multiply,
+        BinaryOperator::Divide => Operator::Divide,
+        BinaryOperator::Modulo => Operator::Modulo,
+        BinaryOperator::Eq => Operator::Eq,
+        BinaryOperator::NotEq => Operator::NotEq,
+        BinaryOperator::Lt => Operator::Lt,
+        BinaryOperator::LtEq => Operator::LtEq,
+        BinaryOperator::Gt => Operator::Gt,
+        BinaryOperator::GtEq => Operator::GtEq,
+        BinaryOperator::StringConcat => Operator::StringConcat,
+        _ => return None,
+    })
+}
+
+/// What kind of value an expression has, as far as operators care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A literal, a NULL or a parameter whose type the context decides.
+    Unknown,
+    Boolean,
+    Integer,
+    Decimal,
+    Float,
+    Text,
+    Bytes,
+    Date,
+    Time,
+    Timestamp,
+    Interval,
+    /// Lists, and whatever else DataFusion may know better.
+    Other,
+}
+
+/// The kind of an Arrow type.
+pub(crate) fn class_of(data_type: &DataType) -> Class {
+    match data_type {
+        DataType::Null => Class::Unknown,
+        DataType::Boolean => Class::Boolean,
+        data_type if data_type.is_integer() => Class::Integer,
+        data_type if data_type.is_decimal() => Class::Decimal,
+        data_type if data_type.is_floating() => Class::Float,
+        data_type if data_type.is_string() => Class::Text,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Class::Bytes,
+        DataType::Date32 | DataType::Date64 => Class::Date,
+        DataType::Time32(_) | DataType::Time64(_) => Class::Time,
+        DataType::Timestamp(..) => Class::Timestamp,
+        DataType::Interval(_) | DataType::Duration(_) => Class::Interval,
+        _ => Class::Other,
+    }
+}
+
+/// Whether the context decides about the type of this expression.
+pub(crate) fn is_unknown(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(_)) | ScalarValue::Null, None) => true,
+        Expr::Placeholder(placeholder) => placeholder.field.is_none(),
+        _ => false,
+    }
+}
+
+/// The SQL type of an expression.
+pub(crate) fn sql_type_of(expr: &Expr, schema: &DFSchema) -> DataFusionResult<SqlType> {
+    let (_, field) = expr.to_field(schema)?;
+    Ok(SqlType::of_field(&field).unwrap_or(SqlType::Text))
+}
+
+/// An expression of unknown type as one of `sql_type`; any other one as it is.
+pub(crate) fn resolve(expr: Expr, sql_type: &SqlType) -> Result<Expr> {
+    Ok(match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), None) => typed_literal(&text, sql_type)?,
+        Expr::Placeholder(Placeholder { id, field: None }) => Expr::Placeholder(Placeholder {
+            field: Some(sql_type.field(&id, true).into()),
+            id,
+        }),
+        other => other,
+    })
+}
+
+/// A text as a literal of a type; a numeric keeps the digits that were written.
+pub(crate) fn typed_literal(text: &str, sql_type: &SqlType) -> Result<Expr> {
+    let sql_type = match sql_type {
+        SqlType::Numeric(_) => &written_numeric(text),
+        // A value of a limited type need not fit to be compared.
+        SqlType::Varchar(_) | SqlType::Char(_) => &SqlType::Text,
+        other => other,
+    };
+    Ok(Expr::Literal(literal::parse(text, sql_type)?, None))
+}
+
+/// The precision and scale of a number as it is written.
+pub(crate) fn written_numeric(text: &str) -> SqlType {
+    let text = text.trim();
+    if text.contains(['e', 'E']) {
+        return SqlType::Numeric(None);
+    }
+    let digits = text.trim_start_matches(['-', '+']);
+    let scale = digits.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let precision = digits.bytes().filter(u8::is_ascii_digit).count().max(1);
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision @ 1..=38), Ok(scale)) => SqlType::Numeric(Some((precision.max(scale as u8), scale))),
+        _ => SqlType::Numeric(None),
+    }
+}
+
+/// An integer literal is an int4 if it fits.
+pub(crate) fn narrowed(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
+            Ok(value) => Expr::Literal(ScalarValue::Int32(Some(value)), metadata),
+            Err(_) => Expr::Literal(ScalarValue::Int64(Some(value)), metadata),
+        },
+        Expr::Literal(ScalarValue::UInt64(Some(value)), metadata) => {
+            Expr::Literal(ScalarValue::Decimal128(Some(i128::from(value)), 20, 0), metadata)
+        }
+        other => other,
+    }
+}
+
+/// Types the operands of an operator; `None` leaves the expression to DataFusion as it is. Doing it twice changes nothing.
+pub(crate) fn binary(
+    op: Operator,
+    left: Expr,
+    right: Expr,
+    schema: &DFSchema,
+    own: &OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    let (left, right) = (narrowed(left), narrowed(right));
+    // A column that doesn't exist is told by DataFusion, which knows where it stands.
+    let (Ok(left_type), Ok(right_type)) = (sql_type_of(&left, schema), sql_type_of(&right, schema)) else { return Ok(None) };
+    let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
+        (true, false) => (resolve(left, &partner(op, &right_type, false))?, right),
+        (false, true) => {
+            let partner = partner(op, &left_type, true);
+            (left, resolve(right, &partner)?)
+        }
+        _ => (left, right),
+    };
+    let (Ok(left_arrow), Ok(right_arrow)) = (left.get_type(schema), right.get_type(schema)) else { return Ok(None) };
+    let classes = |expr: &Expr, data_type: &DataType| if is_unknown(expr) { Class::Unknown } else { class_of(data_type) };
+    let (left_class, right_class) = (classes(&left, &left_arrow), classes(&right, &right_arrow));
+    if left_class == Class::Other || right_class == Class::Other {
+        return Ok(None);
+    }
+    let none = || missing(op, &left_type, &right_type);
+    let plain = |left: Expr, right: Expr| Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
+    if op == Operator::StringConcat {
+        return Ok(match (left_class, right_class) {
+            (Class::Text | Class::Unknown, Class::Text | Class::Unknown) => plain(left, right),
+            (Class::Text | Class::Unknown, _) => plain(left, super::cast::to_text(right, schema, own)?),
+            (_, Class::Text | Class::Unknown) => plain(super::cast::to_text(left, schema, own)?, right),
+            (Class::Bytes, Class::Bytes) => plain(left, right),
+            _ => return Err(none().into()),
+        });
+    }
+    if op.is_comparison_operator() {
+        return if comparable(left_class, right_class) { Ok(plain(left, right)) } else { Err(none().into()) };
+    }
+    if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo) {
+        return Ok(None);
+    }
+    arithmetic(op, (left, left_class, &left_arrow), (right, right_class, &right_arrow), own)?.map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
+}
+
+/// What an operand without a type becomes, opposite to one of type `known`.
+fn partner(op: Operator, known: &SqlType, known_is_left: bool) -> SqlType {
+    match (op, known) {
+        (Operator::StringConcat, _) => SqlType::Text,
+        (Operator::Plus, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Time) if known_is_left => SqlType::Interval,
+        (Operator::Plus | Operator::Minus, SqlType::Date) => if op == Operator::Minus { SqlType::Date } else { SqlType::Integer },
+        (Operator::Multiply | Operator::Divide, SqlType::Interval) => SqlType::Double,
+        (_, known) => known.clone(),
+    }
+}
+
+fn comparable(left: Class, right: Class) -> bool {
+    use Class::{Date, Decimal, Float, Integer, Timestamp, Unknown};
+    let numeric = |class| matches!(class, Integer | Decimal | Float);
+    left == right
+        || left == Unknown
+        || right == Unknown
+        || numeric(left) && numeric(right)
+        || matches!((left, right), (Date, Timestamp) | (Timestamp, Date))
+}
+
+/// `operator does not exist: integer = text`.
+pub(crate) fn missing(op: Operator, left: &SqlType, right: &SqlType) -> Error {
+    let name = |sql_type: &SqlType| match sql_type {
+        SqlType::Numeric(_) => "numeric".to_owned(),
+        SqlType::Varchar(_) => "character varying".to_owned(),
+        SqlType::Char(_) => "character".to_owned(),
+        other => other.to_string(),
+    };
+    let message = format!("operator does not exist: {} {op} {}", name(left), name(right));
+    Error::new(ErrorKind::UndefinedFunction, message)
+        .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), data_type))
+}
+
+/// Arithmetic; `None` if there is no such operator.
+fn arithmetic(
+    op: Operator,
+    (left, left_class, left_type): (Expr, Class, &DataType),
+    (right, right_class, right_type): (Expr, Class, &DataType),
+    own: &OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    use Class::{Boolean, Bytes, Date, Decimal, Float, Integer, Interval, Text, Time, Timestamp, Unknown};
+    let plain = |left: Expr, right: Expr| Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
+    let micros = |zone| DataType::Timestamp(TimeUnit::Microsecond, zone);
+    Ok(match (left_class, op, right_class) {
+        (Decimal, Operator::Divide, Decimal | Integer) | (Integer, Operator::Divide, Decimal) => {
+            Some(own.call("numeric_div", vec![as_decimal(left, left_type), as_decimal(right, right_type)])?)
+        }
+        (Integer | Decimal | Float | Unknown, _, Integer | Decimal | Float | Unknown) => plain(left, right),
+        (Date, Operator::Minus, Date) => {
+            let days = |expr| cast(expr, DataType::Int32);
+            plain(days(left), days(right))
+        }
+        (Date, Operator::Plus | Operator::Minus, Integer) => {
+            let days = plain(cast(left, DataType::Int32), cast(right, DataType::Int32));
+            days.map(|days| cast(days, DataType::Date32))
+        }
+        (Integer, Operator::Plus, Date) => {
+            let days = plain(cast(left, DataType::Int32), cast(right, DataType::Int32));
+            days.map(|days| cast(days, DataType::Date32))
+        }
+        (Timestamp, Operator::Minus, Timestamp) => Some(own.call("timestamp_diff", vec![left, right])?),
+        (Timestamp, Operator::Minus, Date) => Some(own.call("timestamp_diff", vec![left, cast(right, left_type.clone())])?),
+        (Date, Operator::Minus, Timestamp) => Some(own.call("timestamp_diff", vec![cast(left, right_type.clone()), right])?),
+        (Date, Operator::Plus | Operator::Minus, Interval) => plain(cast(left, micros(None)), interval(right, right_type)),
+        (Interval, Operator::Plus, Date) => plain(interval(left, left_type), cast(right, micros(None))),
+        (Date, Operator::Plus, Time) => plain(cast(left, micros(None)), cast(right, month_day_nano())),
+        (Timestamp, Operator::Plus | Operator::Minus, Interval) => plain(left, interval(right, right_type)),
+        (Interval, Operator::Plus, Timestamp) => plain(interval(left, left_type), right),
+        (Interval, Operator::Plus | Operator::Minus, Interval) => plain(interval(left, left_type), interval(right, right_type)),
+        (Interval, Operator::Multiply, Integer | Decimal | Float) => {
+            Some(own.call("interval_mul", vec![interval(left, left_type), cast(right, DataType::Float64)])?)
+        }
+        (Integer | Decimal | Float, Operator::Multiply, Interval) => {
+            Some(own.call("interval_mul", vec![interval(right, right_type), cast(left, DataType::Float64)])?)
+        }
+        (Interval, Operator::Divide, Integer | Decimal | Float) => {
+            Some(own.call("interval_div", vec![interval(left, left_type), cast(right, DataType::Float64)])?)
+        }
+        (Time, Operator::Minus, Time) => {
+            let nanos = |expr| cast(expr, month_day_nano());
+            plain(nanos(left), nanos(right))
+        }
+        (Time, Operator::Plus | Operator::Minus, Interval) | (Interval, Operator::Plus, Time) => plain(left, right),
+        (Unknown, _, _) | (_, _, Unknown) => plain(left, right),
+        (Text | Bytes | Boolean, ..) | (_, _, Text | Bytes | Boolean) => None,
+        _ => None,
+    })
+}
+
+fn month_day_nano() -> DataType {
+    DataType::Interval(IntervalUnit::MonthDayNano)
+}
+
+fn interval(expr: Expr, data_type: &DataType) -> Expr {
+    if *data_type == month_day_nano() { expr } else { cast(expr, month_day_nano()) }
+}
+
+/// An integer as a decimal that holds all its values.
+pub(crate) fn as_decimal(expr: Expr, data_type: &DataType) -> Expr {
+    match data_type {
+        DataType::Decimal128(..) => expr,
+        DataType::Decimal256(_, scale) => cast(expr, DataType::Decimal128(38, *scale)),
+        DataType::Int64 | DataType::UInt64 => cast(expr, DataType::Decimal128(20, 0)),
+        _ => cast(expr, DataType::Decimal128(10, 0)),
+    }
+}

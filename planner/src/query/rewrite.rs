@@ -1,0 +1,532 @@
+//! PostgreSQL's syntax as DataFusion's planner understands it: column names, clauses of other spelling, special functions. What
+//! DataFusion's planner would overlook is refused here, where it still has a place in the text.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use arrow::datatypes::IntervalMonthDayNano;
+use catalog::nearest;
+use sql::Span;
+use sql::ast::{
+    self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut,
+    VisitorMut,
+};
+
+use super::name::{column_name, folded};
+use super::{interval, literal, types};
+use crate::error::ErrorKind;
+use crate::{Error, PlanContext, Result};
+
+/// What rewriting a query has found out.
+#[derive(Debug, Default)]
+pub(crate) struct Rewritten {
+    /// Column names that were made unique, and what the user is to see instead.
+    pub(crate) visible: HashMap<String, String>,
+}
+
+/// Rewrites a query in place. With `all_unique` every column of the outermost SELECT list that is no wildcard gets a name of its own: the
+/// second attempt when names of a wildcard and others collide.
+pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
+    let mut rewriter = Rewriter { context, all_unique, depth: 0, rewritten: Rewritten::default() };
+    match VisitMut::visit(query, &mut rewriter) {
+        ControlFlow::Continue(()) => Ok(rewriter.rewritten),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+/// Rewrites an expression in place.
+pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<()> {
+    let mut rewriter = Rewriter { context, all_unique: false, depth: 1, rewritten: Rewritten::default() };
+    match VisitMut::visit(expr, &mut rewriter) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+/// Names in a SELECT list as [`query`] gives them.
+pub(crate) fn name_columns(projection: &mut [SelectItem], rewritten: &mut HashMap<String, String>) {
+    Namer { all_unique: false, visible: rewritten }.name(projection);
+}
+
+struct Rewriter<'a> {
+    context: &'a PlanContext<'a>,
+    all_unique: bool,
+    depth: usize,
+    rewritten: Rewritten,
+}
+
+type Flow = ControlFlow<Box<Error>>;
+
+fn flow(result: Result<()>) -> Flow {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
+}
+
+fn place(node: &impl Spanned) -> Option<Span> {
+    Span::of_parser(node.span())
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
+        self.depth += 1;
+        flow(clauses(query))
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> Flow {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
+        if let Err(error) = supported_select(select) {
+            return ControlFlow::Break(Box::new(error));
+        }
+        let mut discarded = HashMap::new();
+        let outermost = self.depth == 1;
+        let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
+        Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        flow(table_factor(factor))
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        flow(self.expr(expr))
+    }
+}
+
+/// Clauses of a query that DataFusion's planner ignores or doesn't know.
+fn clauses(query: &mut Query) -> Result<()> {
+    let unsupported = |what: &str, span: Option<Span>| Err(Error::unsupported(what).at(span));
+    if let Some(lock) = query.locks.first() {
+        return unsupported(&format!("{lock}"), None);
+    }
+    if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty() {
+        return unsupported("this clause of a query", place(query));
+    }
+    if let Some(fetch) = query.fetch.take() {
+        if fetch.with_ties || fetch.percent {
+            return unsupported("FETCH with WITH TIES or PERCENT", None);
+        }
+        let one = || Expr::value(Value::Number("1".to_owned(), false));
+        let quantity = fetch.quantity.unwrap_or_else(one);
+        match query.limit_clause.get_or_insert(LimitClause::LimitOffset { limit: None, offset: None, limit_by: Vec::new() }) {
+            LimitClause::LimitOffset { limit: limit @ None, .. } => *limit = Some(quantity),
+            _ => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
+        }
+    }
+    match &mut *query.body {
+        SetExpr::Table(table) => {
+            let parts = [table.schema_name.take(), table.table_name.take()];
+            let name = ObjectName::from(parts.into_iter().flatten().map(Ident::new).collect::<Vec<_>>());
+            *query.body = select_all(name)?;
+        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            return unsupported("a data-modifying statement in a query", place(query));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `SELECT * FROM name`.
+fn select_all(name: ObjectName) -> Result<SetExpr> {
+    let parsed = sql::parse_one(&format!("SELECT * FROM {name}"))?;
+    match parsed.kind {
+        sql::StatementKind::Query(query) => Ok(*query.query.body),
+        _ => Err(Error::internal("a SELECT is a query")),
+    }
+}
+
+fn supported_select(select: &Select) -> Result<()> {
+    let refused = [
+        (select.into.is_some(), "SELECT INTO"),
+        (select.prewhere.is_some(), "PREWHERE"),
+        (!select.connect_by.is_empty(), "CONNECT BY"),
+        (!select.lateral_views.is_empty(), "LATERAL VIEW"),
+        (select.value_table_mode.is_some(), "SELECT AS"),
+        (select.top.is_some(), "TOP"),
+        (select.select_modifiers.is_some(), "this modifier of SELECT"),
+        (!select.optimizer_hints.is_empty(), "an optimizer hint"),
+        (select.exclude.is_some(), "EXCLUDE"),
+    ];
+    match refused.iter().find(|(present, _)| *present) {
+        Some((_, what)) => Err(Error::unsupported(what).at(place(select))),
+        None => Ok(()),
+    }
+}
+
+/// What stands in FROM.
+fn table_factor(factor: &mut TableFactor) -> Result<()> {
+    match factor {
+        TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints } => {
+            let span = place(name);
+            let refused = [
+                (*with_ordinality, "WITH ORDINALITY"),
+                (sample.is_some(), "TABLESAMPLE"),
+                (!with_hints.is_empty() || !index_hints.is_empty(), "a hint behind a relation"),
+                (version.is_some(), "a version of a relation"),
+                (!partitions.is_empty(), "PARTITION behind a relation"),
+                (json_path.is_some(), "a path behind a relation"),
+            ];
+            if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
+                return Err(Error::unsupported(what).at(span));
+            }
+            if let Some(args) = args {
+                let function = Function {
+                    name: unqualified(name),
+                    uses_odbc_syntax: false,
+                    parameters: FunctionArguments::None,
+                    args: FunctionArguments::List(FunctionArgumentList {
+                        duplicate_treatment: None,
+                        args: args.args.clone(),
+                        clauses: Vec::new(),
+                    }),
+                    filter: None,
+                    null_treatment: None,
+                    over: None,
+                    within_group: Vec::new(),
+                };
+                let bare = function.name.to_string().to_lowercase();
+                if bare == "session" {
+                    return Err(Error::unsupported("SESSION(…) windows").at(span));
+                }
+                if bare == "generate_series" {
+                    let alias = Some(series_alias(alias.take(), &bare));
+                    *factor = unnest(Expr::Function(function), alias);
+                }
+            }
+            Ok(())
+        }
+        TableFactor::UNNEST { alias, with_ordinality: false, with_offset: false, .. } => {
+            *alias = Some(series_alias(alias.take(), "unnest"));
+            Ok(())
+        }
+        TableFactor::Derived { sample: None, .. } | TableFactor::NestedJoin { .. } => Ok(()),
+        other => Err(Error::unsupported("this form of a relation in FROM").at(place(other))),
+    }
+}
+
+fn unnest(array: Expr, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::UNNEST { alias, array_exprs: vec![array], with_offset: false, with_offset_alias: None, with_ordinality: false }
+}
+
+/// The column of a function in FROM is called as its alias, or as the function.
+fn series_alias(alias: Option<TableAlias>, function: &str) -> TableAlias {
+    let mut alias =
+        alias.unwrap_or_else(|| TableAlias { explicit: true, name: Ident::new(function), columns: Vec::new(), at: None });
+    if alias.columns.is_empty() {
+        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
+    alias
+}
+
+/// A name without `pg_catalog.`.
+fn unqualified(name: &ObjectName) -> ObjectName {
+    match name.0.as_slice() {
+        [schema, rest @ ..] if !rest.is_empty() && schema.to_string().eq_ignore_ascii_case("pg_catalog") => ObjectName(rest.to_vec()),
+        _ => name.clone(),
+    }
+}
+
+impl Rewriter<'_> {
+    fn expr(&self, expr: &mut Expr) -> Result<()> {
+        let span = place(expr);
+        match expr {
+            Expr::Function(function) => {
+                if let Some(replacement) = self.function(function, span)? {
+                    *expr = replacement;
+                }
+            }
+            Expr::Identifier(ident) if ident.quote_style.is_none() => {
+                let name = ident.value.to_lowercase();
+                if name == "current_schema" || name == "current_role" {
+                    *expr = self.session_value(&name);
+                }
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
+            }
+            Expr::Collate { expr: inner, collation } => {
+                let name = collation.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
+                if !["C", "POSIX", "default", "ucs_basic", "C.UTF-8"].contains(&name.as_str()) {
+                    let hint = "Text is compared by code point: the collation \"C\".";
+                    return Err(Error::unsupported(format!("collation \"{name}\"")).with_hint(hint).at(span));
+                }
+                *expr = (**inner).clone();
+            }
+            Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
+                if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
+                    *op = named_operator(parts, span)?;
+                }
+            }
+            Expr::Interval(interval) => {
+                let literal = interval_literal(interval, span)?;
+                *interval = literal;
+            }
+            Expr::Cast { expr: inner, data_type, kind, array: false, .. } => {
+                if let Some(function) = self.special_cast(data_type) {
+                    *expr = call(&function, vec![(**inner).clone()]);
+                } else {
+                    let target = types::sql_type(data_type).map_err(|error| error.at(span))?;
+                    if let (CastKind::Cast | CastKind::DoubleColon, Some(text)) = (&kind, string_literal(inner)) {
+                        literal::parse(text, &target).map_err(|error| error.at(place(&**inner)))?;
+                    }
+                }
+            }
+            Expr::TypedString(typed) => {
+                let span = place(&typed.value).or(span);
+                let target = types::sql_type(&typed.data_type).map_err(|error| error.at(span))?;
+                if let Some(text) = value_text(&typed.value.value) {
+                    literal::parse(text, &target).map_err(|error| error.at(span))?;
+                }
+            }
+            Expr::Value(value) => match &mut value.value {
+                Value::UnicodeStringLiteral(text) => value.value = Value::SingleQuotedString(std::mem::take(text)),
+                Value::SingleQuotedByteStringLiteral(_) | Value::HexStringLiteral(_) => {
+                    return Err(Error::unsupported("type bit").at(span));
+                }
+                Value::NationalStringLiteral(text) => value.value = Value::SingleQuotedString(std::mem::take(text)),
+                Value::Placeholder(name) if !name.strip_prefix('$').is_some_and(|n| n.parse::<u16>().is_ok_and(|n| n > 0)) => {
+                    return Err(Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {name}")).at(span));
+                }
+                _ => {}
+            },
+            Expr::IsNormalized { .. } | Expr::MemberOf(_) | Expr::MatchAgainst { .. } | Expr::OuterJoin(_) | Expr::Prior(_) => {
+                return Err(Error::unsupported("this expression").at(span));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks that a function exists; what takes its place, if something does.
+    fn function(&self, function: &mut Function, span: Option<Span>) -> Result<Option<Expr>> {
+        function.name = unqualified(&function.name);
+        let name_span = place(&function.name).or(span);
+        let name = match function.name.0.as_slice() {
+            [part] => part.as_ident().map(folded).unwrap_or_default(),
+            _ => function.name.to_string(),
+        };
+        if ["current_user", "session_user", "user", "current_role", "current_catalog", "current_database", "current_schema"]
+            .contains(&name.as_str())
+        {
+            return Ok(Some(self.session_value(&name)));
+        }
+        if name == "generate_series" || name == "unnest" || name == "grouping" || name == "row" {
+            if name == "generate_series" {
+                return Ok(None);
+            }
+            return Ok(None);
+        }
+        if !self.context.functions.has(&name) {
+            let hint = nearest(&name, self.context.functions.names(), |known| known)
+                .map_or_else(|| "No function matches the given name and argument types. You might need to add explicit type casts.".to_owned(),
+                    |near| format!("Did you mean \"{near}\"?"));
+            let message = format!("function {name}({}) does not exist", argument_types(function));
+            return Err(Error::new(ErrorKind::UndefinedFunction, message).with_hint(hint).at(name_span));
+        }
+        Ok(None)
+    }
+
+    /// What a function without arguments says about the session.
+    fn session_value(&self, name: &str) -> Expr {
+        let settings = self.context.settings;
+        let value = match name {
+            "current_catalog" | "current_database" => &settings.database,
+            "current_schema" => {
+                let exists = |schema: &&String| self.context.catalog.has_schema(schema);
+                match settings.search_path.iter().find(exists) {
+                    Some(schema) => schema,
+                    None => return cast(Expr::value(Value::Null), "name"),
+                }
+            }
+            _ => &settings.user,
+        };
+        cast(Expr::value(Value::SingleQuotedString(value.clone())), "name")
+    }
+
+    /// Casts to types of the catalog are functions, where the engine has them: `cast_to_regclass`.
+    fn special_cast(&self, data_type: &DataType) -> Option<String> {
+        let name = match data_type {
+            DataType::Regclass => "regclass".to_owned(),
+            DataType::Custom(name, _) => name.0.last()?.as_ident().map(folded)?,
+            _ => return None,
+        };
+        let function = format!("cast_to_{name}");
+        self.context.functions.find_scalar(&function).map(|_| function)
+    }
+}
+
+fn cast(expr: Expr, type_name: &str) -> Expr {
+    Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(expr),
+        data_type: DataType::Custom(ObjectName::from(vec![Ident::new(type_name)]), Vec::new()),
+        array: false,
+        format: None,
+    }
+}
+
+/// A call of a function by name.
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// The types of a call's arguments as far as the text alone tells them.
+fn argument_types(function: &Function) -> String {
+    let FunctionArguments::List(list) = &function.args else { return String::new() };
+    let known = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
+            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => "integer".to_owned(),
+            Value::Number(digits, _) if digits.parse::<i64>().is_ok() => "bigint".to_owned(),
+            Value::Number(..) => "numeric".to_owned(),
+            Value::Boolean(_) => "boolean".to_owned(),
+            _ => "unknown".to_owned(),
+        },
+        other => other.to_string(),
+    });
+    known.collect::<Vec<_>>().join(", ")
+}
+
+/// `OPERATOR(pg_catalog.~)`.
+fn named_operator(parts: &[String], span: Option<Span>) -> Result<BinaryOperator> {
+    Ok(match parts.last().map(String::as_str) {
+        Some("+") => BinaryOperator::Plus,
+        Some("-") => BinaryOperator::Minus,
+        Some("*") => BinaryOperator::Multiply,
+        Some("/") => BinaryOperator::Divide,
+        Some("%") => BinaryOperator::Modulo,
+        Some("=") => BinaryOperator::Eq,
+        Some("<>" | "!=") => BinaryOperator::NotEq,
+        Some("<") => BinaryOperator::Lt,
+        Some("<=") => BinaryOperator::LtEq,
+        Some(">") => BinaryOperator::Gt,
+        Some(">=") => BinaryOperator::GtEq,
+        Some("~") => BinaryOperator::PGRegexMatch,
+        Some("~*") => BinaryOperator::PGRegexIMatch,
+        Some("!~") => BinaryOperator::PGRegexNotMatch,
+        Some("!~*") => BinaryOperator::PGRegexNotIMatch,
+        Some("~~") => BinaryOperator::PGLikeMatch,
+        Some("||") => BinaryOperator::StringConcat,
+        _ => {
+            let message = format!("operator does not exist: {}", parts.join("."));
+            return Err(Error::new(ErrorKind::UndefinedFunction, message).at(span));
+        }
+    })
+}
+
+fn string_literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => value_text(&value.value),
+        Expr::Nested(inner) => string_literal(inner),
+        _ => None,
+    }
+}
+
+fn value_text(value: &Value) -> Option<&str> {
+    match value {
+        Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+        Value::DollarQuotedString(text) => Some(&text.value),
+        _ => None,
+    }
+}
+
+/// An interval literal in the form that DataFusion's parser reads.
+fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> Result<ast::Interval> {
+    let written = match &*literal.value {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(digits.as_str()),
+            other => value_text(other),
+        },
+        _ => None,
+    };
+    let Some(written) = written else {
+        return Err(Error::unsupported("an interval that is not a literal").with_hint("Use make_interval, or multiply an interval.").at(span));
+    };
+    let text = match &literal.leading_field {
+        // `INTERVAL '5' MINUTE`, but also `INTERVAL '1 02:03' DAY TO MINUTE`, where the text says it all.
+        Some(field) if literal.last_field.is_none() && written.trim().parse::<f64>().is_ok() => format!("{written} {field}"),
+        _ => written.to_owned(),
+    };
+    let value = interval::parse(&text).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{written}\"")).at(span)
+    })?;
+    Ok(ast::Interval {
+        value: Box::new(Expr::value(Value::SingleQuotedString(datafusion_text(value)))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    })
+}
+
+fn datafusion_text(value: IntervalMonthDayNano) -> String {
+    format!("{} months {} days {} nanoseconds", value.months, value.days, value.nanoseconds)
+}
+
+/// Gives names to the columns of a SELECT list.
+struct Namer<'a> {
+    all_unique: bool,
+    visible: &'a mut HashMap<String, String>,
+}
+
+/// A column as DataFusion tells columns apart: what it is called, and whose it is if the text says so.
+#[derive(PartialEq, Eq, Hash)]
+struct Label {
+    qualifier: Option<String>,
+    name: String,
+}
+
+impl Namer<'_> {
+    fn name(&mut self, projection: &mut [SelectItem]) {
+        let mut taken: HashSet<Label> = HashSet::new();
+        for (position, item) in projection.iter_mut().enumerate() {
+            let (expr, name, qualifier) = match &*item {
+                SelectItem::UnnamedExpr(expr) => (expr.clone(), column_name(expr), qualifier(expr)),
+                SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), folded(alias), None),
+                _ => continue,
+            };
+            let plain = matches!(&*item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
+            // A bare name may mean the same column as any qualified one.
+            let collides = taken.iter().any(|label| {
+                label.name == name && (label.qualifier.is_none() || qualifier.is_none() || label.qualifier == qualifier)
+            });
+            taken.insert(Label { qualifier, name: name.clone() });
+            if collides || self.all_unique {
+                let unique = format!("{name}:{position}");
+                self.visible.insert(unique.clone(), name);
+                *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique) };
+            } else if !plain {
+                *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
+            }
+        }
+    }
+}
+
+fn qualifier(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::CompoundIdentifier(parts) => {
+            let qualifier = parts[..parts.len() - 1].iter().map(folded).collect::<Vec<_>>();
+            Some(qualifier.join("."))
+        }
+        _ => None,
+    }
+}

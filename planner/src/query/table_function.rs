@@ -1,0 +1,187 @@
+//! Functions in FROM: `TUMBLE(rel, col, size)`, `HOP(rel, col, slide, size)`.
+
+use arrow::datatypes::{DataType, IntervalMonthDayNano};
+use datafusion::common::{Column, Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
+use sql::Span;
+use sql::ast::{self, FunctionArg, FunctionArgExpr, Ident, ObjectName, Spanned, TableFactor};
+
+use super::WindowTvf;
+use super::name::folded;
+use super::window::{WINDOW_END, WINDOW_START};
+use crate::error::ErrorKind;
+use crate::incremental::WindowKind;
+use crate::{Error, Result};
+
+/// Plans the table functions of the dialect.
+#[derive(Debug)]
+pub(crate) struct TableFunctions;
+
+impl RelationPlanner for TableFunctions {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> DataFusionResult<RelationPlanning> {
+        let TableFactor::Table { name, alias, args: Some(args), .. } = &relation else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let Some(function) = Function::of(name) else { return Ok(RelationPlanning::Original(Box::new(relation))) };
+        let span = Span::of_parser(name.span());
+        let plan = function.plan(&args.args, context).map_err(|error| error.at(span))?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))))
+    }
+}
+
+/// A window function in FROM.
+#[derive(Clone, Copy)]
+enum Function {
+    Tumble,
+    Hop,
+}
+
+impl Function {
+    fn of(name: &ObjectName) -> Option<Self> {
+        let [part] = name.0.as_slice() else { return None };
+        match folded(part.as_ident()?).as_str() {
+            "tumble" => Some(Self::Tumble),
+            "hop" => Some(Self::Hop),
+            _ => None,
+        }
+    }
+
+    fn usage(self) -> &'static str {
+        match self {
+            Self::Tumble => "TUMBLE(relation, time_column, size)",
+            Self::Hop => "HOP(relation, time_column, slide, size)",
+        }
+    }
+
+    fn plan(self, args: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        let expressions: Vec<&ast::Expr> = args.iter().filter_map(expression).collect();
+        let wanted = match self {
+            Self::Tumble => 3,
+            Self::Hop => 4,
+        };
+        if expressions.len() != wanted || args.len() != wanted {
+            let message = format!("{} is called with {} arguments", self.usage(), args.len());
+            return Err(Error::new(ErrorKind::UndefinedFunction, message));
+        }
+        let input = context.plan(relation(expressions[0])?)?;
+        for reserved in [WINDOW_START, WINDOW_END] {
+            if input.schema().has_column_with_unqualified_name(reserved) {
+                let message = format!("the input of {} already has a column \"{reserved}\"", self.usage());
+                return Err(Error::new(ErrorKind::DuplicateColumn, message));
+            }
+        }
+        let time = time_column(expressions[1], &input, context)?;
+        let kind = match self {
+            Self::Tumble => WindowKind::Tumble { size_us: length(expressions[2], context)? },
+            Self::Hop => {
+                let (slide_us, size_us) = (length(expressions[2], context)?, length(expressions[3], context)?);
+                if slide_us > size_us {
+                    let message = "the slide of HOP must not be longer than the window";
+                    return Err(Error::new(ErrorKind::InvalidParameterValue, message).at(place(expressions[2])));
+                }
+                WindowKind::Hop { slide_us, size_us }
+            }
+        };
+        let node = WindowTvf::try_new(input, time, kind)?;
+        Ok(LogicalPlan::Extension(Extension { node: std::sync::Arc::new(node) }))
+    }
+}
+
+fn expression(arg: &FunctionArg) -> Option<&ast::Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+fn place(expr: &ast::Expr) -> Option<Span> {
+    Span::of_parser(expr.span())
+}
+
+/// The first argument: a name, or a query in parentheses.
+fn relation(expr: &ast::Expr) -> Result<TableFactor> {
+    let named = |parts: Vec<Ident>| TableFactor::Table {
+        name: ObjectName::from(parts),
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    match expr {
+        ast::Expr::Identifier(ident) => Ok(named(vec![ident.clone()])),
+        ast::Expr::CompoundIdentifier(parts) => Ok(named(parts.clone())),
+        ast::Expr::Subquery(query) => {
+            Ok(TableFactor::Derived { lateral: false, subquery: query.clone(), alias: None, sample: None })
+        }
+        ast::Expr::Nested(inner) => relation(inner),
+        other => {
+            let message = "the first argument of a window function must be a relation or a query in parentheses";
+            Err(Error::new(ErrorKind::DatatypeMismatch, message).at(place(other)))
+        }
+    }
+}
+
+fn time_column(expr: &ast::Expr, input: &LogicalPlan, context: &mut dyn RelationPlannerContext) -> Result<Column> {
+    let descriptor = match expr {
+        // Flink's way to name a column.
+        ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("descriptor") => match &function.args {
+            ast::FunctionArguments::List(list) => list.args.first().and_then(expression).cloned(),
+            _ => None,
+        },
+        other => Some(other.clone()),
+    };
+    let not_a_column = || {
+        Error::new(ErrorKind::DatatypeMismatch, "the second argument of a window function must be a column").at(place(expr))
+    };
+    let planned = context.sql_to_expr(descriptor.ok_or_else(not_a_column)?, input.schema())?;
+    let Expr::Column(column) = planned else { return Err(not_a_column()) };
+    // Found by position, so that the column has the qualifier that the input gives it.
+    let index = input.schema().index_of_column(&column).or_else(|error| {
+        input.schema().index_of_column_by_name(None, &column.name).ok_or(error)
+    })?;
+    let (qualifier, field) = input.schema().qualified_field(index);
+    if !matches!(field.data_type(), DataType::Timestamp(..)) {
+        let message = format!("column \"{}\" of a window function must be a timestamp", field.name());
+        return Err(Error::new(ErrorKind::DatatypeMismatch, message).at(place(expr)));
+    }
+    Ok(Column::new(qualifier.cloned(), field.name()))
+}
+
+/// A length of time: an interval literal of days and smaller parts.
+fn length(expr: &ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<i64> {
+    let planned = context.sql_to_expr(expr.clone(), &datafusion::common::DFSchema::empty())?;
+    let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidParameterValue, message).at(place(expr)));
+    let Some(interval) = constant_interval(&planned) else {
+        return invalid("the length of a window must be a constant interval");
+    };
+    if interval.months != 0 {
+        return invalid("the length of a window must be given in weeks, days, hours, minutes or seconds");
+    }
+    let micros = i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1000;
+    if micros <= 0 || interval.nanoseconds % 1000 != 0 {
+        return invalid("the length of a window must be at least a microsecond");
+    }
+    Ok(micros)
+}
+
+/// The value of an interval literal, also behind a cast.
+pub(crate) fn constant_interval(expr: &Expr) -> Option<IntervalMonthDayNano> {
+    match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(value), _) => *value,
+        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Interval(_)) => match &*cast.expr {
+            Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => super::interval::parse(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
