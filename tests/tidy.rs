@@ -178,3 +178,43 @@ fn deterministic_crates_read_no_clock() {
         }
     }
 }
+
+#[test]
+fn every_metric_has_its_line_in_the_docs() {
+    let page = std::fs::read_to_string(root().join("docs").join("metrics.md")).unwrap();
+    let board = std::fs::read_to_string(root().join("deploy/grafana/dashboards/millrace.json")).unwrap();
+    let names = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("millrace_")).map(str::to_owned).collect()
+    };
+    let documented = names(&page);
+    let quoted = |text: &str| -> BTreeSet<String> {
+        text.split('"').filter(|part| part.starts_with("millrace_") && !part.contains(' ')).map(str::to_owned).collect()
+    };
+    let recorded: BTreeSet<_> = rust_files()
+        .iter()
+        .filter(|(name, _)| name.starts_with("engine/src/") || name.starts_with("server/src/"))
+        .flat_map(|(_, text)| quoted(text.split("#[cfg(test)]").next().unwrap_or_default()))
+        .collect();
+    assert_eq!(documented, recorded, "docs/metrics.md and the code");
+    let bare = |name: String| name.strip_suffix("_bucket").map(str::to_owned).unwrap_or(name);
+    let unknown: Vec<_> = names(&board).into_iter().map(bare).filter(|name| !recorded.contains(name)).collect();
+    assert!(unknown.is_empty(), "the board shows what isn't recorded: {unknown:?}");
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let output = Command::new("git").args(["ls-files", "-z", "--", "*.md"]).current_dir(root()).output().unwrap();
+    let mut wrong = Vec::new();
+    for name in String::from_utf8(output.stdout).unwrap().split('\0').filter(|name| !name.is_empty()) {
+        let path = root().join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !path.parent().unwrap().join(target).exists() {
+                wrong.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -12,6 +12,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ::server::ServerSettings;
 use clap::Args;
 use serde::Deserialize;
 
@@ -59,6 +60,12 @@ pub(crate) struct ServerArguments {
     /// Bytes of decoded rows taken into one epoch at most [default: 64MiB]
     #[arg(long, env = "MILLRACE_EPOCH_BYTES", value_name = "SIZE")]
     epoch_bytes: Option<Bytes>,
+    /// Clients connected at a time [default: 1000]
+    #[arg(long, env = "MILLRACE_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<usize>,
+    /// The longest message that a client may send [default: 64MiB]
+    #[arg(long, env = "MILLRACE_MAX_MESSAGE", value_name = "SIZE")]
+    max_message: Option<Bytes>,
     /// Listens on other addresses than loopback although there is no authentication and no TLS
     #[arg(long, env = "MILLRACE_INSECURE")]
     #[serde(default)]
@@ -74,19 +81,13 @@ pub(crate) struct ServerArguments {
 pub(crate) struct ServerConfig {
     /// The engine's part.
     pub(crate) engine: engine::Settings,
-    /// Where PostgreSQL's protocol is spoken.
-    pub(crate) sql_addr: SocketAddr,
-    /// Where HTTP is spoken.
-    pub(crate) http_addr: SocketAddr,
-    /// Whether others than this machine may connect although nobody is asked for a password.
-    pub(crate) insecure: bool,
+    /// The network's part.
+    pub(crate) server: ServerSettings,
     /// Scripts to run first.
     pub(crate) init: Vec<PathBuf>,
 }
 
-/// Where the server listens and keeps its data unless told otherwise.
-pub(crate) const DEFAULT_SQL_ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6565);
-const DEFAULT_HTTP_ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6566);
+/// Where a server keeps its data unless told otherwise.
 const DEFAULT_DATA_DIR: &str = "millrace-data";
 
 /// More threads than this have nothing to take: state is split into that many shards.
@@ -103,6 +104,7 @@ impl ServerArguments {
             None => Self::default(),
         };
         let default = engine::Settings::default();
+        let network = ServerSettings::default();
         let workers = self.workers.or(file.workers).unwrap_or(default.workers);
         let budget = self.memory_budget.or(file.memory_budget).map_or(default.memory_budget_bytes, |size| size.0);
         if !(1..=MAX_WORKERS).contains(&workers) {
@@ -131,9 +133,13 @@ impl ServerArguments {
         }
         Ok(ServerConfig {
             engine,
-            sql_addr: self.sql_addr.or(file.sql_addr).unwrap_or(DEFAULT_SQL_ADDR),
-            http_addr: self.http_addr.or(file.http_addr).unwrap_or(DEFAULT_HTTP_ADDR),
-            insecure: self.insecure || file.insecure,
+            server: ServerSettings {
+                sql_addr: self.sql_addr.or(file.sql_addr).unwrap_or(network.sql_addr),
+                http_addr: self.http_addr.or(file.http_addr).unwrap_or(network.http_addr),
+                insecure: self.insecure || file.insecure,
+                max_connections: self.max_connections.or(file.max_connections).unwrap_or(network.max_connections),
+                max_message_bytes: size(self.max_message, file.max_message, network.max_message_bytes),
+            },
             init: if self.init.is_empty() { file.init } else { self.init },
         })
     }
@@ -169,10 +175,10 @@ mod tests {
         let config = arguments.resolve().unwrap();
         assert_eq!(config.engine.workers, 2);
         assert_eq!(config.engine.memory_budget_bytes, 64 << 20);
-        assert_eq!(config.sql_addr.port(), 1);
-        assert_eq!(config.http_addr, DEFAULT_HTTP_ADDR);
+        assert_eq!(config.server.sql_addr.port(), 1);
+        assert_eq!(config.server.http_addr.port(), 6566);
         assert_eq!(config.init, [PathBuf::from("a.sql")]);
-        assert!(!config.insecure);
+        assert!(!config.server.insecure);
     }
 
     #[test]

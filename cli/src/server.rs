@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ::server::{Server, ServerSettings};
+use ::server::Server;
 use engine::{Engine, Session, SessionParameters};
 
 use crate::config::ServerArguments;
@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     runtime.block_on(async {
         // Asked for before anything is opened, so that a signal during recovery isn't lost.
         let mut stop = Stop::new()?;
+        ::server::install_metrics()?;
         let settings = config.engine.clone();
         let engine = tokio::task::spawn_blocking(move || Engine::open(settings));
         let engine = engine.await.map_err(|error| Failure::Process { what: "opening", source: error.into() })??;
@@ -23,9 +24,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
             let mut session = engine.session(owner())?;
             script::run_file(&mut session, path, &mut script::Silent).await?;
         }
-        let settings =
-            ServerSettings { sql_addr: config.sql_addr, http_addr: config.http_addr, insecure: config.insecure };
-        let server = Server::start(engine.clone(), settings).await?;
+        let server = Server::start(engine.clone(), config.server).await?;
         announce(&server)?;
         let signal = stop.wait().await;
         tracing::info!(signal, "stopping");

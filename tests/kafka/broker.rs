@@ -4,7 +4,6 @@
 //! directory), with jars that Maven fetches once; else, without Java 17 or Maven, librdkafka's mock broker, which has no
 //! restarts, no partitions added while running and no log start or timestamps worth the name: tests of those are skipped, loudly.
 
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -196,7 +195,9 @@ impl Apache {
              transaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=4\n\
              transaction.max.timeout.ms=900000\n\
-             group.initial.rebalance.delay.ms=0\n"
+             group.initial.rebalance.delay.ms=0\n\
+             broker.heartbeat.interval.ms=500\n\
+             broker.session.timeout.ms=2000\n"
         );
         std::fs::write(directory.path().join("server.properties"), properties).unwrap();
         let log = "log4j.rootLogger=WARN, stdout\n\
@@ -205,8 +206,9 @@ impl Apache {
                    log4j.appender.stdout.layout.ConversionPattern=[%d] %p %m (%c)%n\n";
         std::fs::write(directory.path().join("log4j.properties"), log).unwrap();
         let apache = Self { directory, classpath: format!("{}/*", jars.display()), port, process: None };
-        let output = apache
-            .java("kafka.tools.StorageTool", &["format", "-t", CLUSTER_ID, "-c"])
+        let output = Command::new("java")
+            .args(apache.java_arguments("kafka.tools.StorageTool"))
+            .args(["format", "-t", CLUSTER_ID, "-c"])
             .arg(apache.path("server.properties"))
             .output()
             .unwrap();
@@ -222,26 +224,24 @@ impl Apache {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// A JVM that ends with the pipe to its standard input: should this process be killed, no broker stays behind.
-    fn java(&self, class: &str, arguments: &[&str]) -> Command {
-        let watch = r#"exec 3<&0; "$@" & pid=$!; (cat <&3 >/dev/null; kill -KILL $pid 2>/dev/null) & wait $pid; code=$?; kill $! 2>/dev/null; exit $code"#;
+    fn java_arguments(&self, class: &str) -> Vec<String> {
+        let log = format!("-Dlog4j.configuration=file:{}", self.path("log4j.properties").display());
+        let fixed = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", &log, "-cp", &self.classpath, class];
+        fixed.map(str::to_owned).into()
+    }
+
+    /// The broker's JVM, which ends with the pipe to its standard input: should this process be killed, no broker stays behind.
+    fn broker(&self) -> Command {
+        let watch = r#"exec 3<&0; java "$@" & pid=$!; (cat <&3 >/dev/null; kill -KILL $pid 2>/dev/null) & wait $pid; code=$?; kill $! 2>/dev/null; exit $code"#;
         let mut command = Command::new("bash");
-        command.args(["-c", watch, "bash", "java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        command.arg(format!("-Dlog4j.configuration=file:{}", self.path("log4j.properties").display()));
-        command.args(["-cp", &self.classpath, class]).args(arguments);
+        command.args(["-c", watch, "bash"]).args(self.java_arguments("kafka.Kafka")).arg(self.path("server.properties"));
         command.stdin(Stdio::piped());
         command
     }
 
     fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self
-            .java("kafka.Kafka", &[])
-            .arg(self.path("server.properties"))
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = self.broker().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.process = Some(child);
         let start = Instant::now();
         while !answers(&self.bootstrap()) {
@@ -257,10 +257,8 @@ impl Apache {
     /// Closing the pipe kills the JVM: a crash, not a shutdown.
     fn stop(&mut self) {
         if let Some(mut child) = self.process.take() {
-            if let Some(mut pipe) = child.stdin.take() {
-                // Nothing is written; the JVM's watcher waits for the end of the stream.
-                drop(pipe.flush());
-            }
+            // Nothing was ever written: the JVM's watcher waits for the end of the stream.
+            drop(child.stdin.take());
             child.wait().unwrap();
         }
     }

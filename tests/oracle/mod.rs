@@ -84,23 +84,24 @@ fn change(db: &mut Database, model: &mut Model, random: &mut Random, history: &m
 }
 
 fn compare(db: &mut Database, model: &Model, views: &[(String, Query)], seed: u64, history: &[String]) {
-    let context = model.context();
+    let contexts = model.contexts();
     for (name, query) in views {
-        let mut found: Vec<Vec<String>> =
-            db.rows(&format!("SELECT * FROM {name}")).into_iter().map(|row| row.into_iter().map(canonical).collect()).collect();
-        let mut expected = match db.runtime.block_on(model::answer(&context, &query.oracle)) {
-            Ok(rows) => rows.into_iter().map(|row| row.into_iter().map(canonical).collect()).collect::<Vec<Vec<_>>>(),
-            Err(error) => panic!("seed {seed}: the oracle can't answer: {error}\n{}", query.oracle),
-        };
-        found.sort();
-        expected.sort();
+        let found = sorted(db.rows(&format!("SELECT * FROM {name}")));
+        let answer = |context| db.runtime.block_on(model::answer(context, &query.oracle)).map(sorted);
+        let answers: Vec<_> = contexts.iter().map(answer).collect();
         assert!(
-            found == expected,
-            "seed {seed}: {name} is not what its query says\n{}\nfound    {found:?}\nexpected {expected:?}\nafter:\n{}",
+            answers.iter().flatten().any(|expected| *expected == found),
+            "seed {seed}: {name} is not what its query says\n{}\nfound    {found:?}\nexpected {answers:?}\nafter:\n{}",
             query.sql,
             history.join("\n")
         );
     }
+}
+
+fn sorted(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<_>> = rows.into_iter().map(|row| row.into_iter().map(canonical).collect()).collect();
+    rows.sort();
+    rows
 }
 
 /// One text for one value, whatever type carries it: numbers to six digits, truth as `true` and `false`.

@@ -7,7 +7,12 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::SessionContext;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::support::random::Random;
 
@@ -103,9 +108,23 @@ impl Model {
         format!("UPDATE {} SET {set} WHERE b > {b}", TABLES[table])
     }
 
-    /// The tables as DataFusion reads them.
-    pub fn context(&self) -> SessionContext {
-        let context = SessionContext::new();
+    /// The tables as DataFusion reads them: once with all of its optimizer rules, once with only those without which queries can't be
+    /// executed. Where the two disagree, a rule is wrong, and the plainer answer is the better one.
+    pub fn contexts(&self) -> [SessionContext; 2] {
+        let builder = || {
+            let config = SessionConfig::new().with_target_partitions(1);
+            SessionStateBuilder::new().with_default_features().with_config(config)
+        };
+        let plain = builder().with_optimizer_rules(vec![
+            Arc::new(SimplifyExpressions::new()),
+            Arc::new(ReplaceDistinctWithAggregate::new()),
+            Arc::new(DecorrelatePredicateSubquery::new()),
+            Arc::new(ExtractEquijoinPredicate::new()),
+        ]);
+        [builder(), plain].map(|builder| self.register(SessionContext::new_with_state(builder.build())))
+    }
+
+    fn register(&self, context: SessionContext) -> SessionContext {
         for (name, rows) in TABLES.iter().zip(&self.tables) {
             let batch = batch(rows);
             let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();

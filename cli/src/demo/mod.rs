@@ -19,7 +19,6 @@ use clap::Args;
 use connectors::kafka::mock::MockKafka;
 use engine::{Engine, Settings};
 
-use crate::config::DEFAULT_SQL_ADDR;
 use crate::error::Failure;
 use crate::script::{self, Silent};
 use crate::server::{Stop, own_session, runtime};
@@ -55,7 +54,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Where psql can connect; another port is taken if this one is in use
-    #[arg(long, env = "MILLRACE_SQL_ADDR", value_name = "ADDRESS", default_value_t = DEFAULT_SQL_ADDR)]
+    #[arg(long, env = "MILLRACE_SQL_ADDR", value_name = "ADDRESS", default_value_t = ServerSettings::default().sql_addr)]
     sql_addr: SocketAddr,
     /// Where the data lies meanwhile [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
@@ -91,7 +90,7 @@ async fn show(arguments: &Arguments, engine: &Engine, brokers: &str) -> Result<b
     let settings = ServerSettings {
         sql_addr: free_or_other(arguments.sql_addr),
         http_addr: SocketAddr::new(arguments.sql_addr.ip(), 0),
-        insecure: false,
+        ..ServerSettings::default()
     };
     let server = Server::start(engine.clone(), settings).await?;
 
