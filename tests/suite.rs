@@ -8,6 +8,7 @@
 mod clients;
 mod kafka;
 mod oracle;
+mod simulation;
 mod sqllogictest;
 mod support;
 
@@ -17,6 +18,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(oracle::trials());
+    trials.extend(simulation::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(clients::trials());
     trials.extend(kafka::trials());
