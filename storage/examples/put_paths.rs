@@ -4,63 +4,67 @@
 //! cargo run --release -p storage --example put_paths [DIRECTORY]
 //! ```
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use storage::{ChangeSet, Durability, RocksOptions, RocksStore, StateId, Store, state_key};
 
-const BATCHES: usize = usize::MAX;
-const FILES: usize = 0;
+const WAYS: [(&str, usize); 2] = [("batch", usize::MAX), ("sorted file", 0)];
 
 fn main() {
     let base = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, Into::into);
-    println!(
-        "one commit of n entries, keys of 17 bytes, values of 40 bytes; the store holds 1,000,000 of them already"
-    );
-    println!("{:>9} {:>8} {:>14} {:>14}", "entries", "order", "batch", "sorted file");
-    for entries in [16, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_000_000] {
-        for sorted in [true, false] {
-            let batch = measure(&base, BATCHES, entries, sorted);
-            let file = measure(&base, FILES, entries, sorted);
-            let order = if sorted { "sorted" } else { "random" };
-            println!("{entries:>9} {order:>8} {:>14} {:>14}", shown(entries, batch), shown(entries, file));
-        }
-    }
-    println!("\n100 commits of 10,000 random entries each, and the time until compaction has caught up");
-    for (name, large) in [("batch", BATCHES), ("sorted file", FILES)] {
-        let (seconds, settled) = sustained(&base, large);
-        println!("{name:>12}: {:.2} M entries/s, {settled:.2} s until settled", 1.0 / seconds);
-    }
-}
+    println!("keys of 17 bytes, values of 40 bytes\n");
 
-/// Seconds of the quickest of some commits.
-fn measure(base: &Path, large_commit_entries: usize, entries: usize, sorted: bool) -> f64 {
-    let directory = tempfile::tempdir_in(base).unwrap();
-    let store = open(directory.path(), large_commit_entries);
-    store.commit(changes(1_000_000, 0, true), Durability::Disk).unwrap();
-    let runs = (200_000 / entries).clamp(3, 20);
-    let commits = (0..runs).map(|run| {
-        let changes = changes(entries, run as u64 + 1, sorted);
+    println!("1,000,000 sorted entries in one commit to an empty store");
+    for (way, large) in WAYS {
+        let directory = tempfile::tempdir_in(&base).unwrap();
+        let store = open(directory.path(), large);
+        let mut changes = Entries(0).next(1_000_000, u64::MAX);
+        changes.sort();
         let start = Instant::now();
         store.commit(changes, Durability::Process).unwrap();
-        start.elapsed().as_secs_f64()
-    });
-    commits.fold(f64::INFINITY, f64::min)
+        println!("{way:>12}: {:.2} M entries/s", 1.0 / start.elapsed().as_secs_f64());
+    }
+
+    println!("\n8,000,000 random updates of 2,000,000 keys, in commits of n; then all is flushed and compacted");
+    println!("{:>9} {:>12} {:>12} {:>16} {:>20}", "n", "way", "M entries/s", "CPU s/M entries", "bytes written/entry");
+    for entries in [1_000, 4_000, 16_000, 64_000, 128_000, 256_000, 512_000] {
+        for (way, large) in WAYS {
+            let directory = tempfile::tempdir_in(&base).unwrap();
+            let cost = updates(&open(directory.path(), large), 8_000_000, entries);
+            let Cost { wall, cpu, written } = cost;
+            println!("{entries:>9} {way:>12} {:>12.2} {:>16.2} {:>20.0}", 1.0 / wall, cpu, written / 1e6);
+        }
+    }
 }
 
-fn sustained(base: &Path, large_commit_entries: usize) -> (f64, f64) {
-    let directory = tempfile::tempdir_in(base).unwrap();
-    let store = open(directory.path(), large_commit_entries);
-    let all: Vec<ChangeSet> = (0..100).map(|run| changes(10_000, run, false)).collect();
-    let start = Instant::now();
-    for changes in all {
+/// For a million entries: seconds of waiting for commits, seconds of work of all threads until settled, bytes to disk.
+struct Cost {
+    wall: f64,
+    cpu: f64,
+    written: f64,
+}
+
+fn updates(store: &RocksStore, total: usize, entries: usize) -> Cost {
+    let mut random = Entries(1);
+    let mut cost = Cost { wall: 0.0, cpu: 0.0, written: 0.0 };
+    let written = bytes_written();
+    for _ in 0..total / entries {
+        let changes = random.next(entries, 2_000_000);
+        let (start, cpu) = (Instant::now(), cpu_seconds());
         store.commit(changes, Durability::Process).unwrap();
+        cost.wall += start.elapsed().as_secs_f64();
+        cost.cpu += cpu_seconds() - cpu;
     }
-    let seconds = start.elapsed().as_secs_f64();
-    drop(store);
-    (seconds, start.elapsed().as_secs_f64())
+    let cpu = cpu_seconds();
+    store.settle().unwrap();
+    cost.cpu += cpu_seconds() - cpu;
+    cost.written = bytes_written() - written;
+    let millions = total as f64 / 1e6;
+    Cost { wall: cost.wall / millions, cpu: cost.cpu / millions, written: cost.written / millions }
 }
 
 fn open(path: &Path, large_commit_entries: usize) -> RocksStore {
@@ -68,23 +72,33 @@ fn open(path: &Path, large_commit_entries: usize) -> RocksStore {
     RocksStore::open(path, &options).unwrap()
 }
 
-/// Entries whose keys are spread over the key space like hashes; the value says which run wrote it.
-fn changes(entries: usize, run: u64, sorted: bool) -> ChangeSet {
-    let mut changes = ChangeSet::new();
-    for i in 0..entries as u64 {
-        let hash = (i + run * 7919).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut key = [0; 12];
-        key[..8].copy_from_slice(&hash.to_be_bytes());
-        key[8..].copy_from_slice(&(i as u32).to_be_bytes());
-        let value = [run.to_le_bytes(), hash.to_le_bytes(), i.to_le_bytes(), [7; 8], hash.to_le_bytes()].concat();
-        changes.put(&state_key(StateId(1), (hash >> 48) as u8, &key), &value);
+/// A sequence of entries that look random, whose keys are spread over the key space like hashes.
+struct Entries(u64);
+
+impl Entries {
+    fn next(&mut self, entries: usize, keys: u64) -> ChangeSet {
+        let mut changes = ChangeSet::new();
+        for i in 0..entries as u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = (self.0 >> 20) % keys;
+            let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let key = [&hash.to_be_bytes()[..], &(id as u32).to_be_bytes()].concat();
+            let value = [self.0, i, hash, id, 7].map(u64::to_le_bytes).concat();
+            changes.put(&state_key(StateId(1), (hash >> 48) as u8, &key), &value);
+        }
+        changes
     }
-    if sorted {
-        changes.sort();
-    }
-    changes
 }
 
-fn shown(entries: usize, seconds: f64) -> String {
-    format!("{:.2} ms {:.2} M/s", seconds * 1e3, entries as f64 / seconds / 1e6)
+/// Seconds of work of all threads of this process so far.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// Bytes that this process has sent to the disk so far.
+fn bytes_written() -> f64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
 }

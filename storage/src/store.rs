@@ -36,6 +36,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`crate::Error::Full`] when the disk is full: nothing was applied, and the same commit may be tried again.
+    /// [`crate::Error::Uncertain`] when a write failed halfway: opening the store again tells whether all of the commit
+    /// was applied or nothing, and until then every commit fails with [`crate::Error::Stopped`].
     fn commit(&self, changes: ChangeSet, durability: Durability) -> Result<()>;
 
     /// Sizes and counters for metrics.

@@ -12,7 +12,13 @@ use storage::{
 use tempfile::TempDir;
 
 fn options() -> RocksOptions {
-    RocksOptions { block_cache_bytes: 4 << 20, memtable_bytes: 4 << 20, reserve_bytes: 0, ..RocksOptions::default() }
+    RocksOptions {
+        block_cache_bytes: 4 << 20,
+        memtable_bytes: 4 << 20,
+        large_commit_entries: 4096,
+        reserve_bytes: 0,
+        ..RocksOptions::default()
+    }
 }
 
 fn open(path: &Path) -> Result<RocksStore, Error> {

@@ -34,12 +34,13 @@ impl Default for RocksOptions {
 }
 
 impl RocksOptions {
-    /// Where a sorted file, which costs some syncs, gets cheaper than as many inserts into the memtable and the
-    /// flush that follows; measured by `storage/examples/put_paths.rs`.
-    pub const LARGE_COMMIT_ENTRIES: usize = 4096;
+    /// Where a sorted file of small entries gets cheaper than inserts into the memtable, the log, and the flush that
+    /// follows; measured by `storage/examples/put_paths.rs`. A file costs some syncs, and small files are compacted
+    /// more often than memtables, which gather many small commits.
+    pub const LARGE_COMMIT_ENTRIES: usize = 128 << 10;
 
-    /// The same in bytes, for large values.
-    pub const LARGE_COMMIT_BYTES: usize = 1 << 20;
+    /// The same in bytes, which counts for large values.
+    pub const LARGE_COMMIT_BYTES: usize = 8 << 20;
 
     /// As RocksDB takes it.
     pub(super) fn database(&self) -> Options {
@@ -68,12 +69,12 @@ impl RocksOptions {
         options.set_bytes_per_sync(1 << 20);
         options.set_wal_bytes_per_sync(1 << 20);
 
-        // A checkpoint's file spans all states and virtual nodes, so it starts in level 0: eight of them, some
-        // seconds' worth, are merged at once, which rewrites level 1 less often than the default of four.
+        // A checkpoint spans all states and virtual nodes, so its file starts in level 0. Eight of them, some seconds'
+        // worth, are merged at once: about as much as the level below holds, which each merge rewrites.
         options.set_level_zero_file_num_compaction_trigger(8);
         options.set_level_zero_slowdown_writes_trigger(32);
         options.set_level_zero_stop_writes_trigger(64);
-        options.set_max_bytes_for_level_base(512 << 20);
+        options.set_max_bytes_for_level_base(256 << 20);
         options.set_target_file_size_base(64 << 20);
         options.set_level_compaction_dynamic_level_bytes(true);
 
