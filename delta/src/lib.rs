@@ -3,8 +3,8 @@
 //! First crate of the pipeline; every other crate that touches data stands on it. It knows rows, weights,
 //! epochs and virtual nodes. It never imports tokio, storage or SQL, starts no thread and reads no clock.
 //!
-//! Reading order: [`epoch`], [`weighted`] (the type), [`consolidate`] (its one law), [`vnode`] (how rows
-//! are placed), [`partition`] (how a delta is cut into shards).
+//! Reading order: [`epoch`], [`weighted`] (the type), [`mod@consolidate`] (its one law), [`vnode`] (how rows
+//! are placed), [`mod@partition`] (how a delta is cut into shards).
 
 pub mod consolidate;
 pub mod epoch;

@@ -16,7 +16,7 @@ pub type Weight = i64;
 /// A change to a relation: rows and how often each is added (positive) or taken away (negative).
 ///
 /// Without weights every row counts +1, which is what sources produce, so append-only paths never touch a
-/// weight column. Equal rows may stand in a delta more than once; [`crate::consolidate`] adds them up.
+/// weight column. Equal rows may stand in a delta more than once; [`crate::consolidate()`] adds them up.
 #[derive(Clone, Debug)]
 pub struct Delta {
     batch: RecordBatch,
