@@ -10,7 +10,7 @@
 //! What a power cut takes is a suffix of whole commits: the log is synced before a file is linked in, so a
 //! large commit never survives a small one before it.
 //!
-//! Reading order: this file (open, commit), [`options`], `sorted_file`, `snapshot`.
+//! Reading order: this file (open, commit), `options`, `sorted_file`, `snapshot`.
 
 mod options;
 mod snapshot;
