@@ -21,6 +21,7 @@ pub mod state;
 pub mod view;
 
 pub use error::{Error, Result};
-pub use graph::{EpochInputs, EpochOutputs, Graph, GraphSettings, OperatorStats, StateAllocator};
+pub use graph::{EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator};
 pub use operator::{Operator, StepContext};
-pub use view::{PublishedView, ViewLayout};
+pub use operators::assign_windows;
+pub use view::{IndexLayout, PublishedView, Scan, ViewForm, ViewLayout};

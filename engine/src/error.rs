@@ -37,6 +37,16 @@ pub enum ErrorKind {
     DatatypeMismatch,
     /// An object of the wrong kind (42809).
     WrongObjectType,
+    /// A cast that doesn't exist (42846).
+    CannotCoerce,
+    /// A parameter `$n` that doesn't exist (42P02).
+    UndefinedParameter,
+    /// An alias named twice (42712).
+    DuplicateAlias,
+    /// A table definition that contradicts itself (42P16).
+    InvalidTableDefinition,
+    /// ON CONFLICT that matches no key (42P10).
+    InvalidColumnReference,
     /// A column that must be grouped or aggregated (42803).
     Grouping,
     /// A parameter whose type can't be found (42P18).
@@ -45,6 +55,10 @@ pub enum ErrorKind {
     InvalidTextRepresentation,
     /// An option or setting with a bad value (22023).
     InvalidParameterValue,
+    /// A text longer than its type allows (22001).
+    StringTooLong,
+    /// A setting that can't be changed (55P02).
+    CantChangeNow,
     /// A value that its type can't hold (22003).
     NumericOutOfRange,
     /// Division by zero (22012).
@@ -55,6 +69,8 @@ pub enum ErrorKind {
     DataException,
     /// A key that exists (23505).
     UniqueViolation,
+    /// A row that one statement would change twice (21000).
+    CardinalityViolation,
     /// A NULL where none may be (23502).
     NotNullViolation,
     /// Others depend on the object (2BP01).
@@ -63,10 +79,18 @@ pub enum ErrorKind {
     Unsupported,
     /// A transaction that has failed takes no more statements (25P02).
     FailedTransaction,
-    /// A statement that may not run in a transaction block (25001), or a write in a read-only one (25006).
-    InvalidTransactionState,
+    /// A statement that may not run in a transaction block (25001).
+    ActiveTransaction,
+    /// A statement that needs a transaction block outside of one (25P01).
+    NoActiveTransaction,
+    /// A write in a read-only transaction (25006).
+    ReadOnlyTransaction,
+    /// A savepoint that doesn't exist (3B001).
+    UndefinedSavepoint,
     /// Another transaction changed the same rows: try again (40001).
     SerializationFailure,
+    /// A message that the protocol doesn't allow here (08P01).
+    ProtocolViolation,
     /// Cancelled by the user or by statement_timeout (57014).
     QueryCancelled,
     /// The user may not (42501).

@@ -7,14 +7,38 @@
 //! Reading order: [`settings`], [`Engine`], [`session`] (what a client can do), [`command`] (what the epoch thread is asked),
 //! [`epoch`] (`run_epoch`), [`published`] (what readers see), then the files named after what they do.
 
+mod backup;
+mod command;
+mod commit;
+mod coordinator;
+mod ddl;
+mod dead_letters;
+mod engine;
 pub mod error;
+mod hydration;
+mod inputs;
+mod late;
+pub mod metrics;
+mod outbox;
+mod pg_catalog;
+mod published;
+mod query;
+mod recovery;
+mod runtime;
 pub mod session;
 pub mod settings;
+mod sinks;
+mod subscription;
+mod system;
+mod watermark;
 
+pub use backup::{backup, restore};
 pub use catalog::SqlType;
+pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
 pub use session::{
     Cancel, Notice, Parameter, Prepared, Response, ResultColumn, Rows, Session, SessionParameters, TransactionStatus,
 };
+pub use pg_catalog::type_numbers;
 pub use settings::Settings;
 pub use sql::Statement;

@@ -24,6 +24,9 @@ pub struct Settings {
     pub epoch_bytes: usize,
     /// Memory for ad-hoc queries, in bytes.
     pub query_memory_bytes: usize,
+    /// Nothing outside is asked or touched: sources and sinks are checked as far as their options go, and then neither read nor write.
+    /// For `millrace check`.
+    pub offline: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +41,7 @@ impl Default for Settings {
             epoch_rows: 131_072,
             epoch_bytes: 64 << 20,
             query_memory_bytes: 1 << 30,
+            offline: false,
         }
     }
 }

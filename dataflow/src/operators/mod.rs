@@ -26,7 +26,7 @@ pub use distinct::Distinct;
 pub use join::Join;
 pub use map::Map;
 pub use union::Union;
-pub use window::Window;
+pub use window::{Window, assign_windows};
 pub use window_close::WindowClose;
 
 /// The state tables of an operator: gives each role a number.

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 use catalog::ObjectId;
@@ -100,6 +100,20 @@ impl Window {
     fn time_column(&self, values: Vec<i64>) -> Result<ArrayRef> {
         let values: ArrayRef = Arc::new(PrimitiveArray::from_iter_values(values) as Int64Array);
         Ok(cast(&values, &self.time_type)?)
+    }
+}
+
+/// The rows of a batch in all their windows, for queries that aren't kept up to date: no window is ever closed.
+pub fn assign_windows(batch: &RecordBatch, time: usize, kind: WindowKind, schema: &SchemaRef) -> Result<RecordBatch> {
+    let (slide_us, size_us) = match kind {
+        WindowKind::Tumble { size_us } => (size_us, size_us),
+        WindowKind::Hop { slide_us, size_us } => (slide_us, size_us),
+    };
+    let time_type = batch.column(time).data_type().clone();
+    let window = Window { time, slide_us, size_us, watermark_of: vec![], schema: nullable(schema), time_type };
+    match window.assign(&Delta::inserts(batch.clone()), None)?.0 {
+        Some(rows) => Ok(rows.batch().clone()),
+        None => Ok(RecordBatch::new_empty(window.schema)),
     }
 }
 

@@ -3,16 +3,35 @@
 //! A session is used by one task at a time. The server keeps names of prepared statements and portals; the session keeps what a
 //! statement can see: settings, the transaction, the current schema.
 
-use std::collections::BTreeMap;
+mod answer;
+mod ddl;
+mod dml;
+mod execute;
+mod subscribe;
+mod transaction;
+pub(crate) mod variables;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
+use planner::context::{PlanContext, PlanSettings};
+use planner::statement::plan::Plan;
+use sql::Statement;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Result, SqlType};
+use crate::engine::Shared;
+use crate::published::Published;
+use crate::query::located;
+use crate::{Error, ErrorKind, Result, SqlType};
+pub(crate) use execute::SessionRelations;
+use transaction::Transaction;
+use variables::Variables;
 
 /// Who connects, and with what settings.
 #[derive(Clone, Debug)]
@@ -56,7 +75,14 @@ pub struct Prepared {
     pub parameter_types: Vec<SqlType>,
     /// The columns of its result; `None` if it returns no rows.
     pub columns: Option<Arc<[ResultColumn]>>,
-    pub(crate) plan: prepared::PreparedPlan,
+    /// What was prepared: planned again when the catalog has changed.
+    pub(crate) statement: Statement,
+    /// The types that the client gave.
+    given_types: Vec<Option<SqlType>>,
+    pub(crate) plan: Plan,
+    /// What the plan depends on.
+    catalog_version: u64,
+    settings: PlanSettings,
 }
 
 /// Something that a client should see beside the answer.
@@ -134,6 +160,246 @@ impl Cancel {
                 return;
             }
             notified.await;
+        }
+    }
+}
+
+/// A client's session.
+pub struct Session {
+    shared: Arc<Shared>,
+    id: i32,
+    /// What was parsed last: positions of errors count in it.
+    text: Mutex<Arc<str>>,
+    user: String,
+    database: String,
+    variables: Variables,
+    transaction: Transaction,
+    cancel: Cancel,
+    notices: Vec<Notice>,
+    parameter_changes: Vec<(String, String)>,
+    /// PREPARE's names.
+    prepared: HashMap<String, Arc<Prepared>>,
+    cursors: HashMap<String, Cursor>,
+}
+
+/// What others see of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionView {
+    pub(crate) user: String,
+    pub(crate) application_name: String,
+    pub(crate) started_us: i64,
+}
+
+/// A cursor: rows that FETCH takes.
+struct Cursor {
+    rows: Rows,
+    /// Rows of a batch that no FETCH has taken yet.
+    rest: Option<RecordBatch>,
+    hold: bool,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, id: i32, parameters: SessionParameters) -> Result<Self> {
+        let mut variables = Variables::default();
+        variables.begin_with("session_authorization", &parameters.user)?;
+        for (name, value) in &parameters.settings {
+            variables.begin_with(name, value)?;
+        }
+        let view = SessionView {
+            user: parameters.user.clone(),
+            application_name: variables.get("application_name").unwrap_or_default(),
+            started_us: chrono::Utc::now().timestamp_micros(),
+        };
+        shared.sessions.lock().insert(id, view);
+        Ok(Self {
+            shared,
+            id,
+            text: Mutex::new("".into()),
+            user: parameters.user,
+            database: parameters.database,
+            variables,
+            transaction: Transaction::default(),
+            cancel: Cancel::default(),
+            notices: Vec::new(),
+            parameter_changes: Vec::new(),
+            prepared: HashMap::new(),
+            cursors: HashMap::new(),
+        })
+    }
+
+    /// The number by which a cancel request names this session.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// Takes a script apart; positions are byte offsets in `text`.
+    pub fn parse(&self, text: &str) -> Result<Vec<Statement>> {
+        *self.text.lock() = text.into();
+        sql::parse(text).map_err(|e| located(e.into(), text))
+    }
+
+    /// Plans a statement; `parameter_types` are those that the client knows.
+    pub async fn prepare(
+        &mut self,
+        statement: &Statement,
+        parameter_types: &[Option<SqlType>],
+    ) -> Result<Arc<Prepared>> {
+        self.transaction.check_usable(statement)?;
+        self.plan(statement, parameter_types).map(Arc::new)
+    }
+
+    fn plan(&self, statement: &Statement, parameter_types: &[Option<SqlType>]) -> Result<Prepared> {
+        let published = self.published();
+        let settings = self.plan_settings();
+        let system = crate::system::Relations;
+        let context = PlanContext {
+            catalog: &published.catalog,
+            settings: &settings,
+            system: &system,
+            functions: &self.shared.queries.functions,
+            parameter_types,
+        };
+        let plan = planner::plan(statement, &context).map_err(|e| located(e, &self.text.lock()))?;
+        Ok(Prepared {
+            parameter_types: plan.parameters().to_vec(),
+            columns: self.columns(&plan, &published),
+            statement: statement.clone(),
+            given_types: parameter_types.to_vec(),
+            plan,
+            catalog_version: published.catalog_version,
+            settings,
+        })
+    }
+
+    fn columns(&self, plan: &Plan, published: &Published) -> Option<Arc<[ResultColumn]>> {
+        if let Plan::Fetch { name, .. } = plan {
+            return self.cursors.get(name).map(|cursor| cursor.rows.columns.clone());
+        }
+        if let Plan::Execute { name, .. } = plan {
+            return self.prepared.get(name).and_then(|prepared| prepared.columns.clone());
+        }
+        let schema = plan.result_schema()?;
+        let mut columns = result_columns(&schema);
+        if let Plan::Query(query) = plan {
+            name_origins(&mut columns, &query.logical, published);
+        }
+        Some(columns.into())
+    }
+
+    /// The plan as it is now: planned again if the catalog or a setting that planning depends on has changed.
+    fn refreshed(&self, prepared: &Arc<Prepared>) -> Result<Arc<Prepared>> {
+        let current = self.published().catalog_version;
+        if prepared.catalog_version == current && prepared.settings == self.plan_settings() {
+            return Ok(prepared.clone());
+        }
+        // Positions would be in a text that this statement may not come from.
+        let again = self.plan(&prepared.statement, &prepared.given_types).map_err(|e| Error { position: None, ..e })?;
+        let types = |p: &Prepared| p.columns.as_ref().map(|c| c.iter().map(|c| c.sql_type.clone()).collect::<Vec<_>>());
+        if types(&again) != types(prepared) || again.parameter_types != prepared.parameter_types {
+            return Err(Error::new(ErrorKind::Unsupported, "cached plan must not change result type")
+                .with_hint("prepare the statement again"));
+        }
+        Ok(Arc::new(again))
+    }
+
+    fn plan_settings(&self) -> PlanSettings {
+        let path = self.variables.get("search_path").unwrap_or_default();
+        let names = path.split(',').map(|name| name.trim().trim_matches('"'));
+        let names = names.map(|name| if name == "$user" { self.user.clone() } else { name.to_owned() });
+        PlanSettings {
+            search_path: names.filter(|name| !name.is_empty()).collect(),
+            time_zone: self.variables.get("TimeZone").unwrap_or_default(),
+            database: self.database.clone(),
+            user: self.user.clone(),
+        }
+    }
+
+    /// The epoch that a statement sees: the transaction's, or the last one.
+    fn published(&self) -> Arc<Published> {
+        self.transaction.pinned().unwrap_or_else(|| self.shared.published.load())
+    }
+
+    /// Prepares and runs a statement without parameters.
+    pub async fn run(&mut self, statement: &Statement) -> Result<Response> {
+        let prepared = self.prepare(statement, &[]).await?;
+        self.execute(&prepared, Vec::new()).await
+    }
+
+    /// Whether a transaction block is open.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.transaction.status()
+    }
+
+    /// What cancels this session's statements.
+    pub fn cancel_handle(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// What the client should be told since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Reported settings that changed since the last call.
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.parameter_changes)
+    }
+
+    /// The reported settings, for the start of a connection.
+    pub fn reported_parameters(&self) -> Vec<(String, String)> {
+        let reported = variables::VARIABLES.iter().filter(|variable| variable.reported);
+        reported.map(|v| (v.name.to_owned(), self.variables.get(v.name).unwrap_or_default())).collect()
+    }
+
+    /// The value of a setting.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        self.variables.get(name)
+    }
+
+    fn notice(&mut self, message: String) {
+        self.notices.push(Notice { severity: "NOTICE", code: "00000", message, hint: None });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.sessions.lock().remove(&self.id);
+    }
+}
+
+/// The columns of a result as clients see them.
+fn result_columns(schema: &Schema) -> Vec<ResultColumn> {
+    let column = |field: &arrow::datatypes::FieldRef| ResultColumn {
+        name: field.name().clone(),
+        sql_type: SqlType::of_field(field).unwrap_or(SqlType::Text),
+        origin: None,
+    };
+    schema.fields().iter().map(column).collect()
+}
+
+/// Where plain columns of a query come from, as drivers that edit rows ask.
+fn name_origins(columns: &mut [ResultColumn], logical: &datafusion::logical_expr::LogicalPlan, published: &Published) {
+    use datafusion::logical_expr::{Expr, LogicalPlan};
+    use planner::query::{RelationRef, RelationSource};
+    let LogicalPlan::Projection(projection) = logical else { return };
+    let mut input = projection.input.as_ref();
+    while let LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Sort(_) = input {
+        let Some(next) = input.inputs().first().copied() else { return };
+        input = next;
+    }
+    let LogicalPlan::TableScan(scan) = input else { return };
+    let Some(source) = scan.source.downcast_ref::<RelationSource>() else { return };
+    let RelationRef::Object(id) = source.relation else { return };
+    let Some(object) = published.catalog.get(id) else { return };
+    for (column, expression) in columns.iter_mut().zip(&projection.expr) {
+        let mut expression = expression;
+        while let Expr::Alias(alias) = expression {
+            expression = &alias.expr;
+        }
+        if let Expr::Column(from) = expression
+            && let Some(position) = object.column_index(&from.name)
+        {
+            column.origin = i16::try_from(position + 1).ok().map(|position| (id.0, position));
         }
     }
 }

@@ -1,0 +1,98 @@
+//! The thread that commits checkpoints, one at a time, beside the epochs that go on meanwhile.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use delta::Epoch;
+use parking_lot::Mutex;
+use storage::{ChangeSet, Durability, Store};
+
+use crate::command::{Command, CommandSender};
+
+/// How long the thread waits before it tries a commit again that found the disk full.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// A checkpoint on its way to the store.
+pub(crate) struct Checkpoint {
+    /// The last epoch that it covers.
+    pub(crate) epoch: Epoch,
+    /// All that changed since the checkpoint before.
+    pub(crate) changes: ChangeSet,
+    /// What must hold when it is done.
+    pub(crate) durability: Durability,
+}
+
+/// Hands checkpoints to the thread; at most one is under way.
+pub(crate) struct Committer {
+    queue: Option<Sender<Checkpoint>>,
+    thread: Option<JoinHandle<()>>,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Committer {
+    /// Starts the thread; each result comes back as [`Command::Committed`].
+    pub(crate) fn start(store: Arc<dyn Store>, commands: CommandSender) -> std::io::Result<Self> {
+        // One checkpoint is in the thread's hands at most, so the queue never holds a second.
+        let (queue, receiver) = bounded(1);
+        let trouble = Arc::new(Mutex::new(None));
+        let shown = trouble.clone();
+        let thread = std::thread::Builder::new()
+            .name("commit".into())
+            .spawn(move || run(&*store, &receiver, &commands, &shown))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), trouble })
+    }
+
+    /// Starts a commit. The caller waits for its [`Command::Committed`] before the next one.
+    pub(crate) fn commit(&self, checkpoint: Checkpoint) {
+        let queue = self.queue.as_ref().expect("the committer is stopped after the last commit");
+        queue.send(checkpoint).expect("the commit thread lives as long as its queue");
+    }
+
+    /// Why the commit under way can't finish, such as a full disk.
+    pub(crate) fn trouble(&self) -> Arc<Mutex<Option<String>>> {
+        self.trouble.clone()
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the commit thread panicked");
+        }
+    }
+}
+
+fn run(store: &dyn Store, queue: &Receiver<Checkpoint>, commands: &CommandSender, trouble: &Mutex<Option<String>>) {
+    while let Ok(checkpoint) = queue.recv() {
+        let started = Instant::now();
+        let result = commit(store, &checkpoint, trouble);
+        metrics::histogram!("millrace_commit_seconds").record(started.elapsed().as_secs_f64());
+        commands.send_from_thread(Command::Committed { epoch: checkpoint.epoch, result });
+    }
+}
+
+/// Commits, waiting for room as long as the disk is full: the engine takes no input meanwhile, readers go on.
+fn commit(store: &dyn Store, checkpoint: &Checkpoint, trouble: &Mutex<Option<String>>) -> storage::Result<()> {
+    loop {
+        match store.commit(checkpoint.changes.clone(), checkpoint.durability) {
+            Err(storage::Error::Full { .. }) => {
+                let text = "the disk is full: input waits until there is room".to_owned();
+                if trouble.lock().replace(text).is_none() {
+                    tracing::error!(epoch = checkpoint.epoch.0, "the disk is full: input waits until there is room");
+                }
+                std::thread::sleep(FULL_DISK_RETRY);
+            }
+            result => {
+                if trouble.lock().take().is_some() {
+                    tracing::info!("there is room on the disk again");
+                }
+                return result;
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! When a checkpoint is due, what it contains, and what happens when it is durable.
+
+use std::time::Instant;
+
+use delta::Epoch;
+use storage::{ChangeSet, Durability};
+
+use super::{Coordinator, InFlight, Pending};
+use crate::commit::Checkpoint;
+use crate::recovery::{self, SavedEpoch};
+use crate::{Error, ErrorKind, Result};
+
+impl Coordinator {
+    /// When the next checkpoint should start; `None` while nothing has changed or one is under way.
+    pub(super) fn checkpoint_due(&self) -> Option<Instant> {
+        if self.in_flight.is_some() || !self.pending.dirty || self.failure.is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        if !self.waiting.is_empty() || !self.stopping.is_empty() || self.is_over_bound() {
+            return Some(now);
+        }
+        let regular = self.last_checkpoint + self.settings.checkpoint_interval;
+        if self.pending.outbox_since.is_some() {
+            return Some(regular.min(self.last_checkpoint + self.settings.sink_commit_interval));
+        }
+        Some(regular)
+    }
+
+    /// Starts a checkpoint if one is due.
+    pub(super) fn checkpoint_if_due(&mut self) -> Result<()> {
+        match self.checkpoint_due() {
+            Some(due) if due <= Instant::now() => self.checkpoint(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether more epochs would let what is not yet durable grow beyond its bound.
+    pub(super) fn must_wait_for_commit(&self) -> bool {
+        self.in_flight.is_some() && self.is_over_bound()
+    }
+
+    fn is_over_bound(&self) -> bool {
+        self.graph.unwritten_bytes() + self.pending.changes.byte_size() >= self.settings.checkpoint_bytes
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let Pending { changes: pending, dead_letters, durable, .. } = std::mem::take(&mut self.pending);
+        let mut changes: ChangeSet = self.graph.checkpoint().map_err(super::epoch::dataflow_error)?;
+        changes.merge(pending);
+        self.dead_letters.write(dead_letters, &mut changes)?;
+        for input in self.inputs.values_mut().filter(|input| input.dirty) {
+            recovery::put_input(input.id, &input.saved(), &mut changes)?;
+            input.dirty = false;
+        }
+        for sink in self.sinks.values_mut() {
+            sink.outbox.forget_delivered(&mut changes);
+        }
+        let saved = SavedEpoch { epoch: self.epoch, timestamp_us: self.timestamp_us };
+        recovery::put_epoch(&saved, &mut changes)?;
+        // A write and a sink rely on what they were told; anything else may be computed again.
+        let durable = durable || !self.waiting.is_empty() || !self.stopping.is_empty();
+        let durability = if durable { Durability::Disk } else { Durability::Process };
+        self.in_flight = Some(InFlight { waiters: std::mem::take(&mut self.waiting) });
+        self.last_checkpoint = Instant::now();
+        self.committer.commit(Checkpoint { epoch: self.epoch, changes, durability });
+        Ok(())
+    }
+
+    /// The commit thread is done.
+    pub(super) fn committed(&mut self, epoch: Epoch, result: storage::Result<()>) {
+        let Some(InFlight { waiters }) = self.in_flight.take() else { return };
+        let done = result.map_err(storage_error).and_then(|()| self.adopt_snapshot());
+        for waiter in waiters {
+            waiter(done.clone());
+        }
+        match done {
+            Ok(()) => {
+                for sink in self.sinks.values() {
+                    sink.durable_up_to(epoch);
+                }
+                self.join_hydrated();
+                for (planned_against, change, reply) in std::mem::take(&mut self.deferred) {
+                    self.ddl(planned_against, change, reply);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Readers and operators go on from what is in the store now: overlays shrink, clean state may be evicted.
+    pub(super) fn adopt_snapshot(&mut self) -> Result<()> {
+        self.snapshot = self.store.snapshot().map_err(storage_error)?;
+        self.graph.committed(self.snapshot.clone()).map_err(super::epoch::dataflow_error)?;
+        let stored: Vec<_> = self.relations.keys().copied().collect();
+        for relation in stored {
+            if let Some(view) = self.graph.published(relation) {
+                self.relations.insert(relation, view);
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+}
+
+/// An error of the store as a client sees it.
+pub(crate) fn storage_error(error: storage::Error) -> Error {
+    let kind = match error {
+        storage::Error::Full { .. } => ErrorKind::DiskFull,
+        _ => ErrorKind::Storage,
+    };
+    Error::new(kind, error.to_string())
+}

@@ -1,0 +1,490 @@
+//! Changes of the catalog, made between two epochs and answered when they are durable.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use catalog::{Catalog, Connector, Object, ObjectId, ObjectKind};
+use dataflow::{Graph, IndexLayout, StateAllocator, ViewForm, ViewLayout};
+use delta::Epoch;
+use planner::ViewPlan;
+use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
+use storage::StateId;
+
+use super::{Coordinator, dataflow_error};
+use crate::command::{DdlDone, Reply};
+use crate::ddl::DdlChange;
+use crate::inputs::{Input, SavedInput};
+use crate::sinks::{RunningSink, sink_spec};
+use crate::{Error, ErrorKind, Result, recovery};
+
+/// The first number of relations that live only as long as somebody follows them.
+const FIRST_FOLLOWED: u32 = 0xF000_0000;
+
+impl Coordinator {
+    /// Carries out one change.
+    pub(super) fn ddl(&mut self, planned_against: u64, change: DdlChange, reply: Reply<DdlDone>) {
+        let lasting = !matches!(change, DdlChange::Follow { .. } | DdlChange::Unfollow(_));
+        // An index is filled from the store: everything must be there first.
+        let fills_index = matches!(&change, DdlChange::Create(create) if create.object.is_index());
+        if fills_index && (self.in_flight.is_some() || self.graph.is_pending()) && self.failure.is_none() {
+            self.deferred.push((planned_against, change, reply));
+            self.pending.dirty = true;
+            self.waiting.push(Box::new(|_| ()));
+            return;
+        }
+        let done = if let Some(failure) = &self.failure {
+            Err(failure.clone())
+        } else if lasting && planned_against != self.catalog_version {
+            Err(Error::new(ErrorKind::SerializationFailure, "the catalog was changed by another session")
+                .with_hint("run the statement again"))
+        } else {
+            self.change(change)
+        };
+        match done {
+            Ok(done) if lasting => {
+                self.catalog_version += 1;
+                self.pending.dirty = true;
+                self.publish();
+                self.waiting.push(Box::new(move |result| answer(reply, result.map(|()| done))));
+            }
+            done => answer(reply, done),
+        }
+    }
+
+    fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
+        match change {
+            DdlChange::Create(create) => self.create(create),
+            DdlChange::CreateSchema(name) => {
+                self.set_catalog(self.catalog.create_schema(&name).map_err(catalog_error)?)?;
+                Ok(DdlDone::default())
+            }
+            DdlChange::Drop(drop) => self.drop_objects(drop),
+            DdlChange::Comment(CommentPlan { object, column, comment }) => {
+                self.set_catalog(self.catalog.set_comment(object, column, comment).map_err(catalog_error)?)?;
+                Ok(DdlDone::default())
+            }
+            DdlChange::Follow { plan, relation } => {
+                let id = ObjectId(FIRST_FOLLOWED + self.followed);
+                self.followed += 1;
+                let mut states = NewStates { next: 0x8000_0000 | (id.0 << 8), names: BTreeMap::new() };
+                self.graph.attach(id, &plan.root, None, &mut states).map_err(dataflow_error)?;
+                self.followed_inputs.insert(id, plan.inputs.clone());
+                self.ensure_running_for(&plan.inputs)?;
+                *relation.lock() = Some(id);
+                Ok(DdlDone::default())
+            }
+            DdlChange::Unfollow(id) => {
+                for state in self.graph.detach(id) {
+                    self.pending.changes.clear_state(state);
+                }
+                self.followed_inputs.remove(&id);
+                self.stop_unread_sources();
+                Ok(DdlDone::default())
+            }
+        }
+    }
+
+    fn create(&mut self, create: CreatePlan) -> Result<DdlDone> {
+        if let Some(replaced) = create.replaces {
+            self.drop_object(replaced)?;
+        }
+        let (catalog, mut object) = self.catalog.assign(create.object);
+        self.catalog = Arc::new(catalog);
+        if let (ObjectKind::MaterializedView(view), Some(plan)) = (&mut object.kind, &create.view) {
+            view.key = plan.key.clone();
+            view.append_only = plan.append_only;
+        }
+        let built = match &create.view {
+            Some(plan) => Some(self.build_view(&mut object, plan)?),
+            None => None,
+        };
+        let next = self.catalog.create(object.clone()).map_err(catalog_error)?;
+        recovery::put_object(&object, &mut self.pending.changes)?;
+        self.set_catalog(next)?;
+        let object = Arc::new(object);
+        match (built, &create.view) {
+            (Some(built), Some(plan)) => self.begin_view(&object, plan, built, Installed::New)?,
+            _ => self.install(&object, None, Installed::New)?,
+        }
+        Ok(DdlDone { notices: create.notices })
+    }
+
+    /// Makes the operators of a new view: in the running graph if there is no past to read, else in a graph of its own.
+    fn build_view(&mut self, object: &mut Object, plan: &ViewPlan) -> Result<Built> {
+        let layout = view_layout(object);
+        // A stream goes on from now; a view has all of the past.
+        let begins = layout.is_none() || self.is_fresh(plan);
+        let mut states = CatalogStates { catalog: (*self.catalog).clone(), names: BTreeMap::new() };
+        let built = if begins {
+            let attached = self.graph.attach(object.id, &plan.root, layout, &mut states);
+            attached.map_err(dataflow_error)?;
+            Built::Running
+        } else {
+            let mut graph = self.graph_beside(plan)?;
+            graph.attach(object.id, &plan.root, layout, &mut states).map_err(dataflow_error)?;
+            Built::Beside(Box::new(graph))
+        };
+        self.catalog = Arc::new(states.catalog);
+        // Operators that other views have made already keep their tables.
+        let graph = if let Built::Beside(graph) = &built { graph } else { &self.graph };
+        let names = graph.states(object.id).into_iter().map(|(name, state)| (name, state.0)).collect();
+        match &mut object.kind {
+            ObjectKind::MaterializedView(view) => view.operator_states = names,
+            ObjectKind::Stream(stream) => stream.operator_states = names,
+            _ => return Err(Error::internal("only views have operators")),
+        }
+        Ok(built)
+    }
+
+    /// Whether no input of a plan has had any row, so that there is no past to read.
+    fn is_fresh(&self, plan: &ViewPlan) -> bool {
+        plan.inputs.iter().all(|id| match self.relations.get(id) {
+            Some(view) => !self.hydrating.contains_key(id) && view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0),
+            None => self.inputs.get(id).is_none_or(Input::is_untouched),
+        })
+    }
+
+    /// Puts an object of the catalog to work; at a restart with what the store has of it.
+    pub(crate) fn install(&mut self, object: &Arc<Object>, plan: Option<&ViewPlan>, how: Installed) -> Result<()> {
+        match &object.kind {
+            ObjectKind::Source(_) => {
+                let registered = self.graph.register_input(object.id, &object.schema(), None, false);
+                registered.map_err(dataflow_error)?;
+            }
+            ObjectKind::Table(table) => {
+                let layout = layout(table.state_id, &table.primary_key, false);
+                let upsert = table.connector.is_some();
+                let registered = self.graph.register_input(object.id, &object.schema(), Some(layout), upsert);
+                registered.map_err(dataflow_error)?;
+                self.show(object.id);
+                if table.connector.is_some() && how != Installed::Offline {
+                    self.start_input(object)?;
+                }
+            }
+            ObjectKind::View(_) => {}
+            ObjectKind::Stream(_) | ObjectKind::MaterializedView(_) => {
+                let plan = plan.ok_or_else(|| Error::internal(format!("{} has no plan", object.name)))?;
+                self.install_view(object, plan, how)?;
+            }
+            ObjectKind::Sink(sink) => {
+                let from = self.catalog.get(sink.from).cloned();
+                let from = from.ok_or_else(|| Error::internal("a sink reads what exists"))?;
+                self.start_sink(object, &sink.connector, &from, StateId(sink.state_id), how)?;
+            }
+            ObjectKind::Index(index) => {
+                self.install_index(index, how)?;
+                self.show(index.on);
+            }
+        }
+        Ok(())
+    }
+
+    fn install_index(&mut self, index: &catalog::Index, how: Installed) -> Result<()> {
+        let layout = IndexLayout { state: StateId(index.state_id), columns: index.columns.clone() };
+        let pending = &mut self.pending.changes;
+        let mut emit = |changes| {
+            // At a restart the store has the entries already.
+            if how == Installed::New {
+                pending.merge(changes);
+            }
+            Ok(())
+        };
+        self.graph.add_index(index.on, layout, &mut emit).map_err(dataflow_error)
+    }
+
+    /// A view of a catalog that was stored.
+    fn install_view(&mut self, object: &Arc<Object>, plan: &ViewPlan, how: Installed) -> Result<()> {
+        let names = operator_states(&object.kind).ok_or_else(|| Error::internal("a view has operators"))?;
+        let mut states = NamedStates(names.clone());
+        let layout = view_layout(object);
+        let built = if how == Installed::Unfinished {
+            let mut graph = self.graph_beside(plan)?;
+            graph.attach(object.id, &plan.root, layout, &mut states).map_err(dataflow_error)?;
+            Built::Beside(Box::new(graph))
+        } else {
+            self.graph.attach(object.id, &plan.root, layout, &mut states).map_err(dataflow_error)?;
+            Built::Running
+        };
+        self.begin_view(object, plan, built, how)
+    }
+
+    /// A graph in which a view is built beside the running one.
+    fn graph_beside(&self, plan: &ViewPlan) -> Result<Graph> {
+        let mut graph = Graph::new(self.graph_settings(), self.snapshot.clone()).map_err(dataflow_error)?;
+        for id in &plan.inputs {
+            let Some(input) = self.catalog.get(*id) else { continue };
+            graph.register_input(*id, &input.schema(), None, false).map_err(dataflow_error)?;
+        }
+        Ok(graph)
+    }
+
+    /// Lets a view that is built run, or begins to build it.
+    fn begin_view(&mut self, object: &Arc<Object>, plan: &ViewPlan, built: Built, how: Installed) -> Result<()> {
+        match built {
+            Built::Running => {
+                if object.is_stored() {
+                    self.show(object.id);
+                    recovery::put_hydrated(object.id, &mut self.pending.changes)?;
+                }
+                self.ensure_running_for(&plan.inputs)?;
+                // A constant, or a count over nothing, is a row without any input.
+                self.wants_step |= how == Installed::New;
+            }
+            Built::Beside(graph) => self.hydrate(object, plan, *graph),
+        }
+        if let ObjectKind::Stream(stream) = &object.kind
+            && let Some(connector) = &stream.connector
+        {
+            self.start_sink(object, connector, object, StateId(stream.state_id), how)?;
+        }
+        Ok(())
+    }
+
+    fn start_sink(
+        &mut self,
+        object: &Arc<Object>,
+        connector: &Connector,
+        from: &Object,
+        state: StateId,
+        how: Installed,
+    ) -> Result<()> {
+        if self.settings.offline {
+            return Ok(());
+        }
+        let spec = sink_spec(object, connector, from, &self.server_id);
+        let durable = if how == Installed::Recovered { self.epoch } else { Epoch(0) };
+        let mut sink =
+            RunningSink::start(spec, from.id, state, self.store.clone(), durable, self.bell.clone())?;
+        if how == Installed::New
+            && let Some(view) = self.relations.get(&from.id)
+        {
+            // A sink begins with what is there, as if it had come in this epoch.
+            for batch in view.scan(self.snapshot.clone(), None).map_err(dataflow_error)? {
+                let batch = batch.map_err(dataflow_error)?;
+                sink.outbox.add(self.epoch, &delta::Delta::inserts(batch), &mut self.pending.changes)?;
+            }
+            self.pending.durable = true;
+        }
+        self.sinks.insert(object.id, sink);
+        Ok(())
+    }
+
+    /// Readers see what the graph has of a stored relation.
+    fn show(&mut self, relation: ObjectId) {
+        if let Some(view) = self.graph.published(relation) {
+            self.relations.insert(relation, view);
+        }
+    }
+
+    /// Starts the sources behind these relations, as far as they don't run.
+    pub(crate) fn ensure_running_for(&mut self, relations: &[ObjectId]) -> Result<()> {
+        for id in relations {
+            let Some(object) = self.catalog.get(*id).cloned() else { continue };
+            if matches!(object.kind, ObjectKind::Source(_)) && !self.inputs.contains_key(id) {
+                self.start_input(&object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_input(&mut self, object: &Arc<Object>) -> Result<()> {
+        if self.settings.offline {
+            return Ok(());
+        }
+        let saved: Option<SavedInput> = recovery::input(object.id, &self.snapshot)?;
+        let mut input = Input::start(object, saved, &self.bell)?;
+        if let Some(watermark) = input.watermark.as_mut().and_then(|w| w.current()) {
+            self.watermarks.insert(object.id, watermark);
+        }
+        if let Some(counters) = self.counters.remove(&object.id) {
+            input.counters = counters;
+        }
+        self.pending.dirty = true;
+        self.inputs.insert(object.id, input);
+        Ok(())
+    }
+
+    fn drop_objects(&mut self, drop: DropPlan) -> Result<DdlDone> {
+        for id in drop.objects {
+            self.drop_object(id)?;
+        }
+        for schema in &drop.schemas {
+            self.set_catalog(self.catalog.drop_schema(schema).map_err(catalog_error)?)?;
+        }
+        self.stop_unread_sources();
+        Ok(DdlDone { notices: drop.notices })
+    }
+
+    fn drop_object(&mut self, id: ObjectId) -> Result<()> {
+        let Some(object) = self.catalog.get(id).cloned() else { return Ok(()) };
+        let next = self.catalog.drop_object(id).map_err(catalog_error)?;
+        recovery::delete_object(id, &mut self.pending.changes);
+        match &object.kind {
+            ObjectKind::Source(_) => self.forget_source(id)?,
+            ObjectKind::Table(table) => {
+                if table.connector.is_some() {
+                    self.forget_source(id)?;
+                }
+                self.pending.changes.clear_state(StateId(table.state_id));
+            }
+            ObjectKind::MaterializedView(view) => self.pending.changes.clear_state(StateId(view.state_id)),
+            ObjectKind::Stream(stream) => {
+                if stream.connector.is_some() {
+                    self.sinks.remove(&id);
+                    self.pending.changes.clear_state(StateId(stream.state_id));
+                }
+            }
+            ObjectKind::Sink(sink) => {
+                self.sinks.remove(&id);
+                self.pending.changes.clear_state(StateId(sink.state_id));
+            }
+            ObjectKind::Index(index) => {
+                self.graph.drop_index(index.on, StateId(index.state_id)).map_err(dataflow_error)?;
+                self.pending.changes.clear_state(StateId(index.state_id));
+                self.show(index.on);
+            }
+            ObjectKind::View(_) => {}
+        }
+        if !matches!(object.kind, ObjectKind::Index(_) | ObjectKind::Sink(_) | ObjectKind::View(_)) {
+            for state in self.graph.detach(id) {
+                self.pending.changes.clear_state(state);
+            }
+        }
+        self.relations.remove(&id);
+        self.subscribers.remove(&id);
+        self.taps.remove(&id);
+        self.hydrating.remove(&id);
+        self.table_changed.remove(&id);
+        self.set_catalog(next)
+    }
+
+    fn forget_source(&mut self, id: ObjectId) -> Result<()> {
+        self.inputs.remove(&id);
+        self.watermarks.remove(&id);
+        self.counters.remove(&id);
+        recovery::delete_input(id, &mut self.pending.changes);
+        self.dead_letters.forget(id, &self.snapshot, &mut self.pending.changes)
+    }
+
+    /// A source that nobody reads any more stops, and will begin again at its start: a view made later has all of its past.
+    fn stop_unread_sources(&mut self) {
+        let mut read: HashSet<ObjectId> = self.followed_inputs.values().flatten().copied().collect();
+        read.extend(self.catalog.objects().flat_map(|object| object.depends_on.iter().copied()));
+        let unread: Vec<ObjectId> = self.inputs.keys().copied().filter(|id| !read.contains(id)).collect();
+        for id in unread {
+            let is_source = self.catalog.get(id).is_some_and(|o| matches!(o.kind, ObjectKind::Source(_)));
+            if is_source && let Some(input) = self.inputs.remove(&id) {
+                self.counters.insert(id, input.counters);
+                self.watermarks.remove(&id);
+                recovery::delete_input(id, &mut self.pending.changes);
+            }
+        }
+    }
+
+    fn set_catalog(&mut self, next: Catalog) -> Result<()> {
+        recovery::put_counters(next.counters(), &mut self.pending.changes)?;
+        self.catalog = Arc::new(next);
+        Ok(())
+    }
+}
+
+/// How an object comes to be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// By its CREATE.
+    New,
+    /// By a restart, whole.
+    Recovered,
+    /// By a restart, while it was being built: it begins again.
+    Unfinished,
+    /// For a look at the catalog only.
+    Offline,
+}
+
+/// How a stored relation's rows lie in the store.
+pub(crate) fn layout(state_id: u32, key: &[usize], append_only: bool) -> ViewLayout {
+    let state = StateId(state_id);
+    let form = match (key, append_only) {
+        ([], true) => ViewForm::Log,
+        ([], false) => ViewForm::Bag,
+        (key, _) => ViewForm::Keyed { key: key.to_vec() },
+    };
+    ViewLayout { state, form, indexes: vec![] }
+}
+
+/// Where the operators of a new view are.
+enum Built {
+    /// In the running graph.
+    Running,
+    /// In a graph of their own.
+    Beside(Box<Graph>),
+}
+
+/// How a view's rows are stored; a stream's are not.
+fn view_layout(object: &Object) -> Option<ViewLayout> {
+    match &object.kind {
+        ObjectKind::MaterializedView(view) => Some(layout(view.state_id, &view.key, view.append_only)),
+        _ => None,
+    }
+}
+
+pub(crate) fn operator_states(kind: &ObjectKind) -> Option<&BTreeMap<String, u32>> {
+    match kind {
+        ObjectKind::MaterializedView(view) => Some(&view.operator_states),
+        ObjectKind::Stream(stream) => Some(&stream.operator_states),
+        _ => None,
+    }
+}
+
+/// State tables that the catalog has given before.
+struct NamedStates(BTreeMap<String, u32>);
+
+impl StateAllocator for NamedStates {
+    fn state(&mut self, name: &str) -> StateId {
+        let id = self.0.get(name).copied();
+        StateId(id.expect("a restart plans a view as it was planned when the catalog gave it its states"))
+    }
+}
+
+/// State tables that the catalog gives now.
+struct CatalogStates {
+    catalog: Catalog,
+    names: BTreeMap<String, StateId>,
+}
+
+impl StateAllocator for CatalogStates {
+    fn state(&mut self, name: &str) -> StateId {
+        if let Some(state) = self.names.get(name) {
+            return *state;
+        }
+        let (catalog, state) = self.catalog.take_states(1);
+        self.catalog = catalog;
+        self.names.insert(name.to_owned(), StateId(state));
+        StateId(state)
+    }
+}
+
+/// State tables of a query that is followed: gone with it.
+struct NewStates {
+    next: u32,
+    names: BTreeMap<String, StateId>,
+}
+
+impl StateAllocator for NewStates {
+    fn state(&mut self, name: &str) -> StateId {
+        *self.names.entry(name.to_owned()).or_insert_with(|| {
+            self.next += 1;
+            StateId(self.next)
+        })
+    }
+}
+
+fn answer(reply: Reply<DdlDone>, done: Result<DdlDone>) {
+    if reply.send(done).is_err() {
+        tracing::debug!("the session has gone before its statement was done");
+    }
+}
+
+pub(crate) fn catalog_error(error: catalog::Error) -> Error {
+    Error::internal(format!("the catalog refuses: {error}"))
+}

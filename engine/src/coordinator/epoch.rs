@@ -1,0 +1,194 @@
+//! `run_epoch`: pull, step, record, publish. Durability follows per checkpoint.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use catalog::{LatePolicy, ObjectId};
+use dataflow::{EpochInputs, EpochOutputs, LateRows};
+use delta::{Delta, consolidate};
+
+use super::Coordinator;
+use crate::hydration::EpochRecord;
+use crate::subscription::Changes;
+use crate::{Error, Result};
+
+impl Coordinator {
+    /// One synchronous step of the whole graph.
+    pub(super) fn run_epoch(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let (inputs, created_ms) = self.pull(started)?;
+        self.epoch = inputs.epoch;
+        self.timestamp_us = inputs.timestamp_us;
+        self.wants_step = false;
+        let tapped = self.tapped(&inputs);
+        let outputs = self.graph.step(inputs).map_err(dataflow_error)?;
+        self.record(outputs, tapped)?;
+        self.publish();
+        self.measure(started, &created_ms);
+        Ok(())
+    }
+
+    /// Whether there is something to compute.
+    pub(super) fn wants_epoch(&self) -> bool {
+        if self.failure.is_some() || !self.deferred.is_empty() {
+            return false;
+        }
+        if self.wants_step || !self.writes.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        self.stopping.is_empty()
+            && self.inputs.values().any(|i| {
+                i.has_input() || i.watermark.as_ref().is_some_and(|w| w.would_advance(now))
+            })
+    }
+
+    /// Takes what has arrived, up to the bounds of an epoch.
+    fn pull(&mut self, now: Instant) -> Result<(EpochInputs, HashMap<ObjectId, i64>)> {
+        let mut deltas: HashMap<ObjectId, Vec<Delta>> = HashMap::new();
+        self.pull_writes(&mut deltas)?;
+        let mut created = HashMap::new();
+        let watermarks_before = self.watermarks.clone();
+        if self.stopping.is_empty() {
+            let (mut rows, mut bytes) = (self.settings.epoch_rows, self.settings.epoch_bytes);
+            let mut left = self.inputs.values().filter(|i| i.has_input()).count();
+            for input in self.inputs.values_mut() {
+                if input.has_input() {
+                    // Every source gets its share of the epoch, and what the ones before left over.
+                    let taken = input.take(rows / left, bytes / left, now);
+                    left -= 1;
+                    rows = rows.saturating_sub(taken.rows).max(left);
+                    bytes = bytes.saturating_sub(taken.bytes).max(left);
+                    if let Some(ms) = taken.created_ms {
+                        created.insert(input.id, ms);
+                    }
+                    let id = input.id;
+                    self.pending.dead_letters.extend(taken.dead_letters.into_iter().map(|letter| (id, letter)));
+                    if !taken.deltas.is_empty() {
+                        deltas.entry(id).or_default().extend(taken.deltas);
+                    }
+                }
+                if let Some(watermark) = input.watermark.as_mut().and_then(|w| w.advance(now)) {
+                    self.watermarks.insert(input.id, watermark);
+                }
+            }
+        }
+        let inputs = EpochInputs {
+            epoch: self.epoch.next(),
+            timestamp_us: self.next_timestamp()?,
+            watermarks_before,
+            watermarks: self.watermarks.clone(),
+            deltas,
+        };
+        Ok((inputs, created))
+    }
+
+    /// The clock, which never stands still between two epochs.
+    fn next_timestamp(&self) -> Result<i64> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
+        let now_us = i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))?;
+        Ok(now_us.max(self.timestamp_us + 1))
+    }
+
+    /// What views that are being built must see of this epoch.
+    fn tapped(&self, inputs: &EpochInputs) -> Option<EpochRecord> {
+        if self.taps.is_empty() {
+            return None;
+        }
+        Some(EpochRecord {
+            epoch: inputs.epoch,
+            timestamp_us: inputs.timestamp_us,
+            watermarks_before: inputs.watermarks_before.clone(),
+            watermarks: inputs.watermarks.clone(),
+            deltas: inputs.deltas.clone(),
+        })
+    }
+
+    /// Hands the changes on: to readers, subscribers, outboxes and views that are being built.
+    fn record(&mut self, outputs: EpochOutputs, tapped: Option<EpochRecord>) -> Result<()> {
+        self.pending.dirty = true;
+        for (&relation, deltas) in &outputs.changes {
+            if deltas.iter().all(Delta::is_empty) {
+                continue;
+            }
+            if self.relations.contains_key(&relation)
+                && let Some(view) = self.graph.published(relation)
+            {
+                self.relations.insert(relation, view);
+            }
+            if self.subscribers.contains_key(&relation) || self.has_sink_from(relation) {
+                let schema = deltas[0].schema();
+                let delta = consolidate(&Delta::concat(&schema, deltas).map_err(delta_error)?).map_err(delta_error)?;
+                if !delta.is_empty() {
+                    self.emit(relation, &Arc::new(delta))?;
+                }
+            }
+        }
+        for late in &outputs.late {
+            self.record_late(late)?;
+        }
+        if let Some(record) = tapped {
+            self.feed_taps(record, &outputs.changes);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {
+        if let Some(subscribers) = self.subscribers.get_mut(&relation) {
+            let changes = Changes { epoch: self.epoch, timestamp_us: self.timestamp_us, delta: delta.clone() };
+            subscribers.retain(|subscriber| subscriber.send(&changes));
+            if subscribers.is_empty() {
+                self.subscribers.remove(&relation);
+            }
+        }
+        for sink in self.sinks.values_mut().filter(|sink| sink.from == relation) {
+            sink.outbox.add(self.epoch, delta, &mut self.pending.changes)?;
+            self.pending.durable = true;
+            self.pending.outbox_since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn has_sink_from(&self, relation: ObjectId) -> bool {
+        self.sinks.values().any(|sink| sink.from == relation)
+    }
+
+    /// Late rows are counted, and kept among the dead letters where the source says so.
+    fn record_late(&mut self, late: &LateRows) -> Result<()> {
+        // Of a join of several sources nobody knows whose row it was: the first one counts it.
+        let Some(input) = late.sources.first().and_then(|source| self.inputs.get_mut(source)) else { return Ok(()) };
+        input.counters.late += late.rows.iter().map(|delta| delta.num_rows() as u64).sum::<u64>();
+        input.dirty = true;
+        if late.policy == LatePolicy::DeadLetter {
+            let id = input.id;
+            for delta in &late.rows {
+                let letters = crate::late::letters(delta)?;
+                self.pending.dead_letters.extend(letters.into_iter().map(|letter| (id, letter)));
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, started: Instant, created_ms: &HashMap<ObjectId, i64>) {
+        metrics::histogram!("millrace_epoch_seconds").record(started.elapsed().as_secs_f64());
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
+        for (id, created) in created_ms {
+            if let Some(input) = self.inputs.get(id) {
+                let seconds = now.as_secs_f64() - *created as f64 / 1e3;
+                metrics::histogram!("millrace_visible_latency_seconds", "source" => input.name.clone())
+                    .record(seconds.max(0.0));
+            }
+        }
+    }
+}
+
+/// A failed step is a bug or damaged state: operators report what users' data can cause in other ways.
+pub(crate) fn dataflow_error(error: dataflow::Error) -> Error {
+    Error::internal(format!("an epoch could not be computed: {error}"))
+}
+
+pub(crate) fn delta_error(error: delta::Error) -> Error {
+    Error::internal(format!("changes could not be combined: {error}"))
+}

@@ -1,0 +1,25 @@
+//! What a DDL statement changes, as the epoch thread is told.
+
+use catalog::ObjectId;
+use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
+
+/// A change of the catalog. What had to be asked of the outside (a topic's partitions, a sink's topic) has been asked.
+pub(crate) enum DdlChange {
+    /// A new object; the connector's start is resolved.
+    Create(CreatePlan),
+    /// A new schema.
+    CreateSchema(String),
+    /// Objects and schemas that go.
+    Drop(DropPlan),
+    /// A comment.
+    Comment(CommentPlan),
+    /// A query that is kept up to date for as long as somebody listens, under a number that no object has.
+    Follow {
+        /// The query.
+        plan: Box<planner::ViewPlan>,
+        /// Answered with its number.
+        relation: std::sync::Arc<parking_lot::Mutex<Option<ObjectId>>>,
+    },
+    /// Nobody listens any more.
+    Unfollow(ObjectId),
+}

@@ -1,0 +1,270 @@
+//! The engine: opened once per data directory, cheap to clone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use catalog::{Catalog, Object, ObjectKind};
+use dataflow::{Graph, GraphSettings};
+use parking_lot::Mutex;
+use planner::ViewPlan;
+use storage::{ChangeSet, Durability, MemoryStore, RocksOptions, RocksStore, Store, meta};
+
+use crate::command::{Command, CommandSender, Doorbell, command_channel};
+use crate::commit::Committer;
+use crate::coordinator::{Coordinator, Installed, Pending, dataflow_error, storage_error};
+use crate::dead_letters::DeadLetters;
+use crate::published::{Published, PublishedCell};
+use crate::query::Queries;
+use crate::runtime::Runtime;
+use crate::session::{Session, SessionParameters};
+use crate::{Error, ErrorKind, Result, Settings, recovery};
+
+/// A running engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What sessions share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) published: Arc<PublishedCell>,
+    pub(crate) commands: CommandSender,
+    pub(crate) runtime: Arc<Mutex<Runtime>>,
+    pub(crate) queries: Queries,
+    pub(crate) server_id: String,
+    pub(crate) started: std::time::SystemTime,
+    pub(crate) sessions: Mutex<HashMap<i32, crate::session::SessionView>>,
+    next_session: AtomicI32,
+    stopped: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The part of the memory budget that the store's caches get; the rest is for operator state and overlays.
+const STORE_SHARE: usize = 4;
+
+impl Engine {
+    /// Opens a data directory (or memory), recovers what it holds, and runs. Blocks while it recovers.
+    ///
+    /// # Errors
+    /// If another engine uses the directory, if it is damaged, or if a view's definition can't be planned any more.
+    pub fn open(settings: Settings) -> Result<Self> {
+        let store: Arc<dyn Store> = match &settings.data_dir {
+            None => Arc::new(MemoryStore::default()),
+            Some(directory) => {
+                let options = RocksOptions {
+                    block_cache_bytes: settings.memory_budget_bytes / STORE_SHARE / 2,
+                    memtable_bytes: (settings.memory_budget_bytes / STORE_SHARE / 4).clamp(4 << 20, 64 << 20),
+                    ..RocksOptions::default()
+                };
+                Arc::new(RocksStore::open(directory, &options).map_err(storage_error)?)
+            }
+        };
+        Self::open_on(settings, store)
+    }
+
+    /// As [`Engine::open`], over a store of one's own: for simulations.
+    pub fn open_on(settings: Settings, store: Arc<dyn Store>) -> Result<Self> {
+        let server_id = server_id(&*store)?;
+        let snapshot = store.snapshot().map_err(storage_error)?;
+        let saved = recovery::epoch(&snapshot)?;
+        let catalog = Arc::new(recovery::catalog(&snapshot)?);
+        let queries = Queries::new(&settings)?;
+        let plans = plan_views(&catalog, &queries)?;
+
+        let (commands, command_queue) = command_channel();
+        let (bell, heard) = Doorbell::new();
+        let committer = Committer::start(store.clone(), commands.clone())
+            .map_err(|e| Error::internal(format!("no thread for commits: {e}")))?;
+        let runtime = Arc::new(Mutex::new(Runtime::default()));
+        let published = Arc::new(PublishedCell::new(Published {
+            epoch: saved.epoch,
+            timestamp_us: saved.timestamp_us,
+            catalog: catalog.clone(),
+            catalog_version: 1,
+            snapshot: snapshot.clone(),
+            relations: imbl::HashMap::new(),
+            hydrating: Arc::new(HashMap::new()),
+            positions: Arc::new(HashMap::new()),
+            watermarks: Arc::new(HashMap::new()),
+        }));
+        let graph_settings = graph_settings(&settings);
+        let mut coordinator = Coordinator {
+            graph: Graph::new(graph_settings, snapshot.clone()).map_err(dataflow_error)?,
+            dead_letters: DeadLetters::open(&snapshot)?,
+            settings: settings.clone(),
+            store,
+            snapshot,
+            catalog: catalog.clone(),
+            inputs: HashMap::new(),
+            sinks: HashMap::new(),
+            subscribers: HashMap::new(),
+            taps: HashMap::new(),
+            hydrating: HashMap::new(),
+            relations: imbl::HashMap::new(),
+            catalog_version: 1,
+            server_id: server_id.clone(),
+            deferred: Vec::new(),
+            ready: Vec::new(),
+            followed_inputs: HashMap::new(),
+            followed: 0,
+            table_changed: HashMap::new(),
+            wants_step: false,
+            epoch: saved.epoch,
+            timestamp_us: saved.timestamp_us,
+            watermarks: HashMap::new(),
+            counters: HashMap::new(),
+            writes: VecDeque::new(),
+            waiting: Vec::new(),
+            pending: Pending::default(),
+            in_flight: None,
+            last_checkpoint: Instant::now(),
+            committer,
+            published: published.clone(),
+            runtime: runtime.clone(),
+            commands: commands.clone(),
+            bell,
+            refreshed: Instant::now(),
+            stopping: Vec::new(),
+            failure: None,
+        };
+        for (object, plan) in &plans {
+            let how = installed(object, &coordinator)?;
+            coordinator.install(object, plan.as_ref(), how)?;
+        }
+        coordinator.publish();
+        let thread = std::thread::Builder::new()
+            .name("epochs".into())
+            .spawn(move || coordinator.run(&command_queue, &heard))
+            .map_err(|e| Error::internal(format!("no thread for epochs: {e}")))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                settings,
+                published,
+                commands,
+                runtime,
+                queries,
+                server_id,
+                started: std::time::SystemTime::now(),
+                sessions: Mutex::new(HashMap::new()),
+                next_session: AtomicI32::new(1),
+                stopped: AtomicBool::new(false),
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// A session of one client.
+    ///
+    /// # Errors
+    /// If a setting doesn't exist or can't have that value.
+    pub fn session(&self, parameters: SessionParameters) -> Result<Session> {
+        let id = self.shared.next_session.fetch_add(1, Ordering::Relaxed);
+        Session::new(self.shared.clone(), id, parameters)
+    }
+
+    /// Whether it has recovered and takes input.
+    pub fn is_ready(&self) -> bool {
+        !self.shared.stopped.load(Ordering::Acquire) && self.shared.runtime.lock().failure.is_none()
+    }
+
+    /// Finishes the running epoch, commits, and stops all threads.
+    pub async fn shutdown(&self) -> Result<()> {
+        if self.shared.stopped.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let done = self.shared.commands.ask(|reply| Command::Shutdown { reply }).await;
+        let thread = self.shared.thread.lock().take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+            if !joined.unwrap_or(false) {
+                return Err(Error::internal("the epoch thread panicked"));
+            }
+        }
+        done
+    }
+
+    /// Waits until every source that will end (a file read once, a bounded generator) has been read to its end, and all of it is visible.
+    pub async fn drained(&self) {
+        let finished = |runtime: &Runtime| runtime.inputs.values().all(|input| input.finished);
+        while !(finished(&self.shared.runtime.lock()) && self.shared.published.load().hydrating.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Values for `/metrics`.
+    pub fn metrics(&self) -> Vec<crate::metrics::Sample> {
+        crate::metrics::samples(&self.shared)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Without a shutdown before it, this is one: the thread finishes its epoch and commits.
+        let thread = self.thread.get_mut().take();
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.commands.send_from_thread(Command::Shutdown { reply });
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the epoch thread panicked");
+        }
+    }
+}
+
+pub(crate) fn graph_settings(settings: &Settings) -> GraphSettings {
+    GraphSettings {
+        workers: settings.workers,
+        memory_budget_bytes: settings.memory_budget_bytes / STORE_SHARE * (STORE_SHARE - 1),
+        clock: monotonic,
+    }
+}
+
+/// Time since the process asked first: for operators' statistics.
+fn monotonic() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+/// Names a data directory for good.
+fn server_id(store: &dyn Store) -> Result<String> {
+    const KEY: &str = "server_id";
+    let snapshot = store.snapshot().map_err(storage_error)?;
+    if let Some(id) = meta::get(&*snapshot, KEY).map_err(storage_error)? {
+        return Ok(id);
+    }
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let mut changes = ChangeSet::new();
+    meta::put(&mut changes, KEY, &id).map_err(storage_error)?;
+    store.commit(changes, Durability::Disk).map_err(storage_error)?;
+    Ok(id)
+}
+
+/// Plans every stored definition again, in the order in which they were made.
+fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
+    let plan = |object: &Arc<Object>| -> Result<(Arc<Object>, Option<ViewPlan>)> {
+        let planned = match &object.kind {
+            ObjectKind::MaterializedView(_) | ObjectKind::Stream(_) => Some(queries.plan_view(object, catalog)?),
+            _ => None,
+        };
+        Ok((object.clone(), planned))
+    };
+    catalog.objects().map(plan).collect()
+}
+
+fn installed(object: &Object, coordinator: &Coordinator) -> Result<Installed> {
+    match &object.kind {
+        ObjectKind::MaterializedView(_) if !recovery::is_hydrated(object.id, &coordinator.snapshot)? => {
+            Ok(Installed::Unfinished)
+        }
+        _ => Ok(Installed::Recovered),
+    }
+}
+
+/// What a client sees when the engine has been stopped.
+pub(crate) fn stopped() -> Error {
+    Error::new(ErrorKind::ShuttingDown, "the engine has stopped")
+}

@@ -1,0 +1,29 @@
+//! Late rows as dead letters: the row as JSON, since its record is long decoded.
+
+use bytes::Bytes;
+use connectors::DeadLetter;
+use delta::Delta;
+
+use crate::{Error, Result};
+
+/// One letter per row.
+pub(crate) fn letters(delta: &Delta) -> Result<Vec<DeadLetter>> {
+    let mut lines = arrow::json::LineDelimitedWriter::new(Vec::new());
+    let written = lines.write(delta.batch()).and_then(|()| lines.finish());
+    written.map_err(|e| Error::internal(format!("late rows can't be written as JSON: {e}")))?;
+    let text = Bytes::from(lines.into_inner());
+    let mut letters = Vec::with_capacity(delta.num_rows());
+    let mut start = 0;
+    for end in text.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at) {
+        letters.push(DeadLetter {
+            partition: -1,
+            offset: -1,
+            key: None,
+            payload: Some(text.slice(start..end)),
+            reason: "late: the watermark has passed the end of its window".to_owned(),
+            timestamp_ms: None,
+        });
+        start = end + 1;
+    }
+    Ok(letters)
+}

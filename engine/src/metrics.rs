@@ -1,0 +1,91 @@
+//! Values for `/metrics`; histograms are recorded where things happen, through the `metrics` crate.
+
+use catalog::Object;
+
+use crate::engine::Shared;
+use crate::system::lag;
+
+/// One value of a metric.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The metric's name.
+    pub name: &'static str,
+    /// What it means, with its unit.
+    pub help: &'static str,
+    /// Counter or gauge.
+    pub kind: SampleKind,
+    /// Labels.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+/// What a value does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleKind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+use SampleKind::{Counter, Gauge};
+
+pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
+    let published = shared.published.load();
+    let runtime = shared.runtime.lock().clone();
+    let mut out = Vec::new();
+    let mut add = |name, help, kind, labels: &[(&'static str, &str)], value: f64| {
+        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        out.push(Sample { name, help, kind, labels, value });
+    };
+    add("millrace_epoch", "The last published epoch.", Gauge, &[], published.epoch.0 as f64);
+    add("millrace_state_bytes", "Memory held by operator state and overlays, in bytes.", Gauge, &[], runtime.state_bytes as f64);
+    add("millrace_cache_bytes", "Memory held by the store's caches, in bytes.", Gauge, &[], runtime.store.memory_bytes as f64);
+    add("millrace_store_bytes", "Live data on disk, in bytes.", Gauge, &[], runtime.store.disk_bytes as f64);
+    add("millrace_committed_bytes_total", "Keys and values committed, in bytes.", Counter, &[], runtime.store.committed_bytes as f64);
+    add("millrace_commits_total", "Commits.", Counter, &[], runtime.store.commits as f64);
+    add("millrace_commit_waits", "1 while a commit waits for room on the disk.", Gauge, &[], f64::from(u8::from(runtime.commit_trouble.is_some())));
+    for object in published.catalog.objects() {
+        let name = object.name.to_string();
+        if let Some(input) = runtime.inputs.get(&object.id) {
+            let labels = [("source", name.as_str())];
+            let counters = input.read.counters;
+            add("millrace_source_records_total", "Rows decoded.", Counter, &labels, counters.rows as f64);
+            add("millrace_source_bytes_total", "Bytes of keys and values read.", Counter, &labels, counters.bytes as f64);
+            add("millrace_source_decode_errors_total", "Records that could not be decoded.", Counter, &labels, counters.dead_letters as f64);
+            add("millrace_source_late_rows_total", "Rows left out because their windows were closed.", Counter, &labels, counters.late as f64);
+            add("millrace_source_lag_records", "Records that wait in all partitions.", Gauge, &labels, lag(input) as f64);
+            if let Some(watermark) = published.watermarks.get(&object.id) {
+                add("millrace_source_watermark_seconds", "The watermark, in seconds since 1970.", Gauge, &labels, *watermark as f64 / 1e6);
+            }
+        }
+        if object.is_stored() {
+            add_view(&mut add, object, &name, &published);
+        }
+        if let Some(sink) = runtime.sinks.get(&object.id) {
+            let labels = [("sink", name.as_str())];
+            add("millrace_outbox_bytes", "Compressed changes that a sink has not confirmed, in bytes.", Gauge, &labels, sink.outbox_bytes as f64);
+            add("millrace_sink_rows_total", "Rows emitted.", Counter, &labels, sink.status.rows as f64);
+            add("millrace_sink_errors_total", "Deliveries that failed and were tried again.", Counter, &labels, sink.status.errors as f64);
+        }
+    }
+    out
+}
+
+fn add_view(
+    add: &mut impl FnMut(&'static str, &'static str, SampleKind, &[(&'static str, &str)], f64),
+    object: &Object,
+    name: &str,
+    published: &crate::published::Published,
+) {
+    let labels = [("view", name)];
+    let hydrated = !published.hydrating.contains_key(&object.id);
+    add("millrace_view_hydrated", "1 when the view is built.", Gauge, &labels, f64::from(u8::from(hydrated)));
+    add("millrace_view_epoch", "The epoch that the view shows.", Gauge, &labels, published.epoch.0 as f64);
+    if let Some(view) = published.relations.get(&object.id)
+        && let Ok(rows) = view.row_count(&*published.snapshot)
+    {
+        add("millrace_view_rows", "Rows of the view.", Gauge, &labels, rows as f64);
+    }
+}

@@ -1,0 +1,208 @@
+//! What a sink still has to emit, kept in the store from the epoch's own commit until the sink has confirmed it.
+//!
+//! Key: `[state][vnode 0][epoch: u64 BE][part: u32 BE]`; value: one Arrow IPC stream of the epoch's rows with their weights behind them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use delta::{Delta, Epoch};
+use storage::{ChangeSet, Snapshot, StateId, Visit, vnode_prefix};
+
+use crate::coordinator::storage_error;
+use crate::{Error, Result};
+
+/// The epoch thread's end of an outbox.
+pub(crate) struct Outbox {
+    state: StateId,
+    /// Entries that are in the store or on their way: epoch, part, bytes.
+    entries: VecDeque<(Epoch, u32, usize)>,
+    bytes: usize,
+    /// Set by the sink's thread.
+    delivered: Arc<AtomicU64>,
+}
+
+impl Outbox {
+    /// The outbox of a sink with what the store has of it.
+    pub(crate) fn open(state: StateId, snapshot: &Arc<dyn Snapshot>) -> Result<Self> {
+        let mut outbox = Self { state, entries: VecDeque::new(), bytes: 0, delivered: Arc::new(AtomicU64::new(0)) };
+        let (start, end) = range(state, Epoch(0));
+        snapshot
+            .scan(&start, &end, &mut |key, value| {
+                if let Some((epoch, part)) = parse_key(key) {
+                    outbox.entries.push_back((epoch, part, value.len()));
+                    outbox.bytes += value.len();
+                }
+                Visit::Continue
+            })
+            .map_err(storage_error)?;
+        Ok(outbox)
+    }
+
+    /// Where the sink's thread says up to which epoch it has delivered.
+    pub(crate) fn delivered(&self) -> Arc<AtomicU64> {
+        self.delivered.clone()
+    }
+
+    /// Adds what an epoch changed.
+    pub(crate) fn add(&mut self, epoch: Epoch, delta: &Delta, changes: &mut ChangeSet) -> Result<()> {
+        let part = match self.entries.back() {
+            Some((last, part, _)) if *last == epoch => part + 1,
+            _ => 0,
+        };
+        let value = encode(delta)?;
+        changes.put(&key(self.state, epoch, part), &value);
+        self.entries.push_back((epoch, part, value.len()));
+        self.bytes += value.len();
+        Ok(())
+    }
+
+    /// Deletes what the sink has confirmed.
+    pub(crate) fn forget_delivered(&mut self, changes: &mut ChangeSet) {
+        let delivered = Epoch(self.delivered.load(Ordering::Acquire));
+        while let Some((epoch, part, bytes)) = self.entries.front().copied() {
+            if epoch > delivered {
+                break;
+            }
+            changes.delete(&key(self.state, epoch, part));
+            self.bytes -= bytes;
+            self.entries.pop_front();
+        }
+    }
+
+    /// Whether a checkpoint would delete anything.
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.entries.front().is_some_and(|(epoch, ..)| epoch.0 <= self.delivered.load(Ordering::Acquire))
+    }
+
+    /// Bytes that wait, compressed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Reads entries behind `after`, at most `up_to`, until `bytes` are reached: whole epochs only.
+pub(crate) fn read(
+    state: StateId,
+    after: Epoch,
+    up_to: Epoch,
+    bytes: usize,
+    snapshot: &Arc<dyn Snapshot>,
+) -> Result<Vec<(Epoch, Delta)>> {
+    let (start, end) = range(state, after.next());
+    let mut raw: Vec<(Epoch, Vec<u8>)> = Vec::new();
+    let mut size = 0;
+    snapshot
+        .scan(&start, &end, &mut |key, value| {
+            let Some((epoch, _)) = parse_key(key) else { return Visit::Continue };
+            let begins = raw.last().is_none_or(|(last, _)| *last != epoch);
+            if epoch > up_to || (begins && size >= bytes) {
+                return Visit::Stop;
+            }
+            size += value.len();
+            raw.push((epoch, value.to_vec()));
+            Visit::Continue
+        })
+        .map_err(storage_error)?;
+    raw.into_iter().map(|(epoch, value)| Ok((epoch, decode(&value)?))).collect()
+}
+
+fn key(state: StateId, epoch: Epoch, part: u32) -> Vec<u8> {
+    let mut key = vnode_prefix(state, 0).to_vec();
+    key.extend_from_slice(&epoch.0.to_be_bytes());
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn range(state: StateId, from: Epoch) -> (Vec<u8>, Vec<u8>) {
+    (key(state, from, 0), vnode_prefix(state, 1).to_vec())
+}
+
+fn parse_key(key: &[u8]) -> Option<(Epoch, u32)> {
+    let epoch = u64::from_be_bytes(key.get(5..13)?.try_into().ok()?);
+    let part = u32::from_be_bytes(key.get(13..17)?.try_into().ok()?);
+    Some((Epoch(epoch), part))
+}
+
+const WEIGHT: &str = "weight";
+
+/// Rows with their weights as a last column, as one Arrow IPC stream, compressed with LZ4.
+pub(crate) fn encode(delta: &Delta) -> Result<Vec<u8>> {
+    let schema = with_weight(&delta.schema());
+    let mut columns = delta.batch().columns().to_vec();
+    let weights: ArrayRef = match delta.weights() {
+        Some(weights) => Arc::new(weights.clone()),
+        None => Arc::new(Int64Array::from_value(1, delta.num_rows())),
+    };
+    columns.push(weights);
+    let write = || -> Result<Vec<u8>, arrow::error::ArrowError> {
+        let batch = RecordBatch::try_new(schema.clone(), columns)?;
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options)?;
+        writer.write(&batch)?;
+        writer.into_inner()
+    };
+    write().map_err(|e| Error::internal(format!("changes can't be written to an outbox: {e}")))
+}
+
+fn with_weight(schema: &SchemaRef) -> SchemaRef {
+    let mut fields = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(WEIGHT, DataType::Int64, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// The opposite of [`encode`].
+pub(crate) fn decode(bytes: &[u8]) -> Result<Delta> {
+    let damaged = |what: String| Error::new(crate::ErrorKind::Storage, format!("an outbox entry can't be read: {what}"));
+    let mut reader = StreamReader::try_new(bytes, None).map_err(|e| damaged(e.to_string()))?;
+    let batch = reader.next().ok_or_else(|| damaged("it is empty".to_owned()))?.map_err(|e| damaged(e.to_string()))?;
+    let last = batch.num_columns() - 1;
+    let weights = batch.column(last).as_any().downcast_ref::<Int64Array>();
+    let weights = weights.ok_or_else(|| damaged("it has no weights".to_owned()))?.clone();
+    let rows = batch.project(&(0..last).collect::<Vec<_>>()).map_err(|e| damaged(e.to_string()))?;
+    Ok(Delta::new(rows, Some(weights)))
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{Durability, MemoryStore, Store};
+
+    use super::*;
+
+    fn delta(values: Vec<i64>, weights: Vec<i64>) -> Delta {
+        let schema = Schema::new(vec![Field::new("x", DataType::Int64, true)]);
+        let rows = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from(values))]);
+        Delta::new(rows.expect("one column of one type"), Some(Int64Array::from(weights)))
+    }
+
+    #[test]
+    fn whole_epochs_come_back_in_order_until_they_are_delivered() {
+        let store = MemoryStore::default();
+        let snapshot = store.snapshot().expect("memory");
+        let mut outbox = Outbox::open(StateId(7), &snapshot).expect("empty");
+        let mut changes = ChangeSet::new();
+        outbox.add(Epoch(3), &delta(vec![1, 2], vec![1, -1]), &mut changes).expect("encodes");
+        outbox.add(Epoch(3), &delta(vec![3], vec![2]), &mut changes).expect("encodes");
+        outbox.add(Epoch(9), &delta(vec![4], vec![1]), &mut changes).expect("encodes");
+        store.commit(changes, Durability::Disk).expect("memory");
+        let snapshot = store.snapshot().expect("memory");
+        let epochs = |after, up_to, bytes| -> Vec<(u64, usize)> {
+            let read = read(StateId(7), Epoch(after), Epoch(up_to), bytes, &snapshot).expect("reads");
+            read.iter().map(|(epoch, delta)| (epoch.0, delta.num_rows())).collect()
+        };
+        assert_eq!(epochs(0, 100, usize::MAX), [(3, 2), (3, 1), (9, 1)]);
+        assert_eq!(epochs(0, 100, 1), [(3, 2), (3, 1)], "an epoch is never taken apart");
+        assert_eq!(epochs(3, 8, usize::MAX), []);
+        let mut again = Outbox::open(StateId(7), &snapshot).expect("reads");
+        assert_eq!(again.bytes(), outbox.bytes());
+        again.delivered().store(3, Ordering::Release);
+        let mut changes = ChangeSet::new();
+        again.forget_delivered(&mut changes);
+        assert_eq!(changes.len(), 2);
+    }
+}

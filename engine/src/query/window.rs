@@ -1,0 +1,122 @@
+//! TUMBLE and HOP in an ad-hoc query: the same assignment of rows to windows that views use.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use dataflow::assign_windows;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::catalog::Session;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use futures::StreamExt;
+use planner::incremental::WindowKind;
+use planner::query::WindowTvf;
+
+/// DataFusion's planner, which knows windows too.
+#[derive(Debug)]
+pub(super) struct Planner;
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowPlanner)]);
+        planner.create_physical_plan(plan, state).await
+    }
+}
+
+struct WindowPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for WindowPlanner {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _state: &dyn Session,
+        _context: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(window) = node.as_any().downcast_ref::<WindowTvf>() else { return Ok(None) };
+        let [input] = inputs else {
+            return Err(DataFusionError::Internal("a window function has one input".to_owned()));
+        };
+        let schema: SchemaRef = Arc::new(node.schema().as_arrow().clone());
+        Ok(Some(Arc::new(WindowExec::new(input.clone(), window.time_index()?, window.kind, schema))))
+    }
+}
+
+/// Assigns rows to windows, batch by batch.
+#[derive(Debug)]
+struct WindowExec {
+    input: Arc<dyn ExecutionPlan>,
+    time: usize,
+    kind: WindowKind,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+}
+
+impl WindowExec {
+    fn new(input: Arc<dyn ExecutionPlan>, time: usize, kind: WindowKind, schema: SchemaRef) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            input.output_partitioning().clone(),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { input, time, kind, schema, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for WindowExec {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WindowExec: {:?}", self.kind)
+    }
+}
+
+impl ExecutionPlan for WindowExec {
+    fn name(&self) -> &str {
+        "WindowExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let [input] = <[_; 1]>::try_from(children)
+            .map_err(|_| DataFusionError::Internal("a window function has one input".to_owned()))?;
+        Ok(Arc::new(Self::new(input, self.time, self.kind, self.schema.clone())))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (time, kind, schema) = (self.time, self.kind, self.schema.clone());
+        let rows = self.input.execute(partition, context)?.map(move |batch| {
+            let windowed = assign_windows(&batch?, time, kind, &schema);
+            windowed.map_err(|e| DataFusionError::External(Box::new(e)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows)))
+    }
+}

@@ -1,0 +1,81 @@
+//! What a checkpoint keeps beside operator state, and how a restart finds it: the catalog, the epoch, positions, watermarks.
+
+use std::sync::Arc;
+
+use catalog::{Catalog, Counters, Object, ObjectId};
+use delta::Epoch;
+use serde::{Deserialize, Serialize};
+use storage::{ChangeSet, Snapshot, meta};
+
+use crate::coordinator::storage_error;
+use crate::inputs::SavedInput;
+use crate::{Error, Result};
+
+const EPOCH: &str = "epoch";
+const COUNTERS: &str = "catalog/counters";
+const OBJECTS: &str = "catalog/object/";
+const INPUTS: &str = "input/";
+const HYDRATED: &str = "hydrated/";
+
+/// The last epoch that a checkpoint covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedEpoch {
+    /// Its number.
+    pub(crate) epoch: Epoch,
+    /// Its timestamp, microseconds since 1970.
+    pub(crate) timestamp_us: i64,
+}
+
+pub(crate) fn put_epoch(saved: &SavedEpoch, changes: &mut ChangeSet) -> Result<()> {
+    meta::put(changes, EPOCH, saved).map_err(storage_error)
+}
+
+pub(crate) fn epoch(snapshot: &Arc<dyn Snapshot>) -> Result<SavedEpoch> {
+    Ok(meta::get(&**snapshot, EPOCH).map_err(storage_error)?.unwrap_or_default())
+}
+
+pub(crate) fn put_counters(counters: &Counters, changes: &mut ChangeSet) -> Result<()> {
+    meta::put(changes, COUNTERS, counters).map_err(storage_error)
+}
+
+pub(crate) fn put_object(object: &Object, changes: &mut ChangeSet) -> Result<()> {
+    meta::put(changes, &numbered(OBJECTS, object.id), object).map_err(storage_error)
+}
+
+pub(crate) fn delete_object(id: ObjectId, changes: &mut ChangeSet) {
+    meta::delete(changes, &numbered(OBJECTS, id));
+    meta::delete(changes, &numbered(HYDRATED, id));
+}
+
+pub(crate) fn catalog(snapshot: &Arc<dyn Snapshot>) -> Result<Catalog> {
+    let counters: Option<Counters> = meta::get(&**snapshot, COUNTERS).map_err(storage_error)?;
+    let objects = meta::list::<Object>(&**snapshot, OBJECTS).map_err(storage_error)?;
+    let objects = objects.into_iter().map(|(_, object)| object);
+    Catalog::restore(counters.unwrap_or_default(), objects)
+        .map_err(|e| Error::new(crate::ErrorKind::Storage, format!("the stored catalog can't be read: {e}")))
+}
+
+pub(crate) fn put_input(id: ObjectId, saved: &SavedInput, changes: &mut ChangeSet) -> Result<()> {
+    meta::put(changes, &numbered(INPUTS, id), saved).map_err(storage_error)
+}
+
+pub(crate) fn delete_input(id: ObjectId, changes: &mut ChangeSet) {
+    meta::delete(changes, &numbered(INPUTS, id));
+}
+
+pub(crate) fn input(id: ObjectId, snapshot: &Arc<dyn Snapshot>) -> Result<Option<SavedInput>> {
+    meta::get(&**snapshot, &numbered(INPUTS, id)).map_err(storage_error)
+}
+
+/// A view's rows are whole: it joined the running graph.
+pub(crate) fn put_hydrated(id: ObjectId, changes: &mut ChangeSet) -> Result<()> {
+    meta::put(changes, &numbered(HYDRATED, id), &true).map_err(storage_error)
+}
+
+pub(crate) fn is_hydrated(id: ObjectId, snapshot: &Arc<dyn Snapshot>) -> Result<bool> {
+    Ok(meta::get(&**snapshot, &numbered(HYDRATED, id)).map_err(storage_error)?.unwrap_or(false))
+}
+
+fn numbered(prefix: &str, id: ObjectId) -> String {
+    format!("{prefix}{:010}", id.0)
+}

@@ -1,0 +1,46 @@
+//! What the epoch thread lets others see of its moving parts, refreshed a few times a second: for system views and metrics.
+
+use std::collections::HashMap;
+
+use catalog::ObjectId;
+use connectors::SourceStatus;
+use dataflow::OperatorStats;
+use storage::StoreStats;
+
+use crate::inputs::SavedInput;
+use crate::sinks::SinkStatus;
+
+/// A picture of the running parts.
+#[derive(Clone, Default)]
+pub(crate) struct Runtime {
+    /// Running sources.
+    pub(crate) inputs: HashMap<ObjectId, InputView>,
+    /// Sinks.
+    pub(crate) sinks: HashMap<ObjectId, SinkView>,
+    /// Operators, each with the relations that use it.
+    pub(crate) operators: Vec<OperatorStats>,
+    /// The store.
+    pub(crate) store: StoreStats,
+    /// Memory held by operator state and view overlays, in bytes.
+    pub(crate) state_bytes: usize,
+    /// Why commits wait, if they do.
+    pub(crate) commit_trouble: Option<String>,
+    /// Why the engine takes no input any more, if so.
+    pub(crate) failure: Option<String>,
+}
+
+/// A running source.
+#[derive(Clone)]
+pub(crate) struct InputView {
+    pub(crate) status: SourceStatus,
+    pub(crate) read: SavedInput,
+    /// Everything there will ever be has been taken and computed.
+    pub(crate) finished: bool,
+}
+
+/// A running sink.
+#[derive(Clone)]
+pub(crate) struct SinkView {
+    pub(crate) status: SinkStatus,
+    pub(crate) outbox_bytes: usize,
+}

@@ -1,0 +1,130 @@
+//! DDL: what must be asked of the outside is asked here, then the epoch thread makes the change.
+
+use std::sync::Arc;
+
+use catalog::{Object, ObjectKind};
+use connectors::{Positions, check_sink, open_sink, open_source};
+use planner::statement::plan::{CreatePlan, Plan};
+
+use super::{Prepared, Response, Session};
+use crate::command::Command;
+use crate::ddl::DdlChange;
+use crate::inputs::{external, idle_timeout, spec};
+use crate::sinks::sink_spec;
+use crate::{Error, ErrorKind, Result};
+
+/// How often a statement is planned again because another session changed the catalog meanwhile.
+const ATTEMPTS: usize = 10;
+
+impl Session {
+    /// Runs a statement that changes the catalog.
+    pub(super) async fn ddl(&mut self, prepared: &Arc<Prepared>, tag: &str) -> Result<Response> {
+        self.outside_block(tag)?;
+        self.check_writable(tag)?;
+        let mut prepared = prepared.clone();
+        for _ in 0..ATTEMPTS {
+            let change = self.change(&prepared.plan).await?;
+            let planned_against = prepared.catalog_version;
+            let change = Box::new(change);
+            let done = self.shared.commands.ask(|reply| Command::Ddl { planned_against, change, reply }).await;
+            match done {
+                Ok(done) => {
+                    for notice in done.notices {
+                        self.notice(notice);
+                    }
+                    return Ok(Response::Done { tag: tag.to_owned() });
+                }
+                Err(error) if error.kind == ErrorKind::SerializationFailure => {
+                    prepared = Arc::new(self.plan(&prepared.statement, &[])?);
+                    if let Plan::Nothing { tag, notice } = &prepared.plan {
+                        self.notices_of(notice.iter().cloned());
+                        return Ok(Response::Done { tag: (*tag).to_owned() });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(ErrorKind::SerializationFailure, "the catalog is being changed by other sessions")
+            .with_hint("run the statement again"))
+    }
+
+    pub(super) fn notices_of(&mut self, notices: impl IntoIterator<Item = String>) {
+        for notice in notices {
+            self.notice(notice);
+        }
+    }
+
+    async fn change(&self, plan: &Plan) -> Result<DdlChange> {
+        Ok(match plan {
+            Plan::Create(create) => DdlChange::Create(self.resolve(create.as_ref().clone()).await?),
+            Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
+            Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
+            Plan::Comment(comment) => DdlChange::Comment(comment.clone()),
+            _ => return Err(Error::internal("this statement changes no catalog")),
+        })
+    }
+
+    /// Checks a connector's options, and that what it names is there.
+    async fn resolve(&self, mut create: CreatePlan) -> Result<CreatePlan> {
+        let object = create.object.clone();
+        let reads_outside = match &object.kind {
+            ObjectKind::Source(_) => true,
+            ObjectKind::Table(table) => table.connector.is_some(),
+            _ => false,
+        };
+        if reads_outside {
+            let offline = self.shared.settings.offline;
+            let start = blocking(move || resolve_start(&object, offline)).await?;
+            match &mut create.object.kind {
+                ObjectKind::Source(source) => source.connector.start = start,
+                ObjectKind::Table(table) => {
+                    if let Some(connector) = &mut table.connector {
+                        connector.start = start;
+                    }
+                }
+                _ => return Err(Error::internal("it was one above")),
+            }
+            return Ok(create);
+        }
+        let sink = match &object.kind {
+            ObjectKind::Sink(sink) => {
+                let published = self.published();
+                let from = published.catalog.get(sink.from).cloned();
+                let from = from.ok_or_else(|| Error::new(ErrorKind::UndefinedTable, "its relation was dropped"))?;
+                Some((sink.connector.clone(), from))
+            }
+            ObjectKind::Stream(stream) => {
+                stream.connector.clone().map(|connector| (connector, Arc::new(object.clone())))
+            }
+            _ => None,
+        };
+        if let Some((connector, from)) = sink {
+            let spec = sink_spec(&object, &connector, &from, &self.shared.server_id);
+            let offline = self.shared.settings.offline;
+            blocking(move || {
+                let opened = if offline { check_sink(&spec) } else { open_sink(&spec).map(drop) };
+                opened.map_err(|e| external(&spec.name, &e))
+            })
+            .await?;
+        }
+        Ok(create)
+    }
+}
+
+fn resolve_start(object: &Object, offline: bool) -> Result<Positions> {
+    let (spec, connector) = spec(object)?;
+    idle_timeout(connector)?;
+    let source = open_source(&spec).map_err(|e| external(&spec.name, &e))?;
+    if offline {
+        return Ok(Positions::new());
+    }
+    source.resolve_start().map_err(|e| external(&spec.name, &e))
+}
+
+/// Runs what may wait for the outside on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => Err(Error::internal(panic.to_string())),
+    }
+}

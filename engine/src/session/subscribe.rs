@@ -1,0 +1,140 @@
+//! SUBSCRIBE and SELECT … EMIT CHANGES: what is there, then what changes, as it commits.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use catalog::ObjectId;
+use dataflow::Scan;
+use delta::{Delta, Epoch};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use planner::incremental::Node;
+use planner::statement::plan::{SubscribePlan, SubscribeTarget};
+
+use super::answer::cancellable;
+use super::{Prepared, Response, Rows, Session};
+use crate::command::{Command, CommandSender};
+use crate::coordinator::dataflow_error;
+use crate::ddl::DdlChange;
+use crate::query::{conform, not_ready, query_error};
+use crate::subscription::Subscription;
+use crate::{Error, ErrorKind, Result};
+
+impl Session {
+    pub(super) async fn subscribe(&mut self, prepared: &Prepared, plan: &SubscribePlan) -> Result<Response> {
+        let columns = self.columns_of(prepared)?;
+        let (relation, followed) = match &plan.target {
+            SubscribeTarget::Relation(id) => {
+                self.readable(&[*id]).await?;
+                (*id, None)
+            }
+            SubscribeTarget::Query(view) => {
+                let followed = self.follow(view.as_ref().clone()).await?;
+                (followed.relation, Some(followed))
+            }
+        };
+        let name = self.published().catalog.get(relation).map_or_else(|| "query".to_owned(), |o| o.name.to_string());
+        let subscription = self.shared.commands.ask(|reply| Command::Subscribe { relation, name, reply }).await?;
+        let snapshot = match subscription.start.relations.get(&relation) {
+            Some(view) if plan.snapshot => {
+                Some(view.scan(subscription.start.snapshot.clone(), None).map_err(dataflow_error)?)
+            }
+            None if subscription.start.hydrating.contains_key(&relation) => {
+                return Err(not_ready(relation, &subscription.start));
+            }
+            _ => None,
+        };
+        let following =
+            Following { epoch: subscription.start.epoch, schema: plan.schema.clone(), snapshot, subscription, _followed: followed };
+        let batches = futures::stream::unfold(Some(following), |following| async {
+            let mut following = following?;
+            match following.next().await {
+                Ok(Some(batch)) => Some((Ok(batch), Some(following))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let batches = cancellable(batches.boxed(), self.cancel.clone());
+        Ok(Response::Rows(Rows { columns, batches, tag: "SUBSCRIBE".to_owned(), live: true }))
+    }
+
+    /// Attaches a query to the running graph for as long as it is followed.
+    async fn follow(&self, plan: planner::ViewPlan) -> Result<Followed> {
+        if !is_stateless(&plan.root) {
+            return Err(Error::new(ErrorKind::Unsupported, "EMIT CHANGES of a query that needs state is not supported")
+                .with_hint("create a materialized view of the query and SUBSCRIBE to it"));
+        }
+        let relation: Arc<Mutex<Option<ObjectId>>> = Arc::default();
+        let change = Box::new(DdlChange::Follow { plan: Box::new(plan), relation: relation.clone() });
+        self.shared.commands.ask(|reply| Command::Ddl { planned_against: 0, change, reply }).await?;
+        let relation = relation.lock().ok_or_else(|| Error::internal("a followed query has a number"))?;
+        Ok(Followed { relation, commands: self.shared.commands.clone() })
+    }
+}
+
+/// Whether a plan only filters, computes and joins ends: then what comes from now on doesn't depend on what came before.
+fn is_stateless(node: &Node) -> bool {
+    matches!(node, Node::Input(_) | Node::Map(_) | Node::Union(_) | Node::Window(_))
+        && node.inputs().into_iter().all(|input| is_stateless(input))
+}
+
+/// A query in the graph that goes when nobody follows it any more.
+struct Followed {
+    relation: ObjectId,
+    commands: CommandSender,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let (reply, _) = tokio::sync::oneshot::channel();
+        let change = Box::new(DdlChange::Unfollow(self.relation));
+        self.commands.send_soon(Command::Ddl { planned_against: 0, change, reply });
+    }
+}
+
+struct Following {
+    epoch: Epoch,
+    schema: SchemaRef,
+    snapshot: Option<Scan>,
+    subscription: Subscription,
+    _followed: Option<Followed>,
+}
+
+impl Following {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(scan) = &mut self.snapshot {
+            match scan.next() {
+                Some(batch) => {
+                    let rows = Delta::inserts(batch.map_err(dataflow_error)?);
+                    return self.batch(self.epoch, &rows).map(Some);
+                }
+                None => self.snapshot = None,
+            }
+        }
+        match self.subscription.next().await {
+            Some(changes) => self.batch(changes.epoch, &changes.delta).map(Some),
+            None if self.subscription.was_too_slow() => {
+                Err(Error::new(ErrorKind::LimitExceeded, "the subscription was ended: its client reads too slowly")
+                    .with_hint("read faster, or subscribe to a view that changes less"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn batch(&self, epoch: Epoch, delta: &Delta) -> Result<RecordBatch> {
+        let rows = delta.num_rows();
+        let epoch = i64::try_from(epoch.0).map_err(|_| Error::internal("epochs are fewer than that"))?;
+        let weights: ArrayRef = match delta.weights() {
+            Some(weights) => Arc::new(weights.clone()),
+            None => Arc::new(Int64Array::from_value(1, rows)),
+        };
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_value(epoch, rows)), weights];
+        columns.extend(delta.batch().columns().iter().cloned());
+        let field = |(i, c): (usize, &ArrayRef)| arrow::datatypes::Field::new(format!("c{i}"), c.data_type().clone(), true);
+        let schema = arrow::datatypes::Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
+        let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| query_error(e.into()))?;
+        conform(&batch, &self.schema)
+    }
+}
