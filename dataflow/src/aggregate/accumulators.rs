@@ -347,6 +347,11 @@ impl Accumulators {
         }
     }
 
+    /// The last checkpoint is in the store.
+    pub fn committed(&mut self) {
+        self.distincts.iter_mut().for_each(Distinct::committed);
+    }
+
     /// Drops entries per group and value that have not changed since the last checkpoint, which must have been committed, until
     /// [`Accumulators::bytes`] is at most `budget_bytes` or nothing more can go.
     pub fn evict(&mut self, budget_bytes: usize) {

@@ -116,6 +116,10 @@ impl Distinct {
         each_form!(self, values => values.checkpoint(keys, changes));
     }
 
+    pub(super) fn committed(&mut self) {
+        each_form!(self, values => values.committed());
+    }
+
     pub(super) fn forget(&mut self, groups: &[u32]) {
         each_form!(self, values => values.forget(groups));
     }
@@ -271,6 +275,9 @@ pub(super) struct Values<V> {
     counts: Counts,
     /// Hashes of the entries that changed since the last checkpoint.
     dirty: Vec<u64>,
+    /// Hashes of entries that were nothing at the last checkpoint: they stay until it is committed, since until then the store still
+    /// has what they were.
+    nothing: Vec<u64>,
     partial: Partial,
     /// Keys of closed groups.
     doomed: KeyList,
@@ -284,6 +291,7 @@ impl<V: Value> Values<V> {
             table: Table { entries: HashTable::new(), of_group: Vec::new(), heap_bytes: 0 },
             counts: Counts { stride, ..Counts::default() },
             dirty: Vec::new(),
+            nothing: Vec::new(),
             partial: Partial::default(),
             doomed: KeyList::default(),
         }
@@ -375,7 +383,6 @@ impl<V: Value> Values<V> {
         let mut key = Vec::new();
         let mut value = Vec::new();
         for hash in std::mem::take(&mut self.dirty) {
-            let mut gone = false;
             for entry in self.table.entries.iter_hash_mut(hash).filter(|entry| entry.tally & DIRTY != 0) {
                 key.clear();
                 key.extend_from_slice(&storage::state_prefix(self.state));
@@ -389,21 +396,24 @@ impl<V: Value> Values<V> {
                 } else {
                     if entry.tally & STORED != 0 {
                         changes.delete(&key);
+                        entry.tally &= !STORED;
                     }
-                    gone = true;
+                    self.nothing.push(hash);
                 }
                 entry.tally &= !DIRTY;
             }
-            while gone {
+        }
+    }
+
+    /// Drops the entries that were nothing at the last checkpoint, which is committed.
+    fn committed(&mut self) {
+        for hash in std::mem::take(&mut self.nothing) {
+            loop {
                 let counts = &mut self.counts;
                 let zero = |entry: &Entry<V>| entry.tally & DIRTY == 0 && counts.is_zero(entry.tally);
-                match self.table.entries.find_entry(hash, zero) {
-                    Ok(entry) => {
-                        let (entry, _) = entry.remove();
-                        self.table.dropped(&mut self.counts, &entry);
-                    }
-                    Err(_) => gone = false,
-                }
+                let Ok(entry) = self.table.entries.find_entry(hash, zero) else { break };
+                let (entry, _) = entry.remove();
+                self.table.dropped(&mut self.counts, &entry);
             }
         }
     }

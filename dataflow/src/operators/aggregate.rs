@@ -8,12 +8,11 @@
 //! With a window among the keys, the watermark closes groups: their state is freed, their rows stay, and what still comes for
 //! them is left out.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array, make_comparator};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{SortOptions, cast, concat, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use arrow::array::make_comparator;
 use delta::{Delta, Part, SHARDS};
 use planner::incremental::Aggregate as Node;
 use storage::{ChangeSet, Snapshot, StateId};
@@ -346,6 +345,7 @@ impl Operator for Aggregate {
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
         let total = self.state_bytes();
         for shard in &mut self.shards {
+            shard.groups.values.accumulators.committed();
             let budget = share(budget_bytes, shard.groups.bytes(), total);
             if budget < usize::MAX {
                 let values = share(budget, shard.groups.values.bytes(), shard.groups.bytes());

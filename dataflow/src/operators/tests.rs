@@ -83,7 +83,7 @@ fn call(function: Arc<datafusion::logical_expr::AggregateUDF>, args: Vec<Expr>, 
 
 fn aggregate_case(keys: Vec<Expr>, key_types: Vec<DataType>, append_only: bool) -> Case {
     let kinds = vec![Int, Text, Int];
-    let types = key_types.into_iter().chain([DataType::Int64; 4]).chain([DataType::Int64]);
+    let types = key_types.into_iter().chain(std::iter::repeat_n(DataType::Int64, 5));
     let root = Arc::new(Node::Aggregate(Aggregate {
         input: input(0, &kinds, append_only),
         keys: keys.clone(),
@@ -369,7 +369,7 @@ fn windowed_aggregate(kind: WindowKind, by_start: bool, on_close: bool) -> Case 
         input: root,
         predicate: None,
         expressions: vec![column(0), start, column(2)],
-        schema: schema([DataType::Int64; 3]),
+        schema: schema(std::iter::repeat_n(DataType::Int64, 3)),
     }));
     let form = if on_close { ViewForm::Log } else { ViewForm::Keyed { key: vec![0, 1] } };
     Case { root, kinds: vec![kinds], form }

@@ -520,7 +520,7 @@ impl Multimap {
         let weight = |id: u32| old_weights.get(id as usize).copied().unwrap_or(1);
         let mut moved: HashMap<u32, u32> = self.adjusted.iter().map(|(_, id, _)| (*id, NO_ROW)).collect();
         self.negative = 0;
-        let mut copy = |map: &mut Self, id: u32| {
+        let copy = |map: &mut Self, id: u32| {
             let old = old_rows[id as usize];
             let bytes = old_arena.from(old.at);
             let new = map.rows.len() as u32;
