@@ -128,6 +128,7 @@ impl Engine {
             commands: commands.clone(),
             bell,
             refreshed: Instant::now(),
+            shown: false,
             stopping: Vec::new(),
             failure: None,
         };

@@ -44,6 +44,7 @@ impl Coordinator {
             Ok(done) if lasting => {
                 self.catalog_version += 1;
                 self.pending.dirty = true;
+                self.show_soon();
                 self.publish();
                 self.waiting.push(Box::new(move |result| answer(reply, result.map(|()| done))));
             }

@@ -98,6 +98,7 @@ pub(crate) struct Coordinator {
     pub(crate) commands: CommandSender,
     pub(crate) bell: Doorbell,
     pub(crate) refreshed: Instant,
+    pub(crate) shown: bool,
     pub(crate) stopping: Vec<Reply<()>>,
     pub(crate) failure: Option<Error>,
 }
@@ -164,10 +165,10 @@ impl Coordinator {
             self.refuse_writes();
             return Ok(());
         }
-        while self.wants_epoch() {
+        while self.wants_epoch() && !self.must_wait_for_commit() {
             self.run_epoch()?;
             self.checkpoint_if_due()?;
-            if self.must_wait_for_commit() || !self.commands_are_empty() {
+            if !self.commands_are_empty() {
                 break;
             }
         }
@@ -229,13 +230,19 @@ impl Coordinator {
         crate::engine::graph_settings(&self.settings)
     }
 
+    /// What changed is worth to be seen at once: a source that was just started, say.
+    pub(super) fn show_soon(&mut self) {
+        self.shown = false;
+    }
+
     /// Lets others see how things are.
     fn refresh_runtime(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.refreshed) < REFRESH && !self.inputs.values().any(Input::has_just_finished) {
+        if self.shown && now.duration_since(self.refreshed) < REFRESH && !self.inputs.values().any(Input::has_just_finished) {
             return;
         }
         self.refreshed = now;
+        self.shown = true;
         let inputs = self.inputs.iter_mut().map(|(id, input)| (*id, input.view())).collect();
         let sinks = self.sinks.iter().map(|(id, sink)| (*id, sink.view())).collect();
         let mut runtime = self.runtime.lock();
