@@ -13,7 +13,7 @@ pub mod sql_type;
 pub use error::{Error, Result};
 pub use object::{
     Column, Connector, Generated, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,
-    ObjectKind, QualifiedName, Sink, Source, Stream, Table, View, Watermark,
+    ObjectKind, QualifiedName, Sink, Source, Stream, Table, TimeBound, TimeKind, View, Watermark,
 };
 pub use snapshot::{Catalog, Comment, Counters, nearest};
 pub use sql_type::SqlType;

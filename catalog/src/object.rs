@@ -94,6 +94,32 @@ pub enum LatePolicy {
     DeadLetter,
 }
 
+/// A column of times that says when rows are complete.
+///
+/// For [`TimeKind::Event`]: a row whose time is behind the watermark is late. For [`TimeKind::Window`]: a row whose window's end has been
+/// passed by the watermark never changes again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TimeBound {
+    /// What the column is.
+    pub kind: TimeKind,
+    /// The sources whose least watermark counts, in order of their ids; never none.
+    pub sources: Vec<ObjectId>,
+    /// What those sources do with late rows.
+    pub late: LatePolicy,
+}
+
+/// See [`TimeBound`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TimeKind {
+    /// A source's event time.
+    Event,
+    /// A window's end, or its start.
+    Window {
+        /// Added to the column's value (microseconds) it is the window's end: 0, or the window's length.
+        offset_us: i64,
+    },
+}
+
 /// The outside end of a source, a table over a topic, or a sink: the options as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connector {
@@ -199,6 +225,9 @@ pub struct MaterializedView {
     /// `EMIT ON WINDOW CLOSE`: each window appears once, when the watermark passes its end.
     #[serde(default)]
     pub emit_on_close: bool,
+    /// Columns (by position) by which time goes on in views over this one, found by the planner.
+    #[serde(default)]
+    pub times: Vec<(usize, TimeBound)>,
     /// The number of the state table that holds its rows.
     pub state_id: u32,
     /// State tables of its operators by the fingerprint of their plan node: stable over restarts.

@@ -6,6 +6,8 @@ use catalog::{LatePolicy, ObjectId};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
+use datafusion::sql::unparser::Unparser;
+use datafusion::sql::unparser::dialect::Dialect;
 
 use crate::fingerprint::join_name;
 use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, ViewPlan, Window, WindowKind};
@@ -48,7 +50,7 @@ impl Explain<'_> {
         self.line(depth, &line);
         for table in node.state_tables() {
             let columns = &names[table.input];
-            let key = if table.key.is_empty() { columns.join(", ") } else { list(&table.key, columns) };
+            let key = table.key.map_or_else(|| columns.join(", "), |key| list(&key, columns));
             self.line(depth + 1, &format!("state {}: ({key}) -> {}", table.role, table.value));
         }
         for input in inputs {
@@ -180,7 +182,13 @@ fn describe_join(join: &Join, names: &[Vec<String>]) -> String {
     let pairs: Vec<_> = join.on.iter().map(pair).collect();
     let mut text = format!("Join {} on {}", join_name(join.kind), pairs.join(" and "));
     if let Some(residual) = &join.residual {
-        let both = names.concat();
+        // A name that both sides have says on which side it is.
+        let (left, right) = (&names[0], &names[1]);
+        let qualified = |side: &str, own: &[String], other: &[String]| -> Vec<String> {
+            let of = |name: &String| if other.contains(name) { format!("{side}.{name}") } else { name.clone() };
+            own.iter().map(of).collect()
+        };
+        let both = [qualified("left", left, right), qualified("right", right, left)].concat();
         write(&mut text, format_args!(" and {}", render(residual, &both)));
     }
     text
@@ -199,9 +207,20 @@ fn render(expression: &Expr, names: &[String]) -> String {
         }
         _ => Ok(Transformed::no(expression)),
     });
-    match named {
-        Ok(named) => named.data.human_display().to_string(),
-        Err(_) => expression.to_string(),
+    let Ok(named) = named else { return expression.to_string() };
+    let unparser = Unparser::new(&PlainNames).with_pretty(true);
+    match unparser.expr_to_sql(&named.data) {
+        Ok(sql) => sql.to_string(),
+        Err(_) => named.data.human_display().to_string(),
+    }
+}
+
+/// SQL in which names stand as they are: what a column is called may be the expression that computes it.
+struct PlainNames;
+
+impl Dialect for PlainNames {
+    fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
+        None
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use catalog::{LatePolicy, ObjectId};
+pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
 
 /// A node of the incremental plan.
@@ -209,32 +210,6 @@ pub struct Constant {
     pub rows: Vec<Vec<Expr>>,
     /// Types of the output.
     pub schema: SchemaRef,
-}
-
-/// A column of times that says when rows are complete.
-///
-/// For [`TimeKind::Event`]: a row whose time is behind the watermark is late. For [`TimeKind::Window`]: a row whose window's end has been
-/// passed by the watermark never changes again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TimeBound {
-    /// What the column is.
-    pub kind: TimeKind,
-    /// The sources whose least watermark counts, in order of their ids; never none.
-    pub sources: Vec<ObjectId>,
-    /// What those sources do with late rows.
-    pub late: LatePolicy,
-}
-
-/// See [`TimeBound`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TimeKind {
-    /// A source's event time.
-    Event,
-    /// A window's end, or its start.
-    Window {
-        /// Added to the column's value (microseconds) it is the window's end: 0, or the window's length.
-        offset_us: i64,
-    },
 }
 
 /// How a query is kept up to date.

@@ -67,8 +67,8 @@ impl Aggregate {
 pub struct StateTable {
     /// Its name among the operator's tables.
     pub role: String,
-    /// The expressions that make its key, over the columns of the operator's input (of [`StateTable::input`]); none: the whole row.
-    pub key: Vec<Expr>,
+    /// The expressions that make its key, over the columns of the operator's input (of [`StateTable::input`]); `None`: the whole row.
+    pub key: Option<Vec<Expr>>,
     /// Which of the operator's inputs the key's expressions are over.
     pub input: usize,
     /// What is kept per key.
@@ -78,23 +78,23 @@ pub struct StateTable {
 impl Node {
     /// The state tables of this operator.
     pub fn state_tables(&self) -> Vec<StateTable> {
-        let table = |role: &str, key: Vec<Expr>, input, value| StateTable { role: role.to_owned(), key, input, value };
+        let table = |role: &str, key, input, value| StateTable { role: role.to_owned(), key, input, value };
         match self {
             Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Constant(_) => Vec::new(),
             Self::Aggregate(node) => {
-                let mut tables = vec![table("groups", node.keys.clone(), 0, "accumulators")];
+                let mut tables = vec![table("groups", Some(node.keys.clone()), 0, "accumulators")];
                 for values in node.value_tables() {
                     let key = node.keys.iter().cloned().chain([values.argument]).collect();
-                    tables.push(table(&values.role, key, 0, "count"));
+                    tables.push(table(&values.role, Some(key), 0, "count"));
                 }
                 tables
             }
             Self::Join(node) => {
                 let (left, right) = node.on.iter().cloned().unzip();
-                vec![table("left", left, 0, "rows"), table("right", right, 1, "rows")]
+                vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]
             }
-            Self::Distinct(_) => vec![table("rows", Vec::new(), 0, "count")],
-            Self::WindowClose(_) => vec![table("pending", Vec::new(), 0, "rows of open windows")],
+            Self::Distinct(_) => vec![table("rows", None, 0, "count")],
+            Self::WindowClose(_) => vec![table("pending", None, 0, "rows of open windows")],
         }
     }
 }

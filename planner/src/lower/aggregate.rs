@@ -35,7 +35,9 @@ impl Lowering<'_> {
         let calls = aggregate.aggr_expr.iter().map(|e| call(e, names, &input)).collect::<Result<Vec<_>>>()?;
         let mut output = groups.clone();
         let mut unique = groups.keys;
-        unique.push(groups.columns.iter().map(|column| column.class).collect::<BTreeSet<_>>());
+        // A constant tells no groups apart.
+        let telling = groups.columns.iter().zip(&keys).filter(|(_, key)| !matches!(key, Expr::Literal(..)));
+        unique.push(telling.map(|(column, _)| column.class).collect::<BTreeSet<_>>());
         let class = output.free_class();
         output.columns.extend((0..calls.len()).map(|index| ColumnInfo::unknown(class + index)));
         output.set_keys(unique);

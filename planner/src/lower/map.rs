@@ -47,13 +47,6 @@ pub(super) fn restrict(input: Lowered, predicate: Expr) -> Result<Lowered> {
 fn map(input: Lowered, predicate: Option<Expr>, expressions: Vec<Expr>) -> Result<Lowered> {
     let mut output = properties(&input, predicate.as_ref(), &expressions);
     output.node = match &*input.node {
-        Node::Map(below) if may_fuse(below, predicate.as_ref(), &expressions)? => {
-            let replacement = |index: usize| below.expressions[index].clone();
-            let predicate = predicate.map(|p| substitute(&p, &replacement)).transpose()?;
-            let predicate = conjunction(below.predicate.iter().cloned().chain(predicate));
-            let expressions = expressions.iter().map(|e| substitute(e, &replacement)).collect::<Result<Vec<_>>>()?;
-            map_node(&below.input, predicate, expressions)?
-        }
         // A SELECT without FROM: the one row without columns becomes the row of the select list.
         Node::Constant(Constant { rows, .. }) if rows.len() == 1 && rows[0].is_empty() && predicate.is_none() => {
             let types = types_over(&input.node, &expressions)?;
@@ -64,12 +57,17 @@ fn map(input: Lowered, predicate: Option<Expr>, expressions: Vec<Expr>) -> Resul
     Ok(output)
 }
 
-/// A [`Map`], or its input where it would change nothing.
-fn map_node(
-    input: &Arc<Node>,
-    predicate: Option<Expr>,
-    expressions: Vec<Expr>,
-) -> Result<Arc<Node>> {
+/// A [`Map`], one with the maps below it where it can be, or its input where it would change nothing.
+fn map_node(input: &Arc<Node>, predicate: Option<Expr>, expressions: Vec<Expr>) -> Result<Arc<Node>> {
+    if let Node::Map(below) = &**input
+        && may_fuse(below, predicate.as_ref(), &expressions)?
+    {
+        let replacement = |index: usize| below.expressions[index].clone();
+        let predicate = predicate.map(|p| substitute(&p, &replacement)).transpose()?;
+        let predicate = conjunction(below.predicate.iter().cloned().chain(predicate));
+        let expressions = expressions.iter().map(|e| substitute(e, &replacement)).collect::<Result<Vec<_>>>()?;
+        return map_node(&below.input, predicate, expressions);
+    }
     let width = input.schema().fields().len();
     let identity = expressions.len() == width
         && expressions.iter().enumerate().all(|(index, expression)| column_index(expression) == Some(index));

@@ -1,10 +1,9 @@
 //! What lowering needs to know about the relations that a query reads.
 
 use arrow::datatypes::SchemaRef;
-use catalog::ObjectId;
+use catalog::{Catalog, ObjectId, ObjectKind, TimeBound, TimeKind};
 
-use crate::Result;
-use crate::incremental::TimeBound;
+use crate::{Error, Result};
 
 /// A stored relation or a source, as an input of operators.
 #[derive(Clone, Debug)]
@@ -23,4 +22,21 @@ pub struct RelationInfo {
 pub trait Relations {
     /// A source, table or materialized view.
     fn relation(&self, id: ObjectId) -> Result<RelationInfo>;
+}
+
+impl Relations for Catalog {
+    fn relation(&self, id: ObjectId) -> Result<RelationInfo> {
+        let object = self.get(id).ok_or_else(|| Error::internal(format!("no object has the number {}", id.0)))?;
+        let (key, append_only, times) = match &object.kind {
+            ObjectKind::Source(source) => {
+                let bound = TimeBound { kind: TimeKind::Event, sources: vec![id], late: source.late };
+                let times = source.watermark.iter().map(|watermark| (watermark.column, bound.clone())).collect();
+                (Vec::new(), true, times)
+            }
+            ObjectKind::Table(table) => (table.primary_key.clone(), false, Vec::new()),
+            ObjectKind::MaterializedView(view) => (view.key.clone(), view.append_only, view.times.clone()),
+            _ => return Err(Error::internal(format!("\"{}\" can't be an operator's input", object.name))),
+        };
+        Ok(RelationInfo { schema: object.schema(), key, append_only, times })
+    }
 }
