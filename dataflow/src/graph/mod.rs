@@ -579,3 +579,6 @@ impl States for Named<'_> {
         state
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,13 +238,15 @@ impl Multimap {
     /// Sets `weight` off against equal rows of the other sign; returns what is left of it. With `merge`, also adds
     /// it to an equal row of its own sign.
     fn cancel(&mut self, slot: u32, row: &[u8], mut weight: i64, merge: bool) -> i64 {
+        // Stored rows of a key that isn't loaded leave memory when they are committed: they must be as they are in the store.
+        let loaded = self.chains[slot as usize].flags & LOADED != 0;
         let mut previous = NO_ROW;
         let mut id = self.chains[slot as usize].head;
         while id != NO_ROW && weight != 0 {
             let entry = self.rows[id as usize];
             let has = self.weight(id);
             let opposite = (has < 0) != (weight < 0);
-            if (opposite || merge) && self.row_bytes(id) == row {
+            if (opposite || merge && (loaded || !entry.is_stored())) && self.row_bytes(id) == row {
                 let change = if opposite && has.abs() < weight.abs() { -has } else { weight };
                 weight -= change;
                 if entry.is_stored() {
