@@ -244,13 +244,19 @@ impl Planning {
         Ok(if is_sum { Output::FloatSum { of, data_type } } else { Output::FloatAverage { of, data_type } })
     }
 
-    /// The integer under a cast to a decimal: `sum(bigint)` is a sum of numerics in SQL, but the integers can be summed as they are.
+    /// The number under a cast to a decimal that loses nothing: `sum(bigint)` is a sum of numerics in SQL, but the integers can be summed as
+    /// they are, and once for `sum` and `avg`.
     fn uncast(&self, argument: &Expr) -> Result<Expr> {
         if let Expr::Cast(Cast { expr, field }) = argument
-            && matches!(field.data_type(), DataType::Decimal128(..))
-            && expr.get_type(&self.schema)?.is_integer()
+            && let DataType::Decimal128(_, scale) = field.data_type()
         {
-            return Ok((**expr).clone());
+            let lossless = match expr.get_type(&self.schema)? {
+                DataType::Decimal128(_, inner) => inner <= *scale,
+                other => other.is_integer(),
+            };
+            if lossless {
+                return Ok((**expr).clone());
+            }
         }
         Ok(argument.clone())
     }
