@@ -17,7 +17,7 @@ pub mod sink;
 pub mod source;
 
 pub use error::{Error, Result};
-pub use sink::{Sink, SinkRow, SinkSpec, open_sink};
+pub use sink::{Sink, SinkRow, SinkSpec, check_sink, open_sink};
 pub use source::{
     BatchSender, DeadLetter, Health, PartitionId, Positions, RunningSource, Source, SourceBatch, SourceSpec,
     SourceStatus, UpsertKey, batch_channel, open_source,

@@ -45,6 +45,14 @@ pub(crate) fn sink_connector(spec: &SinkSpec) -> Result<Box<dyn Sink>> {
     }
 }
 
+/// Checks what can be checked of a sink without its other side.
+pub(crate) fn check_sink(spec: &SinkSpec) -> Result<()> {
+    match connector_name(&spec.options)? {
+        "kafka" => kafka::KafkaSink::check(spec).map(drop),
+        other => Err(Error::UnknownConnector { name: other.to_owned(), known: SINK_CONNECTORS }),
+    }
+}
+
 fn connector_name(options: &BTreeMap<String, String>) -> Result<&str> {
     options.get("connector").map(String::as_str).ok_or_else(|| Error::InvalidOption {
         option: "connector".to_owned(),
@@ -65,7 +73,9 @@ pub fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
 
 /// Whether the value of this option must not be shown.
 pub fn is_secret(name: &str) -> bool {
-    ["password", "secret", "token", "credential", "jaas", "private", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
+    ["password", "secret", "token", "credential", "jaas", "private", "key.pem", "oauthbearer.config"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// A WITH list that is being read by one connector.
@@ -84,7 +94,11 @@ impl<'a> WithList<'a> {
     ) -> Result<Self> {
         for name in options.keys() {
             let passed = passes_kafka && name.len() > KAFKA_PREFIX.len() && name.starts_with(KAFKA_PREFIX);
-            if name == "connector" || passed || ENGINE_OPTIONS.contains(&name.as_str()) || known.contains(&name.as_str()) {
+            if name == "connector"
+                || passed
+                || ENGINE_OPTIONS.contains(&name.as_str())
+                || known.contains(&name.as_str())
+            {
                 continue;
             }
             let mut candidates = known.to_vec();
@@ -138,8 +152,9 @@ impl<'a> WithList<'a> {
 
     fn duration(&self, name: &str, default: Duration) -> Result<Duration> {
         let Some(value) = self.get(name) else { return Ok(default) };
-        parse_duration(value)
-            .ok_or_else(|| invalid(name, format!("expected a duration such as '100 ms' or '2 seconds', found '{value}'")))
+        parse_duration(value).ok_or_else(|| {
+            invalid(name, format!("expected a duration such as '100 ms' or '2 seconds', found '{value}'"))
+        })
     }
 }
 
@@ -150,8 +165,12 @@ fn invalid(option: &str, reason: impl Into<String>) -> Error {
 /// What people who come from elsewhere write, and what it is called here.
 fn alias(name: &str) -> Option<&'static str> {
     Some(match name {
-        "bootstrap_servers" | "bootstrap.servers" | "properties.bootstrap.server" | "properties.bootstrap.servers"
-        | "kafka_broker" | "broker" => "brokers",
+        "bootstrap_servers"
+        | "bootstrap.servers"
+        | "properties.bootstrap.server"
+        | "properties.bootstrap.servers"
+        | "kafka_broker"
+        | "broker" => "brokers",
         "kafka_topic" => "topic",
         "scan.startup.mode" | "auto.offset.reset" | "start_offset" => "start",
         "value_format" | "value.format" => "format",
@@ -223,8 +242,12 @@ fn decode_options(list: &WithList<'_>, header_default: bool) -> Result<DecodeOpt
             }
         }
     }
-    let policies =
-        [("dead_letter", OnError::DeadLetter), ("skip", OnError::Skip), ("null", OnError::Null), ("fail", OnError::Fail)];
+    let policies = [
+        ("dead_letter", OnError::DeadLetter),
+        ("skip", OnError::Skip),
+        ("null", OnError::Null),
+        ("fail", OnError::Fail),
+    ];
     Ok(DecodeOptions { format, on_error: list.choice("on_error", &policies, OnError::DeadLetter)? })
 }
 
@@ -257,7 +280,9 @@ impl Start {
         let wrong = || {
             invalid(
                 "start",
-                format!("expected earliest, latest, timestamp:<ISO 8601 or milliseconds> or offsets:<partition>=<offset>,…, found '{text}'"),
+                format!(
+                    "expected earliest, latest, timestamp:<ISO 8601 or milliseconds> or offsets:<partition>=<offset>,…, found '{text}'"
+                ),
             )
         };
         let text = text.trim();
@@ -274,7 +299,12 @@ impl Start {
             for entry in list.split(',') {
                 let (partition, offset) = entry.split_once('=').ok_or_else(wrong)?;
                 let partition = partition.trim().parse::<u16>().map_err(|_| wrong())?;
-                let offset = offset.trim().parse::<u32>().map(i64::from).or_else(|_| offset.trim().parse::<i64>()).map_err(|_| wrong())?;
+                let offset = offset
+                    .trim()
+                    .parse::<u32>()
+                    .map(i64::from)
+                    .or_else(|_| offset.trim().parse::<i64>())
+                    .map_err(|_| wrong())?;
                 if offset < 0 || offsets.insert(i32::from(partition), offset).is_some() {
                     return Err(wrong());
                 }
@@ -341,7 +371,10 @@ fn kafka_connection(list: &WithList<'_>) -> Result<KafkaConnection> {
     }
     let topic = list.required("topic")?;
     if topic.len() > 249 || !topic.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
-        return Err(invalid("topic", format!("'{topic}' is no topic name: letters, digits, '.', '_' and '-', at most 249")));
+        return Err(invalid(
+            "topic",
+            format!("'{topic}' is no topic name: letters, digits, '.', '_' and '-', at most 249"),
+        ));
     }
     let mut properties = BTreeMap::new();
     for (name, value) in list.options {
@@ -374,8 +407,16 @@ pub struct KafkaSourceOptions {
 impl KafkaSourceOptions {
     /// Every option by name.
     pub const NAMES: &'static [&'static str] = &[
-        "brokers", "topic", "start", DECODE_OPTIONS[0], DECODE_OPTIONS[1], DECODE_OPTIONS[2], "envelope", "decode_threads",
-        "offset_reset", "partition_refresh",
+        "brokers",
+        "topic",
+        "start",
+        DECODE_OPTIONS[0],
+        DECODE_OPTIONS[1],
+        DECODE_OPTIONS[2],
+        "envelope",
+        "decode_threads",
+        "offset_reset",
+        "partition_refresh",
     ];
 
     /// Reads the list; `upsert` says that this is a keyed table.
@@ -392,7 +433,9 @@ impl KafkaSourceOptions {
                 &[("fail", OffsetReset::Fail), ("earliest", OffsetReset::Earliest)],
                 OffsetReset::Fail,
             )?,
-            partition_refresh: list.duration("partition_refresh", Duration::from_secs(10))?.max(Duration::from_millis(100)),
+            partition_refresh: list
+                .duration("partition_refresh", Duration::from_secs(10))?
+                .max(Duration::from_millis(100)),
         })
     }
 }
@@ -404,7 +447,10 @@ fn envelope(list: &WithList<'_>, upsert: bool) -> Result<()> {
         None => Ok(()),
         Some("plain") if !upsert => Ok(()),
         Some("upsert") if upsert => Ok(()),
-        Some("plain") => Err(invalid("envelope", "a table with a primary key over a topic is 'upsert'; use CREATE SOURCE for 'plain'")),
+        Some("plain") => Err(invalid(
+            "envelope",
+            "a table with a primary key over a topic is 'upsert'; use CREATE SOURCE for 'plain'",
+        )),
         Some("upsert") => Err(invalid("envelope", "'upsert' needs a CREATE TABLE with a primary key")),
         Some(name @ ("debezium" | "maxwell" | "canal")) => {
             Err(Error::Unsupported(format!("envelope '{name}' is not supported; envelopes that exist: plain, upsert")))
@@ -437,7 +483,8 @@ pub struct KafkaSinkOptions {
 
 impl KafkaSinkOptions {
     /// Every option by name.
-    pub const NAMES: &'static [&'static str] = &["brokers", "topic", "format", "mode", "partitions", "replication_factor"];
+    pub const NAMES: &'static [&'static str] =
+        &["brokers", "topic", "format", "mode", "partitions", "replication_factor"];
 
     /// Reads the list.
     pub fn parse(options: &BTreeMap<String, String>) -> Result<Self> {
@@ -445,7 +492,9 @@ impl KafkaSinkOptions {
         match list.get("format").map(|name| name.trim().to_lowercase()).as_deref() {
             None | Some("json") => {}
             Some(name) => {
-                return Err(Error::Unsupported(format!("format '{name}' is not supported for a sink; formats that exist: json")));
+                return Err(Error::Unsupported(format!(
+                    "format '{name}' is not supported for a sink; formats that exist: json"
+                )));
             }
         }
         let modes = [("upsert", Some(SinkMode::Upsert)), ("append", Some(SinkMode::Append))];
@@ -475,8 +524,16 @@ pub struct FileOptions {
 
 impl FileOptions {
     /// Every option by name.
-    pub const NAMES: &'static [&'static str] =
-        &["path", "mode", DECODE_OPTIONS[0], DECODE_OPTIONS[1], DECODE_OPTIONS[2], "header", "threads", "poll_interval"];
+    pub const NAMES: &'static [&'static str] = &[
+        "path",
+        "mode",
+        DECODE_OPTIONS[0],
+        DECODE_OPTIONS[1],
+        DECODE_OPTIONS[2],
+        "header",
+        "threads",
+        "poll_interval",
+    ];
 
     /// Reads the list.
     pub fn parse(options: &BTreeMap<String, String>) -> Result<Self> {
@@ -555,7 +612,8 @@ impl GeneratorOptions {
         let kind = match list.choice("kind", &[("nexmark", 0), ("orders", 1), ("sequence", 2)], 0)? {
             0 => {
                 list.required("table")?;
-                let tables = [("person", NexmarkTable::Person), ("auction", NexmarkTable::Auction), ("bid", NexmarkTable::Bid)];
+                let tables =
+                    [("person", NexmarkTable::Person), ("auction", NexmarkTable::Auction), ("bid", NexmarkTable::Bid)];
                 GeneratorKind::Nexmark(list.choice("table", &tables, NexmarkTable::Bid)?)
             }
             1 => {
@@ -573,7 +631,9 @@ impl GeneratorOptions {
             None => 1_704_067_200_000_000,
             Some(text) => datetime::timestamp(text.trim().as_bytes(), datetime::Zone::Apply)
                 .or_else(|| text.trim().parse::<i64>().ok()?.checked_mul(1000))
-                .ok_or_else(|| invalid("base_time", format!("expected a timestamp or milliseconds since 1970, found '{text}'")))?,
+                .ok_or_else(|| {
+                    invalid("base_time", format!("expected a timestamp or milliseconds since 1970, found '{text}'"))
+                })?,
         };
         let delay = if matches!(kind, GeneratorKind::Orders(_)) { 10_000 } else { 100 };
         Ok(Self {

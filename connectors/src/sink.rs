@@ -48,3 +48,8 @@ pub trait Sink: Send {
 pub fn open_sink(spec: &SinkSpec) -> Result<Box<dyn Sink>> {
     crate::options::sink_connector(spec)
 }
+
+/// Checks the options of the sink that `spec` describes; nothing outside is asked.
+pub fn check_sink(spec: &SinkSpec) -> Result<()> {
+    crate::options::check_sink(spec)
+}

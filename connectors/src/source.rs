@@ -177,7 +177,11 @@ impl BatchSender {
     }
 
     /// As [`BatchSender::send`] for a limited time: gives the batch back when the queue is still full then.
-    pub fn send_timeout(&self, batch: SourceBatch, timeout: Duration) -> std::result::Result<(), SendTimeoutError<SourceBatch>> {
+    pub fn send_timeout(
+        &self,
+        batch: SourceBatch,
+        timeout: Duration,
+    ) -> std::result::Result<(), SendTimeoutError<SourceBatch>> {
         self.queue.send_timeout(batch, timeout)?;
         (self.doorbell)();
         Ok(())
@@ -185,7 +189,10 @@ impl BatchSender {
 
     /// As [`BatchSender::send`] without waiting: gives the batch back while the queue is full, so that a Kafka consumer can pause
     /// its partition and go on polling.
-    pub fn try_send(&self, batch: SourceBatch) -> std::result::Result<(), crossbeam_channel::TrySendError<SourceBatch>> {
+    pub fn try_send(
+        &self,
+        batch: SourceBatch,
+    ) -> std::result::Result<(), crossbeam_channel::TrySendError<SourceBatch>> {
         self.queue.try_send(batch)?;
         (self.doorbell)();
         Ok(())

@@ -14,8 +14,15 @@ use super::*;
 use crate::source::{SourceBatch, batch_channel};
 
 fn source(path: &Path, options: &[(&str, &str)]) -> FileSource {
-    let column = |name: &str, sql_type| Column { name: name.to_owned(), sql_type, nullable: true, default: None, generated: None };
-    let mut list: BTreeMap<String, String> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let column = |name: &str, sql_type| Column {
+        name: name.to_owned(),
+        sql_type,
+        nullable: true,
+        default: None,
+        generated: None,
+    };
+    let mut list: BTreeMap<String, String> =
+        options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     list.insert("path".to_owned(), path.display().to_string());
     let spec = SourceSpec {
         name: "test".to_owned(),
@@ -26,7 +33,11 @@ fn source(path: &Path, options: &[(&str, &str)]) -> FileSource {
     FileSource::open(&spec).unwrap()
 }
 
-fn start(source: &FileSource, from: &Positions, until: Option<&Positions>) -> (Box<dyn RunningSource>, Receiver<SourceBatch>) {
+fn start(
+    source: &FileSource,
+    from: &Positions,
+    until: Option<&Positions>,
+) -> (Box<dyn RunningSource>, Receiver<SourceBatch>) {
     let (sender, receiver) = batch_channel(Arc::new(|| {}));
     (source.run(from, until, sender).unwrap(), receiver)
 }
@@ -54,7 +65,8 @@ fn a_file_is_read_once_and_resumed_at_any_batch() {
     assert!(batches.windows(2).all(|pair| pair[0].next_offset == pair[1].first_offset));
     assert_eq!(source.end_positions().unwrap()[&0], batches.last().unwrap().next_offset);
 
-    let (_running, receiver) = start(&source, &[(0, batches[1].next_offset)].into(), Some(&[(0, batches[2].next_offset)].into()));
+    let (_running, receiver) =
+        start(&source, &[(0, batches[1].next_offset)].into(), Some(&[(0, batches[2].next_offset)].into()));
     let again: Vec<i64> = receiver.iter().flat_map(|batch| values(&batch)).collect();
     assert_eq!(again, values(&batches[2]));
 }
@@ -92,7 +104,10 @@ fn every_file_of_a_pattern_is_a_partition_of_its_own() {
     all.sort_unstable();
     assert_eq!(all, (0..500).collect::<Vec<_>>());
     assert_eq!(running.status().end_offsets.len(), 5);
-    assert!(matches!(super::FileSource::resolve_start(&self::source(&dir.path().join("*.csv"), &[])), Err(Error::NoFile(_))));
+    assert!(matches!(
+        super::FileSource::resolve_start(&self::source(&dir.path().join("*.csv"), &[])),
+        Err(Error::NoFile(_))
+    ));
 }
 
 #[test]

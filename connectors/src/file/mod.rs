@@ -35,7 +35,9 @@ impl FileSource {
     pub fn open(spec: &SourceSpec) -> Result<Self> {
         let options = FileOptions::parse(&spec.options)?;
         if spec.upsert.is_some() {
-            return Err(Error::Unsupported("a file can't feed a table with a primary key; use CREATE SOURCE".to_owned()));
+            return Err(Error::Unsupported(
+                "a file can't feed a table with a primary key; use CREATE SOURCE".to_owned(),
+            ));
         }
         Decoder::new(&spec.columns, None, &options.decode)?;
         Ok(Self { shared: Arc::new(Shared { name: spec.name.clone(), spec: spec.clone(), options }) })
@@ -137,12 +139,21 @@ impl Running {
             };
             let start = state.from.get(&partition).copied().unwrap_or(0);
             let follow = self.shared.options.follow && until.is_none();
-            let reader = reader::Reader::new(&self.shared.spec, &self.shared.options, partition, path.clone(), start, until, follow)?;
+            let reader = reader::Reader::new(
+                &self.shared.spec,
+                &self.shared.options,
+                partition,
+                path.clone(),
+                start,
+                until,
+                follow,
+            )?;
             state.known.insert(partition, path);
             state.waiting.push_back(reader);
         }
         if let Some(until) = &state.until
-            && let Some(missing) = until.iter().find(|(partition, end)| **end > 0 && !state.known.contains_key(partition))
+            && let Some(missing) =
+                until.iter().find(|(partition, end)| **end > 0 && !state.known.contains_key(partition))
         {
             return Err(Error::NoFile(format!("{} (partition {} is gone)", self.shared.options.path, missing.0)));
         }
@@ -206,7 +217,11 @@ impl RunningSource for RunningFiles {
             health: state.failure.clone().map_or(Health::Running, Health::Failed),
             finished: state.working == 0 && state.failure.is_none(),
             skipped: self.0.skipped.load(Ordering::Relaxed),
-            end_offsets: state.known.iter().filter_map(|(partition, path)| Some((*partition, reader::length(path).ok()?))).collect(),
+            end_offsets: state
+                .known
+                .iter()
+                .filter_map(|(partition, path)| Some((*partition, reader::length(path).ok()?)))
+                .collect(),
         }
     }
 }

@@ -25,19 +25,28 @@ pub(crate) fn files(path: &str) -> Result<BTreeMap<PartitionId, PathBuf>> {
         _ => whole,
     };
     if directory.to_string_lossy().contains(['*', '?']) {
-        return Err(Error::InvalidOption { option: "path".to_owned(), reason: "a pattern may stand in the last part of the path only".to_owned() });
+        return Err(Error::InvalidOption {
+            option: "path".to_owned(),
+            reason: "a pattern may stand in the last part of the path only".to_owned(),
+        });
     }
     let failed = |error| Error::Io { path: directory.to_owned(), error };
     let mut files: BTreeMap<PartitionId, PathBuf> = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || (is_pattern && !matches(last.as_bytes(), name.as_bytes())) || !entry.path().is_file() {
+        if name.starts_with('.')
+            || (is_pattern && !matches(last.as_bytes(), name.as_bytes()))
+            || !entry.path().is_file()
+        {
             continue;
         }
         if let Some(other) = files.insert(partition(&name), entry.path()) {
             let (other, this) = (other.display(), entry.path());
-            return Err(Error::Unsupported(format!("files {other} and {} have the same partition number; rename one", this.display())));
+            return Err(Error::Unsupported(format!(
+                "files {other} and {} have the same partition number; rename one",
+                this.display()
+            )));
         }
     }
     Ok(files)
@@ -45,7 +54,9 @@ pub(crate) fn files(path: &str) -> Result<BTreeMap<PartitionId, PathBuf>> {
 
 /// The partition number of a file of that name: 31 bits of FNV-1a. Two of a thousand files have the same one with a chance of 1 to 4,000, and that is an error.
 fn partition(name: &str) -> PartitionId {
-    let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let hash = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
     ((hash ^ (hash >> 31)) & 0x7FFF_FFFF) as PartitionId
 }
 
@@ -83,8 +94,14 @@ mod tests {
     #[test]
     fn patterns_match_names() {
         for (pattern, name, expected) in [
-            ("*", "a", true), ("*.jsonl", "part-0.jsonl", true), ("*.jsonl", "part-0.json", false), ("a?c*", "abcd", true), ("a?c", "ac", false),
-            ("a*b*c", "a1b2b3c", true), ("a*b*c", "a1b2b3", false), ("", "", true),
+            ("*", "a", true),
+            ("*.jsonl", "part-0.jsonl", true),
+            ("*.jsonl", "part-0.json", false),
+            ("a?c*", "abcd", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+            ("", "", true),
         ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }

@@ -62,7 +62,18 @@ impl Reader {
             Format::Json => None,
         };
         let decoder = Decoder::new(&spec.columns, None, &options.decode)?;
-        Ok(Self { path, partition, csv, follow, until, decoder, file: None, base: start, buffer: Vec::new(), idle: false })
+        Ok(Self {
+            path,
+            partition,
+            csv,
+            follow,
+            until,
+            decoder,
+            file: None,
+            base: start,
+            buffer: Vec::new(),
+            idle: false,
+        })
     }
 
     /// Whether there was nothing more at the last look.
@@ -76,7 +87,12 @@ impl Reader {
     }
 
     /// Reads a chunk and sends its lines. `false`: nothing more for now, or ever.
-    pub(crate) fn read(&mut self, output: &BatchSender, stop: &AtomicBool, skipped: &AtomicU64) -> Result<bool, String> {
+    pub(crate) fn read(
+        &mut self,
+        output: &BatchSender,
+        stop: &AtomicBool,
+        skipped: &AtomicU64,
+    ) -> Result<bool, String> {
         let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
         if self.file.is_none() {
             self.open().map_err(|error| error.to_string())?;
@@ -85,7 +101,10 @@ impl Reader {
         let length = file.metadata().map_err(|error| failed(&self.path, error))?.len() as i64;
         let position = self.base + self.buffer.len() as i64;
         if length < position {
-            return Err(format!("{} has become shorter: it ends at {length}, and was read to {position}", self.path.display()));
+            return Err(format!(
+                "{} has become shorter: it ends at {length}, and was read to {position}",
+                self.path.display()
+            ));
         }
         let limit = self.until.map_or(length, |until| until.min(length));
         let wanted = CHUNK.min(usize::try_from(limit - position).unwrap_or(0));
@@ -95,7 +114,11 @@ impl Reader {
         let at_end = position + wanted as i64 >= limit;
         let complete = self.complete_lines(at_end && !self.follow);
         if complete == 0 && self.buffer.len() > LONGEST_LINE {
-            return Err(format!("{}: the line at byte {} has over {LONGEST_LINE} bytes", self.path.display(), self.base));
+            return Err(format!(
+                "{}: the line at byte {} has over {LONGEST_LINE} bytes",
+                self.path.display(),
+                self.base
+            ));
         }
         if !self.send_lines(complete, output, stop, skipped)? {
             return Ok(false);
@@ -149,7 +172,13 @@ impl Reader {
     }
 
     /// Decodes the first `complete` bytes and sends them in batches. `false`: nobody listens any more.
-    fn send_lines(&mut self, complete: usize, output: &BatchSender, stop: &AtomicBool, skipped: &AtomicU64) -> Result<bool, String> {
+    fn send_lines(
+        &mut self,
+        complete: usize,
+        output: &BatchSender,
+        stop: &AtomicBool,
+        skipped: &AtomicU64,
+    ) -> Result<bool, String> {
         let mut first = 0; // of the batch
         let mut at = 0;
         while at < complete {
@@ -170,16 +199,19 @@ impl Reader {
             if self.decoder.rows() >= BATCH_ROWS || at == complete {
                 let decoded = self.decoder.finish().map_err(|error| error.to_string())?;
                 skipped.fetch_add(decoded.skipped, Ordering::Relaxed);
-                let sent = output.send_unless(stop, SourceBatch {
-                    partition: self.partition,
-                    first_offset: self.base + first as i64,
-                    next_offset: self.base + at as i64,
-                    delta: decoded.delta,
-                    dead_letters: decoded.dead_letters,
-                    bytes: decoded.bytes,
-                    created_ms: Some(now_ms()),
-                    arrived: Instant::now(),
-                });
+                let sent = output.send_unless(
+                    stop,
+                    SourceBatch {
+                        partition: self.partition,
+                        first_offset: self.base + first as i64,
+                        next_offset: self.base + at as i64,
+                        delta: decoded.delta,
+                        dead_letters: decoded.dead_letters,
+                        bytes: decoded.bytes,
+                        created_ms: Some(now_ms()),
+                        arrived: Instant::now(),
+                    },
+                );
                 if !sent {
                     return Ok(false);
                 }

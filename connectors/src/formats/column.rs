@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array,
-    Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray, Time64MicrosecondArray, TimestampMicrosecondArray,
-    UInt32Array,
+    ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
+    Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, IntervalMonthDayNano};
@@ -307,8 +307,29 @@ mod tests {
     fn every_type_makes_the_array_of_its_field() {
         use SqlType::*;
         let types = [
-            Boolean, SmallInt, Integer, BigInt, Real, Double, Numeric(Some((12, 2))), Numeric(None), Text, Varchar(Some(3)), Char(3),
-            Name, Bytea, Date, Time, Timestamp, Timestamptz, Interval, Uuid, Json, Jsonb, Oid, Array(Box::new(Array(Box::new(Text)))),
+            Boolean,
+            SmallInt,
+            Integer,
+            BigInt,
+            Real,
+            Double,
+            Numeric(Some((12, 2))),
+            Numeric(None),
+            Text,
+            Varchar(Some(3)),
+            Char(3),
+            Name,
+            Bytea,
+            Date,
+            Time,
+            Timestamp,
+            Timestamptz,
+            Interval,
+            Uuid,
+            Json,
+            Jsonb,
+            Oid,
+            Array(Box::new(Array(Box::new(Text)))),
         ];
         for sql_type in types {
             let mut column = Column::new(&sql_type);

@@ -32,11 +32,18 @@ impl CsvReader {
         while let Some(text) = rest {
             let (field, after) = next_field(text, self.delimiter, &mut self.scratch)
                 .map_err(|what| Error::Unsupported(format!("the header line is malformed: {what}")))?;
-            names.push(String::from_utf8_lossy(field.text(text, &self.scratch)).trim().trim_start_matches('\u{feff}').to_owned());
+            names.push(
+                String::from_utf8_lossy(field.text(text, &self.scratch))
+                    .trim()
+                    .trim_start_matches('\u{feff}')
+                    .to_owned(),
+            );
             rest = after;
         }
         let exact = |name: &String| targets.iter().copied().find(|target| slots[*target].name == *name);
-        let folded = |name: &String| targets.iter().copied().find(|target| slots[*target].name.to_lowercase() == name.to_lowercase());
+        let folded = |name: &String| {
+            targets.iter().copied().find(|target| slots[*target].name.to_lowercase() == name.to_lowercase())
+        };
         let exactly: Vec<Option<usize>> = names.iter().map(exact).collect();
         self.fields = names
             .iter()
@@ -48,14 +55,20 @@ impl CsvReader {
     }
 
     /// Appends the line as row `row`. On an error some columns have it already: the caller takes it back.
-    pub(crate) fn read(&mut self, line: &[u8], slots: &mut [Slot], row: usize, null_on_error: bool) -> Result<(), Box<Fault>> {
+    pub(crate) fn read(
+        &mut self,
+        line: &[u8],
+        slots: &mut [Slot],
+        row: usize,
+        null_on_error: bool,
+    ) -> Result<(), Box<Fault>> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut rest = Some(line);
         let mut count = 0;
         while let Some(text) = rest {
-            let (field, after) =
-                next_field(text, self.delimiter, &mut self.scratch).map_err(|what| Box::new(Fault::Record(format!("malformed CSV: {what}"))))?;
+            let (field, after) = next_field(text, self.delimiter, &mut self.scratch)
+                .map_err(|what| Box::new(Fault::Record(format!("malformed CSV: {what}"))))?;
             rest = after;
             count += 1;
             let Some(target) = self.fields.get(count - 1) else { continue };
@@ -94,7 +107,12 @@ fn slot_text(slot: &mut Slot, text: &[u8]) -> Result<(), super::Reason> {
     if std::str::from_utf8(text).is_err() {
         return Err(slot.column.expected("bytes that are not UTF-8"));
     }
-    if text.contains(&0) && matches!(slot.column.values, Values::Text { kind: TextKind::Plain | TextKind::AtMost(_) | TextKind::Padded(_), .. }) {
+    if text.contains(&0)
+        && matches!(
+            slot.column.values,
+            Values::Text { kind: TextKind::Plain | TextKind::AtMost(_) | TextKind::Padded(_), .. }
+        )
+    {
         return Err(slot.column.expected("a text with a zero byte"));
     }
     slot.column.push_text(text)
@@ -122,7 +140,11 @@ impl Field {
 }
 
 /// The first field of `line`, and what follows its delimiter if there is one.
-fn next_field<'a>(line: &'a [u8], delimiter: u8, scratch: &mut Vec<u8>) -> Result<(Field, Option<&'a [u8]>), &'static str> {
+fn next_field<'a>(
+    line: &'a [u8],
+    delimiter: u8,
+    scratch: &mut Vec<u8>,
+) -> Result<(Field, Option<&'a [u8]>), &'static str> {
     if line.first() != Some(&b'"') {
         return Ok(match memchr(delimiter, line) {
             Some(end) => (Field::Plain(end), Some(&line[end + 1..])),
@@ -180,8 +202,18 @@ mod tests {
     use crate::options::{Csv, DecodeOptions, Format};
 
     fn decoder(header: Option<&str>, on_error: OnError) -> Decoder {
-        let column = |name: &str, sql_type, nullable| catalog::Column { name: name.to_owned(), sql_type, nullable, default: None, generated: None };
-        let columns = [column("id", SqlType::BigInt, false), column("name", SqlType::Text, true), column("at", SqlType::Timestamp, true)];
+        let column = |name: &str, sql_type, nullable| catalog::Column {
+            name: name.to_owned(),
+            sql_type,
+            nullable,
+            default: None,
+            generated: None,
+        };
+        let columns = [
+            column("id", SqlType::BigInt, false),
+            column("name", SqlType::Text, true),
+            column("at", SqlType::Timestamp, true),
+        ];
         let csv = Csv { delimiter: b',', header: header.is_some() };
         let mut decoder = Decoder::new(&columns, None, &DecodeOptions { format: Format::Csv(csv), on_error }).unwrap();
         if let Some(line) = header {
@@ -203,7 +235,18 @@ mod tests {
     fn fields_are_the_columns_in_order() {
         let (rows, reasons) = table(
             &mut decoder(None, OnError::DeadLetter),
-            &["1,a b,2024-01-01 00:00:00\r\n", "2,,", "3,\"a \"\"b\"\", c\",", "4,\"\",", "x,a,", ",a,", "5,a", "6,a,,", "7,\"a,", "8,\"a\"b,"],
+            &[
+                "1,a b,2024-01-01 00:00:00\r\n",
+                "2,,",
+                "3,\"a \"\"b\"\", c\",",
+                "4,\"\",",
+                "x,a,",
+                ",a,",
+                "5,a",
+                "6,a,,",
+                "7,\"a,",
+                "8,\"a\"b,",
+            ],
         );
         assert_eq!(rows, ["1|a b|2024-01-01T00:00:00", "2|NULL|NULL", "3|a \"b\", c|NULL", "4||NULL"]);
         assert_eq!(

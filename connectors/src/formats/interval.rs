@@ -86,7 +86,9 @@ fn clock(word: &str) -> Option<f64> {
     let hours: u32 = fields.next()?.parse().ok()?;
     let minutes: u32 = fields.next()?.parse().ok().filter(|minutes| *minutes < 60)?;
     let seconds: f64 = match fields.next() {
-        Some(text) if text.starts_with(|c: char| c.is_ascii_digit()) => text.parse().ok().filter(|seconds| *seconds < 60.0)?,
+        Some(text) if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            text.parse().ok().filter(|seconds| *seconds < 60.0)?
+        }
         Some(_) => return None,
         None => 0.0,
     };
@@ -177,7 +179,12 @@ mod tests {
     #[test]
     fn words_and_iso_say_the_same() {
         let expected = IntervalMonthDayNano::new(14, 3, 14_706_700_000_000);
-        for text in ["1 year 2 mons 3 days 04:05:06.7", "P1Y2M3DT4H5M6.7S", "1y 2 months 3d 4 hours 5 min 6.7 s", "14 mons 3 days 14706.7"] {
+        for text in [
+            "1 year 2 mons 3 days 04:05:06.7",
+            "P1Y2M3DT4H5M6.7S",
+            "1y 2 months 3d 4 hours 5 min 6.7 s",
+            "14 mons 3 days 14706.7",
+        ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
         assert_eq!(parse("1 day ago"), Some(IntervalMonthDayNano::new(0, -1, 0)));
@@ -190,7 +197,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for text in ["1 year 2 mons -3 days 04:05:06.7", "00:00:00", "1 mon", "-00:00:01", "123:04:05", "2 days 00:00:00.000001"] {
+        for text in [
+            "1 year 2 mons -3 days 04:05:06.7",
+            "00:00:00",
+            "1 mon",
+            "-00:00:01",
+            "123:04:05",
+            "2 days 00:00:00.000001",
+        ] {
             let mut out = Vec::new();
             write(&mut out, parse(text).unwrap());
             assert_eq!(String::from_utf8(out).unwrap(), text);

@@ -118,10 +118,13 @@ impl Decoder {
     pub fn new(columns: &[Declared], upsert: Option<&UpsertKey>, options: &DecodeOptions) -> Result<Self> {
         let slots: Vec<Slot> = columns.iter().map(slot).collect::<Result<_>>()?;
         let targets: Vec<usize> = (0..slots.len()).filter(|index| slots[*index].include.is_none()).collect();
-        let fields: Vec<_> = columns.iter().map(|column| column.sql_type.field(&column.name, column.nullable)).collect();
+        let fields: Vec<_> =
+            columns.iter().map(|column| column.sql_type.field(&column.name, column.nullable)).collect();
         let key_columns = upsert.map(|key| key.columns.clone()).unwrap_or_default();
         if upsert.is_some() && (key_columns.is_empty() || key_columns.iter().any(|column| !targets.contains(column))) {
-            return Err(Error::Unsupported("an upsert topic needs a primary key whose columns come from the record's value".to_owned()));
+            return Err(Error::Unsupported(
+                "an upsert topic needs a primary key whose columns come from the record's value".to_owned(),
+            ));
         }
         let reader = match options.format {
             Format::Json => Reader::Json(JsonReader::new(&slots, targets)),
@@ -286,7 +289,12 @@ impl Decoder {
 
     /// Takes the half-read row back and does what `on_error` says.
     #[cold]
-    fn refuse(&mut self, fault: &Fault, value: Option<&[u8]>, meta: &RecordMeta<'_>) -> std::result::Result<(), String> {
+    fn refuse(
+        &mut self,
+        fault: &Fault,
+        value: Option<&[u8]>,
+        meta: &RecordMeta<'_>,
+    ) -> std::result::Result<(), String> {
         let row = self.rows;
         for slot in &mut self.slots {
             slot.column.truncate(row);
@@ -300,7 +308,9 @@ impl Decoder {
         };
         match self.on_error {
             OnError::Skip => self.skipped += 1,
-            OnError::Fail => return Err(format!("record at partition {}, offset {}: {reason}", meta.partition, meta.offset)),
+            OnError::Fail => {
+                return Err(format!("record at partition {}, offset {}: {reason}", meta.partition, meta.offset));
+            }
             OnError::DeadLetter | OnError::Null => self.dead_letters.push(DeadLetter {
                 partition: meta.partition,
                 offset: meta.offset,
@@ -333,7 +343,12 @@ fn slot(declared: &Declared) -> Result<Slot> {
             reason: format!("the record's metadata can't be stored as {}", declared.sql_type),
         });
     }
-    Ok(Slot { name: declared.name.clone(), nullable: declared.nullable, column: Column::new(&declared.sql_type), include })
+    Ok(Slot {
+        name: declared.name.clone(),
+        nullable: declared.nullable,
+        column: Column::new(&declared.sql_type),
+        include,
+    })
 }
 
 /// Headers as the normal form of a JSON object; the last of equal names counts, bytes that are no UTF-8 are shown in hex (`\x…`).

@@ -34,7 +34,8 @@ impl Column {
 
     #[cold]
     fn out_of_range(&self, text: &[u8]) -> Reason {
-        format!("{} is out of range for {}", String::from_utf8_lossy(&text[..text.len().min(QUOTED)]), self.sql_type).into()
+        format!("{} is out of range for {}", String::from_utf8_lossy(&text[..text.len().min(QUOTED)]), self.sql_type)
+            .into()
     }
 
     /// Appends the value that `text` (valid UTF-8) says in PostgreSQL's text form of the column's type. On an error nothing was appended.
@@ -72,7 +73,8 @@ impl Column {
             Values::Text { .. } | Values::Binary(_) | Values::List { .. } => None,
         };
         done.ok_or_else(|| {
-            let integer = matches!(self.values, Values::Int16(_) | Values::Int32(_) | Values::Int64(_) | Values::UInt32(_));
+            let integer =
+                matches!(self.values, Values::Int16(_) | Values::Int32(_) | Values::Int64(_) | Values::UInt32(_));
             let digits = trimmed.strip_prefix(b"-").unwrap_or(trimmed);
             if integer && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
                 self.out_of_range(trimmed)
@@ -295,7 +297,9 @@ mod tests {
 
     #[test]
     fn each_type_reads_its_text() {
-        let ok = |sql_type: SqlType, text: &str, expected: &str| assert_eq!(read(&sql_type, text).as_deref(), Ok(expected), "{text}");
+        let ok = |sql_type: SqlType, text: &str, expected: &str| {
+            assert_eq!(read(&sql_type, text).as_deref(), Ok(expected), "{text}")
+        };
         ok(SqlType::BigInt, " 42 ", "42");
         ok(SqlType::Boolean, "Yes", "true");
         ok(SqlType::Double, "1e3", "1000.0");
@@ -311,7 +315,8 @@ mod tests {
 
     #[test]
     fn a_reason_says_what_was_expected_and_found() {
-        let wrong = |sql_type: SqlType, text: &str, expected: &str| assert_eq!(read(&sql_type, text).unwrap_err(), expected);
+        let wrong =
+            |sql_type: SqlType, text: &str, expected: &str| assert_eq!(read(&sql_type, text).unwrap_err(), expected);
         wrong(SqlType::BigInt, "abc", "expected bigint, found \"abc\"");
         wrong(SqlType::SmallInt, "40000", "40000 is out of range for smallint");
         wrong(SqlType::Numeric(Some((3, 1))), "100", "100 is out of range for numeric(3,1)");

@@ -26,8 +26,13 @@ fn spec(columns: &[(&str, SqlType)], options: &[(&str, &str)]) -> SourceSpec {
 
 fn bids(options: &[(&str, &str)]) -> SourceSpec {
     let columns = [
-        ("auction", SqlType::BigInt), ("bidder", SqlType::BigInt), ("price", SqlType::BigInt), ("channel", SqlType::Text), ("url", SqlType::Text),
-        ("datetime", SqlType::Timestamp), ("extra", SqlType::Text),
+        ("auction", SqlType::BigInt),
+        ("bidder", SqlType::BigInt),
+        ("price", SqlType::BigInt),
+        ("channel", SqlType::Text),
+        ("url", SqlType::Text),
+        ("datetime", SqlType::Timestamp),
+        ("extra", SqlType::Text),
     ];
     spec(&columns, &[&[("kind", "nexmark"), ("table", "bid")], options].concat())
 }
@@ -44,7 +49,10 @@ fn read(source: &GeneratorSource, from: &Positions, until: Option<&Positions>) -
         batches.push(batch.delta.batch().clone());
     }
     drop(running);
-    parts.into_iter().map(|(partition, (_, batches))| (partition, concat_batches(&batches[0].schema(), &batches).unwrap())).collect()
+    parts
+        .into_iter()
+        .map(|(partition, (_, batches))| (partition, concat_batches(&batches[0].schema(), &batches).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -61,7 +69,11 @@ fn a_restart_goes_on_with_the_same_rows() {
 #[test]
 fn lanes_deal_the_same_rows_round_robin() {
     let one = &read(&GeneratorSource::open(&bids(&[("events", "1001")])).unwrap(), &Positions::new(), None)[&0];
-    let three = read(&GeneratorSource::open(&bids(&[("events", "1001"), ("partitions", "3")])).unwrap(), &Positions::new(), None);
+    let three = read(
+        &GeneratorSource::open(&bids(&[("events", "1001"), ("partitions", "3")])).unwrap(),
+        &Positions::new(),
+        None,
+    );
     assert_eq!(three.values().map(RecordBatch::num_rows).sum::<usize>(), one.num_rows());
     for (lane, batch) in &three {
         for row in 0..batch.num_rows() {
@@ -79,7 +91,10 @@ fn bids_are_distributed_as_in_the_public_generators() {
     let auctions = batch.column(0).as_primitive::<Int64Type>();
     let near = |value: f64, expected: f64| assert!((value - expected).abs() < 0.01, "{value} is not near {expected}");
     near(share(auctions.values().iter().filter(|id| *id % 100 == 0).count()), 0.505);
-    near(share(batch.column(1).as_primitive::<Int64Type>().values().iter().filter(|id| *id % 100 == 1).count()), 0.7525);
+    near(
+        share(batch.column(1).as_primitive::<Int64Type>().values().iter().filter(|id| *id % 100 == 1).count()),
+        0.7525,
+    );
     let cheap = batch.column(2).as_primitive::<Int64Type>().values().iter().filter(|price| **price <= 100_000).count();
     near(share(cheap), 0.5);
     let channels = batch.column(3).as_string_view();
@@ -117,7 +132,8 @@ fn the_three_tables_are_one_stream_of_events() {
 fn payments_are_for_orders_that_exist() {
     let columns = [("order_id", SqlType::BigInt), ("amount", SqlType::Numeric(Some((12, 2))))];
     let table = |name: &str| {
-        let source = GeneratorSource::open(&spec(&columns, &[("kind", "orders"), ("table", name), ("events", "1010")])).unwrap();
+        let source =
+            GeneratorSource::open(&spec(&columns, &[("kind", "orders"), ("table", name), ("events", "1010")])).unwrap();
         read(&source, &Positions::new(), None)[&0].clone()
     };
     let (orders, payments) = (table("orders"), table("payments"));
@@ -132,7 +148,9 @@ fn payments_are_for_orders_that_exist() {
 
 #[test]
 fn columns_must_be_ones_that_are_made() {
-    let open = |columns: &[(&str, SqlType)]| GeneratorSource::open(&spec(columns, &[("kind", "sequence"), ("events", "70000")]));
+    let open = |columns: &[(&str, SqlType)]| {
+        GeneratorSource::open(&spec(columns, &[("kind", "sequence"), ("events", "70000")]))
+    };
     let error = |columns: &[(&str, SqlType)]| open(columns).err().unwrap().to_string();
     assert_eq!(error(&[("m", SqlType::BigInt)]), "column \"m\": the generator doesn't make it; it makes n, id");
     assert_eq!(error(&[("n", SqlType::Text)]), "column \"n\": the generator makes bigint, not text");
@@ -146,7 +164,8 @@ fn columns_must_be_ones_that_are_made() {
 
 #[test]
 fn a_rate_is_kept() {
-    let source = GeneratorSource::open(&spec(&[("n", SqlType::BigInt)], &[("kind", "sequence"), ("rate", "20000")])).unwrap();
+    let source =
+        GeneratorSource::open(&spec(&[("n", SqlType::BigInt)], &[("kind", "sequence"), ("rate", "20000")])).unwrap();
     let (sender, receiver) = batch_channel(Arc::new(|| {}));
     let began = Instant::now();
     let running = source.run(&Positions::new(), None, sender).unwrap();

@@ -81,7 +81,9 @@ impl GeneratorSource {
     pub fn open(spec: &SourceSpec) -> Result<Self> {
         let options = GeneratorOptions::parse(&spec.options)?;
         if spec.upsert.is_some() {
-            return Err(Error::Unsupported("a generator can't feed a table with a primary key; use CREATE SOURCE".to_owned()));
+            return Err(Error::Unsupported(
+                "a generator can't feed a table with a primary key; use CREATE SOURCE".to_owned(),
+            ));
         }
         let table: Box<dyn Table> = match options.kind {
             GeneratorKind::Nexmark(table) => nexmark::table(table, &options),
@@ -94,17 +96,21 @@ impl GeneratorSource {
             if column.generated.is_some() {
                 return Err(refused("a generator has no record metadata to include".to_owned()));
             }
-            let position = table.columns().iter().position(|(name, _)| name.eq_ignore_ascii_case(&column.name)).ok_or_else(|| {
-                let names: Vec<&str> = table.columns().iter().map(|(name, _)| *name).collect();
-                refused(format!("the generator doesn't make it; it makes {}", names.join(", ")))
-            })?;
+            let position =
+                table.columns().iter().position(|(name, _)| name.eq_ignore_ascii_case(&column.name)).ok_or_else(
+                    || {
+                        let names: Vec<&str> = table.columns().iter().map(|(name, _)| *name).collect();
+                        refused(format!("the generator doesn't make it; it makes {}", names.join(", ")))
+                    },
+                )?;
             let made = &table.columns()[position].1;
             if !converts(made, &column.sql_type) {
                 return Err(refused(format!("the generator makes {made}, not {}", column.sql_type)));
             }
             produced.push(position);
         }
-        let fields: Vec<_> = spec.columns.iter().map(|column| column.sql_type.field(&column.name, column.nullable)).collect();
+        let fields: Vec<_> =
+            spec.columns.iter().map(|column| column.sql_type.field(&column.name, column.nullable)).collect();
         let schema = Arc::new(Schema::new(fields));
         Ok(Self { lanes: Arc::new(Lanes { name: spec.name.clone(), table, options, schema, produced }) })
     }
@@ -165,7 +171,8 @@ impl Source for GeneratorSource {
     }
 
     fn run(&self, from: &Positions, until: Option<&Positions>, output: BatchSender) -> Result<Box<dyn RunningSource>> {
-        let running = Arc::new(Running { stop: AtomicBool::new(false), active: AtomicUsize::new(0), failure: Mutex::new(None) });
+        let running =
+            Arc::new(Running { stop: AtomicBool::new(false), active: AtomicUsize::new(0), failure: Mutex::new(None) });
         let mut tasks = Vec::new();
         for lane in 0..self.lanes.options.partitions {
             let start = from.get(&lane).copied().unwrap_or(0);
@@ -223,16 +230,19 @@ impl Lanes {
             }
             let batch = self.batch(lane, at, to)?;
             let bytes = batch.get_array_memory_size().min((to - at) as usize * 512) as u64;
-            let sent = output.send_unless(&running.stop, SourceBatch {
-                partition: lane,
-                first_offset: at,
-                next_offset: to,
-                delta: Delta::inserts(batch),
-                dead_letters: Vec::new(),
-                bytes,
-                created_ms: Some(now_ms()),
-                arrived: Instant::now(),
-            });
+            let sent = output.send_unless(
+                &running.stop,
+                SourceBatch {
+                    partition: lane,
+                    first_offset: at,
+                    next_offset: to,
+                    delta: Delta::inserts(batch),
+                    dead_letters: Vec::new(),
+                    bytes,
+                    created_ms: Some(now_ms()),
+                    arrived: Instant::now(),
+                },
+            );
             if !sent {
                 return Ok(());
             }

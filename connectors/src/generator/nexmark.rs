@@ -28,7 +28,8 @@ const POOL: u64 = 16_384;
 const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
 const CITIES: [&str; 10] =
     ["Phoenix", "Los Angeles", "San Francisco", "Boise", "Portland", "Bend", "Redmond", "Seattle", "Kent", "Cheyenne"];
-const FIRST_NAMES: [&str; 11] = ["Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter"];
+const FIRST_NAMES: [&str; 11] =
+    ["Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter"];
 const LAST_NAMES: [&str; 9] = ["Shultz", "Abrams", "Spencer", "White", "Bartels", "Walton", "Smith", "Jones", "Noris"];
 
 pub(crate) fn table(table: NexmarkTable, options: &GeneratorOptions) -> Box<dyn Table> {
@@ -101,7 +102,9 @@ impl Person {
         let (email, card) = (draw(100), draw(101));
         let four = |bits: u64| format!("{:04}", below(bits, 10_000));
         Self {
-            names: Pool::new(FIRST_NAMES.iter().flat_map(|first| LAST_NAMES.iter().map(move |last| format!("{first} {last}")))),
+            names: Pool::new(
+                FIRST_NAMES.iter().flat_map(|first| LAST_NAMES.iter().map(move |last| format!("{first} {last}"))),
+            ),
             emails: Pool::new((0..POOL).map(|index| {
                 let whole = letters(email, index, 12, 12, false);
                 format!("{}@{}.com", &whole[..7], &whole[7..])
@@ -114,8 +117,14 @@ impl Person {
             states: Pool::new(STATES),
             extras: Pool::letters(draw(102), POOL, 108, 162, false),
             columns: vec![
-                ("id", SqlType::BigInt), ("name", SqlType::Text), ("emailAddress", SqlType::Text), ("creditCard", SqlType::Text),
-                ("city", SqlType::Text), ("state", SqlType::Text), ("dateTime", SqlType::Timestamp), ("extra", SqlType::Text),
+                ("id", SqlType::BigInt),
+                ("name", SqlType::Text),
+                ("emailAddress", SqlType::Text),
+                ("creditCard", SqlType::Text),
+                ("city", SqlType::Text),
+                ("state", SqlType::Text),
+                ("dateTime", SqlType::Timestamp),
+                ("extra", SqlType::Text),
             ],
             common,
         }
@@ -170,9 +179,16 @@ impl Auction {
             descriptions: Pool::letters(draw(101), POOL, 3, 99, true),
             extras: Pool::letters(draw(102), POOL, 312, 468, false),
             columns: vec![
-                ("id", SqlType::BigInt), ("itemName", SqlType::Text), ("description", SqlType::Text), ("initialBid", SqlType::BigInt),
-                ("reserve", SqlType::BigInt), ("dateTime", SqlType::Timestamp), ("expires", SqlType::Timestamp), ("seller", SqlType::BigInt),
-                ("category", SqlType::BigInt), ("extra", SqlType::Text),
+                ("id", SqlType::BigInt),
+                ("itemName", SqlType::Text),
+                ("description", SqlType::Text),
+                ("initialBid", SqlType::BigInt),
+                ("reserve", SqlType::BigInt),
+                ("dateTime", SqlType::Timestamp),
+                ("expires", SqlType::Timestamp),
+                ("seller", SqlType::BigInt),
+                ("category", SqlType::BigInt),
+                ("extra", SqlType::Text),
             ],
             common,
         }
@@ -215,7 +231,8 @@ impl Table for Auction {
             }
             7 => integers(rows.iter().map(|row| {
                 let (bits, last_person) = (draw.bits(row), row / AUCTIONS_PER_ROUND);
-                FIRST_ID + if bits & 3 > 0 { last_person / HOT_EVERY * HOT_EVERY } else { person(bits, last_person) } as i64
+                FIRST_ID
+                    + if bits & 3 > 0 { last_person / HOT_EVERY * HOT_EVERY } else { person(bits, last_person) } as i64
             })),
             8 => integers(rows.iter().map(|row| 10 + below(draw.bits(row), 5) as i64)),
             _ => gather(&self.extras),
@@ -241,22 +258,31 @@ impl Bid {
         let hot = HOT_CHANNELS.len() as u64;
         let url = |index: u64| {
             let path = letters(address, index, 15, 15, false);
-            let mut url = format!("https://www.nexmark.com/{}/{}/{}/item.htm?query=1", &path[..5], &path[5..10], &path[10..]);
+            let mut url =
+                format!("https://www.nexmark.com/{}/{}/{}/item.htm?query=1", &path[..5], &path[5..10], &path[10..]);
             if index >= hot && below(numbered.bits(index), 10) > 0 {
                 let id = (((index - hot) as u32).reverse_bits() as i32).unsigned_abs();
                 url.push_str(&format!("&channel_id={id}"));
             }
             url
         };
-        let names = HOT_CHANNELS.iter().map(|name| (*name).to_owned()).chain((0..CHANNELS).map(|channel| format!("channel-{channel}")));
+        let names = HOT_CHANNELS
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain((0..CHANNELS).map(|channel| format!("channel-{channel}")));
         Self {
             prices: Prices::new(),
             channels: Pool::new(names),
             urls: Pool::new((0..hot + CHANNELS).map(url)),
             extras: Pool::letters(draw(102), POOL, 54, 82, false),
             columns: vec![
-                ("auction", SqlType::BigInt), ("bidder", SqlType::BigInt), ("price", SqlType::BigInt), ("channel", SqlType::Text),
-                ("url", SqlType::Text), ("dateTime", SqlType::Timestamp), ("extra", SqlType::Text),
+                ("auction", SqlType::BigInt),
+                ("bidder", SqlType::BigInt),
+                ("price", SqlType::BigInt),
+                ("channel", SqlType::Text),
+                ("url", SqlType::Text),
+                ("dateTime", SqlType::Timestamp),
+                ("extra", SqlType::Text),
             ],
             common,
         }
@@ -299,7 +325,9 @@ impl Table for Bid {
             })),
             1 => integers(rows.iter().map(|row| {
                 let (bits, last_person) = (draw.bits(row), row / BIDS_PER_ROUND);
-                FIRST_ID + if bits & 3 > 0 { last_person / HOT_EVERY * HOT_EVERY + 1 } else { person(bits, last_person) } as i64
+                FIRST_ID
+                    + if bits & 3 > 0 { last_person / HOT_EVERY * HOT_EVERY + 1 } else { person(bits, last_person) }
+                        as i64
             })),
             2 => integers(rows.iter().map(|row| self.prices.price(draw.bits(row)))),
             3 | 4 => {

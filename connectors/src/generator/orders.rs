@@ -16,9 +16,8 @@ const LATE_EVERY: u64 = 20;
 /// A payment follows within this time.
 const PAID_WITHIN_US: u64 = 60_000_000;
 
-const PRODUCTS: [&str; 12] = [
-    "apples", "bread", "butter", "cheese", "chocolate", "coffee", "eggs", "milk", "olive oil", "pasta", "rice", "tea",
-];
+const PRODUCTS: [&str; 12] =
+    ["apples", "bread", "butter", "cheese", "chocolate", "coffee", "eggs", "milk", "olive oil", "pasta", "rice", "tea"];
 const METHODS: [&str; 4] = ["card", "cash", "invoice", "transfer"];
 
 pub(crate) fn table(table: OrdersTable, options: &GeneratorOptions) -> Box<dyn Table> {
@@ -43,8 +42,12 @@ struct Orders {
 impl Orders {
     fn new(options: &GeneratorOptions) -> Self {
         let columns = vec![
-            ("order_id", SqlType::BigInt), ("customer", SqlType::Text), ("product", SqlType::Text), ("quantity", SqlType::Integer),
-            ("amount", SqlType::Numeric(Some((12, 2)))), ("ordered_at", SqlType::Timestamptz),
+            ("order_id", SqlType::BigInt),
+            ("customer", SqlType::Text),
+            ("product", SqlType::Text),
+            ("quantity", SqlType::Integer),
+            ("amount", SqlType::Numeric(Some((12, 2)))),
+            ("ordered_at", SqlType::Timestamptz),
         ];
         Self {
             columns,
@@ -137,8 +140,11 @@ struct Payments {
 impl Payments {
     fn new(orders: Orders, options: &GeneratorOptions) -> Self {
         let columns = vec![
-            ("payment_id", SqlType::BigInt), ("order_id", SqlType::BigInt), ("method", SqlType::Text),
-            ("amount", SqlType::Numeric(Some((12, 2)))), ("paid_at", SqlType::Timestamptz),
+            ("payment_id", SqlType::BigInt),
+            ("order_id", SqlType::BigInt),
+            ("method", SqlType::Text),
+            ("amount", SqlType::Numeric(Some((12, 2)))),
+            ("paid_at", SqlType::Timestamptz),
         ];
         Self { columns, orders, methods: Pool::new(METHODS), unpaid: Draw::new(options.seed, 2 << 40) }
     }
@@ -173,7 +179,10 @@ impl Table for Payments {
             1 => array(Int64Array::from_iter_values(rows.iter().map(|row| self.order(row) as i64 + 1))),
             2 => self.methods.gather(rows.iter().map(|row| below(draw.bits(row), self.methods.len()))),
             3 => amounts(rows.iter().map(|row| self.orders.cents(self.order(row)))),
-            _ => times(rows.iter().map(|row| self.orders.time_us(self.order(row)) + 1 + below(draw.bits(row), PAID_WITHIN_US) as i64)),
+            _ => times(
+                rows.iter()
+                    .map(|row| self.orders.time_us(self.order(row)) + 1 + below(draw.bits(row), PAID_WITHIN_US) as i64),
+            ),
         }
     }
 }

@@ -36,7 +36,9 @@ impl Table for Sequence {
     fn column(&self, column: usize, rows: &Rows) -> ArrayRef {
         match column {
             0 => array(Int64Array::from_iter_values(rows.iter().map(|row| row as i64))),
-            _ => array(Int64Array::from_iter_values(rows.iter().map(|row| below(self.draw.bits(row), self.keys) as i64))),
+            _ => {
+                array(Int64Array::from_iter_values(rows.iter().map(|row| below(self.draw.bits(row), self.keys) as i64)))
+            }
         }
     }
 }

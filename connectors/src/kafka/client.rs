@@ -19,6 +19,9 @@ use crate::source::{Health, PartitionId, Positions};
 /// How long a question to the broker may take before it counts as away.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Events looked at for the cause of a failure.
+const EVENTS: usize = 50;
+
 /// Topics named in an error, at most.
 const NEAR_TOPICS: usize = 3;
 
@@ -200,16 +203,23 @@ impl<'a> Asking<'a> {
         let config = config(connection, &[("isolation.level", "read_committed"), ("enable.auto.commit", "false")])?;
         let mut config = config;
         config.remove("group.id");
-        let consumer = config.create_with_context(Context::default()).map_err(|error| failed("create a client", error))?;
+        let consumer =
+            config.create_with_context(Context::default()).map_err(|error| failed("create a client", error))?;
         Ok(Self { connection, consumer })
     }
 
     fn unanswered(&self, operation: &str, error: KafkaError) -> Error {
-        // Errors wait in the queue; the newest one says more than "timed out".
-        while self.consumer.poll(Duration::ZERO).is_some() {}
         let mut error = unanswered(&self.connection.brokers, operation, error);
-        if let (Error::Unreachable { reason, .. }, Some(heard)) = (&mut error, self.consumer.context().heard.last_error.lock().take()) {
-            *reason = heard;
+        if let Error::Unreachable { reason, .. } = &mut error {
+            // What the client heard waits in its queue, and says more than "timed out".
+            let heard = &self.consumer.context().heard;
+            for _ in 0..EVENTS {
+                let _served = self.consumer.poll(Duration::from_millis(10));
+                if let Some(heard) = heard.last_error.lock().take() {
+                    *reason = heard;
+                    break;
+                }
+            }
         }
         error
     }
@@ -225,8 +235,10 @@ impl<'a> Asking<'a> {
     /// The topic's partitions, if it exists.
     pub(crate) fn find_topic(&self) -> Result<Option<Vec<PartitionId>>> {
         let topic = &self.connection.topic;
-        let metadata =
-            self.consumer.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|error| self.unanswered("read the topic's metadata", error))?;
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ASK_TIMEOUT)
+            .map_err(|error| self.unanswered("read the topic's metadata", error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
             None => {}
@@ -241,7 +253,8 @@ impl<'a> Asking<'a> {
 
     fn unknown_topic(&self) -> Result<Error> {
         let topic = &self.connection.topic;
-        let metadata = self.consumer.fetch_metadata(None, ASK_TIMEOUT).map_err(|error| self.unanswered("list topics", error))?;
+        let metadata =
+            self.consumer.fetch_metadata(None, ASK_TIMEOUT).map_err(|error| self.unanswered("list topics", error))?;
         let distance = |name: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &topic.to_lowercase());
         let mut near: Vec<(usize, String)> = metadata
             .topics()
@@ -249,7 +262,9 @@ impl<'a> Asking<'a> {
             .map(|found| found.name())
             .filter(|name| !name.starts_with("__"))
             .map(|name| (distance(name), name.to_owned()))
-            .filter(|(distance, name)| *distance <= 2 + topic.len() / 4 || name.contains(topic.as_str()) || topic.contains(name.as_str()))
+            .filter(|(distance, name)| {
+                *distance <= 2 + topic.len() / 4 || name.contains(topic.as_str()) || topic.contains(name.as_str())
+            })
             .collect();
         near.sort();
         Ok(Error::UnknownTopic {
@@ -257,6 +272,11 @@ impl<'a> Asking<'a> {
             brokers: self.connection.brokers.clone(),
             near: near.into_iter().take(NEAR_TOPICS).map(|(_, name)| name).collect(),
         })
+    }
+
+    /// Whether this is librdkafka's mock broker.
+    pub(crate) fn is_mock(&self) -> bool {
+        self.consumer.client().fetch_cluster_id(ASK_TIMEOUT).is_some_and(|id| id.starts_with("mockCluster"))
     }
 
     /// The first and the end offset of a partition: records of transactions that are open don't count.
@@ -267,15 +287,21 @@ impl<'a> Asking<'a> {
     }
 
     /// For each partition the first offset at or after a time; `None` if there is none.
-    pub(crate) fn at_time(&self, partitions: &[PartitionId], timestamp_ms: i64) -> Result<HashMap<PartitionId, Option<i64>>> {
+    pub(crate) fn at_time(
+        &self,
+        partitions: &[PartitionId],
+        timestamp_ms: i64,
+    ) -> Result<HashMap<PartitionId, Option<i64>>> {
         let mut times = rdkafka::TopicPartitionList::new();
         for partition in partitions {
             times
                 .add_partition_offset(&self.connection.topic, *partition, rdkafka::Offset::Offset(timestamp_ms))
                 .map_err(|error| failed("ask for offsets by time", error))?;
         }
-        let found =
-            self.consumer.offsets_for_times(times, ASK_TIMEOUT).map_err(|error| self.unanswered("ask for offsets by time", error))?;
+        let found = self
+            .consumer
+            .offsets_for_times(times, ASK_TIMEOUT)
+            .map_err(|error| self.unanswered("ask for offsets by time", error))?;
         let mut offsets = HashMap::new();
         for element in found.elements() {
             element.error().map_err(|error| failed("ask for offsets by time", error))?;

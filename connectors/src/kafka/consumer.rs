@@ -124,7 +124,8 @@ impl ConsumerThread {
             let done = until.is_some_and(|until| until <= first);
             if !done {
                 let offset = start.map_or(Offset::Beginning, Offset::Offset);
-                list.add_partition_offset(&self.options.connection.topic, id, offset).map_err(|error| failed("assign partitions", error))?;
+                list.add_partition_offset(&self.options.connection.topic, id, offset)
+                    .map_err(|error| failed("assign partitions", error))?;
             }
             self.index.resize(self.index.len().max(id as usize + 1), None);
             self.index[id as usize] = Some(self.partitions.len());
@@ -166,7 +167,8 @@ impl ConsumerThread {
             self.find_partitions()?;
             let now_due = self.pending.front().map(|(_, since)| LINGER.saturating_sub(since.elapsed()));
             // Polls count in milliseconds.
-            let wait = now_due.map_or(IDLE_POLL, |due| if due < Duration::from_millis(1) { Duration::ZERO } else { due });
+            let wait =
+                now_due.map_or(IDLE_POLL, |due| if due < Duration::from_millis(1) { Duration::ZERO } else { due });
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     self.take(&message)?;
@@ -218,10 +220,12 @@ impl ConsumerThread {
         if self.wants_headers {
             self.headers.clear();
             if let Some(headers) = message.headers() {
-                self.headers.extend(headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))));
+                self.headers
+                    .extend(headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))));
             }
         }
-        let meta = RecordMeta { partition: partition.id, offset, key: message.key(), timestamp_ms, headers: &self.headers };
+        let meta =
+            RecordMeta { partition: partition.id, offset, key: message.key(), timestamp_ms, headers: &self.headers };
         if let Err(reason) = partition.decoder.push(message.payload(), &meta) {
             // What came before the record is delivered; the record is not covered, so that a repaired source reads it again.
             self.flush(index)?;
@@ -282,6 +286,7 @@ impl ConsumerThread {
         };
         partition.first = partition.next;
         partition.records = 0;
+        self.consumer.context().heard.works();
         self.send(batch)
     }
 
@@ -348,10 +353,17 @@ impl ConsumerThread {
         match error {
             KafkaError::PartitionEOF(id) => self.reached_end(id),
             KafkaError::MessageConsumptionFatal(code) => Err(Ended::Failed(code.to_string())),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => self.offsets_gone(),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.offsets_gone()
+            }
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            ) => {
                 let topic = &self.options.connection.topic;
-                self.consumer.context().heard.retrying(format!("topic \"{topic}\" can't be read: does it still exist?"));
+                self.consumer
+                    .context()
+                    .heard
+                    .retrying(format!("topic \"{topic}\" can't be read: does it still exist?"));
                 Ok(())
             }
             // The context has heard it too, with more words.
@@ -388,14 +400,22 @@ impl ConsumerThread {
                 continue;
             }
             let (id, next) = (partition.id, partition.next);
-            let Ok((first, end)) = self.consumer.fetch_watermarks(&self.options.connection.topic, id, ASK_TIMEOUT) else { continue };
+            let Ok((first, end)) = self.consumer.fetch_watermarks(&self.options.connection.topic, id, ASK_TIMEOUT)
+            else {
+                continue;
+            };
             if (first..=end).contains(&next) {
                 continue;
             }
-            let what = format!("offset {next} of partition {id} is not in topic \"{}\", which has {first} to {end}", self.options.connection.topic);
+            let what = format!(
+                "offset {next} of partition {id} is not in topic \"{}\", which has {first} to {end}",
+                self.options.connection.topic
+            );
             match self.options.offset_reset {
                 OffsetReset::Fail => {
-                    return Err(Ended::Failed(format!("{what}; with offset_reset = 'earliest' the source goes on without the lost records")));
+                    return Err(Ended::Failed(format!(
+                        "{what}; with offset_reset = 'earliest' the source goes on without the lost records"
+                    )));
                 }
                 OffsetReset::Earliest => {
                     tracing::warn!(source = self.spec.name, what, "reading goes on with the earliest record");

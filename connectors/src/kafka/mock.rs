@@ -51,5 +51,8 @@ impl MockKafka {
 }
 
 fn cluster(owner: &BaseProducer<Context>) -> Result<MockCluster<'_, Context>> {
-    owner.client().mock_cluster().ok_or_else(|| Error::Unsupported("this build of librdkafka has no mock broker".to_owned()))
+    owner
+        .client()
+        .mock_cluster()
+        .ok_or_else(|| Error::Unsupported("this build of librdkafka has no mock broker".to_owned()))
 }

@@ -12,9 +12,9 @@ pub mod mock;
 pub mod produce;
 mod progress;
 pub mod read;
-mod topic;
 mod sink;
 mod source;
+mod topic;
 
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -63,13 +63,18 @@ pub(crate) fn read(connection: &KafkaConnection, identity: &str) -> Result<Optio
 fn last_between(connection: &KafkaConnection, identity: &str, from: i64, end: i64) -> Result<Option<Progress>> {
     let operation = "read the sink's progress";
     let ours = [
-        ("group.id", "millrace"), ("enable.auto.commit", "false"), ("isolation.level", "read_committed"), ("enable.partition.eof", "true"),
-        ("auto.offset.reset", "earliest"), ("fetch.wait.max.ms", "10"),
+        ("group.id", "millrace"),
+        ("enable.auto.commit", "false"),
+        ("isolation.level", "read_committed"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "earliest"),
+        ("fetch.wait.max.ms", "10"),
     ];
     let consumer: BaseConsumer<Context> =
         config(connection, &ours)?.create_with_context(Context::default()).map_err(|error| failed(operation, error))?;
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&connection.topic, PARTITION, Offset::Offset(from)).map_err(|error| failed(operation, error))?;
+    list.add_partition_offset(&connection.topic, PARTITION, Offset::Offset(from))
+        .map_err(|error| failed(operation, error))?;
     consumer.assign(&list).map_err(|error| failed(operation, error))?;
     let began = Instant::now();
     let mut last = None;
@@ -92,5 +97,8 @@ fn last_between(connection: &KafkaConnection, identity: &str, from: i64, end: i6
             Some(Err(_)) | None => {}
         }
     }
-    Err(Error::Unreachable { what: format!("Kafka at {}", connection.brokers), reason: format!("timed out to {operation}") })
+    Err(Error::Unreachable {
+        what: format!("Kafka at {}", connection.brokers),
+        reason: format!("timed out to {operation}"),
+    })
 }

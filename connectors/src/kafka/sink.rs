@@ -46,13 +46,29 @@ pub struct KafkaSink {
 impl KafkaSink {
     /// Checks the options, and that the topic exists or can be made.
     pub fn open(spec: &SinkSpec) -> Result<Self> {
+        let sink = Self::check(spec)?;
+        let shape = Shape {
+            partitions: sink.options.partitions,
+            replication_factor: sink.options.replication_factor,
+            properties: &[],
+        };
+        ensure(&sink.options.connection, &shape)?;
+        progress::ensure_topic(&sink.progress, sink.options.replication_factor)?;
+        Ok(sink)
+    }
+
+    /// Checks the options, without a broker.
+    pub fn check(spec: &SinkSpec) -> Result<Self> {
         let options = KafkaSinkOptions::parse(&spec.options)?;
         let mode = options.mode.unwrap_or(if spec.key.is_empty() { SinkMode::Append } else { SinkMode::Upsert });
         if mode == SinkMode::Upsert && spec.key.is_empty() {
-            return Err(Error::Unsupported("mode 'upsert' needs rows with a key, and these have none; mode 'append' does not".to_owned()));
+            return Err(Error::Unsupported(
+                "mode 'upsert' needs rows with a key, and these have none; mode 'append' does not".to_owned(),
+            ));
         }
         if mode == SinkMode::Append
-            && let Some(field) = spec.schema.fields().iter().find(|field| ADDED_MEMBERS.contains(&field.name().as_str()))
+            && let Some(field) =
+                spec.schema.fields().iter().find(|field| ADDED_MEMBERS.contains(&field.name().as_str()))
         {
             let reason = "mode 'append' writes a member of that name; rename the column".to_owned();
             return Err(Error::Column { column: field.name().clone(), reason });
@@ -72,9 +88,6 @@ impl KafkaSink {
             options,
         };
         sink.config()?;
-        let shape = Shape { partitions: sink.options.partitions, replication_factor: sink.options.replication_factor, properties: &[] };
-        ensure(&sink.options.connection, &shape)?;
-        progress::ensure_topic(&sink.progress, sink.options.replication_factor)?;
         Ok(sink)
     }
 
@@ -104,8 +117,12 @@ impl KafkaSink {
                 SinkMode::Append => self.append(epoch, &mut records)?,
             }
         }
-        let progress = serde_json::to_vec(&Progress { sink: self.name.clone(), epoch: last }).expect("it is plain data");
-        let record = BaseRecord::to(&self.progress.topic).key(self.identity.as_bytes()).payload(&progress).partition(progress::PARTITION);
+        let progress =
+            serde_json::to_vec(&Progress { sink: self.name.clone(), epoch: last }).expect("it is plain data");
+        let record = BaseRecord::to(&self.progress.topic)
+            .key(self.identity.as_bytes())
+            .payload(&progress)
+            .partition(progress::PARTITION);
         records.send(record)?;
         producer.commit_transaction(TRANSACTION_TIMEOUT)
     }
@@ -203,8 +220,10 @@ impl KafkaSink {
     }
 
     fn start_producer(&self) -> Result<BaseProducer<Context>> {
-        let producer: BaseProducer<Context> =
-            self.config()?.create_with_context(Context::default()).map_err(|error| failed("create a producer", error))?;
+        let producer: BaseProducer<Context> = self
+            .config()?
+            .create_with_context(Context::default())
+            .map_err(|error| failed("create a producer", error))?;
         producer.init_transactions(TRANSACTION_TIMEOUT).map_err(|error| failed("start transactions", error))?;
         Ok(producer)
     }
@@ -214,7 +233,8 @@ impl Sink for KafkaSink {
     fn recover(&mut self) -> Result<Option<Epoch>> {
         // The old producer goes first: its purge must not meet the new one's transactions.
         self.producer = None;
-        let recovered = self.start_producer().and_then(|producer| Ok((producer, progress::read(&self.progress, &self.identity)?)));
+        let recovered =
+            self.start_producer().and_then(|producer| Ok((producer, progress::read(&self.progress, &self.identity)?)));
         match recovered {
             Ok((producer, progress)) => {
                 self.producer = Some(producer);
@@ -287,7 +307,9 @@ fn topic_part(identity: &str) -> String {
     if identity.chars().all(allowed) && identity.len() <= 200 {
         return identity.to_owned();
     }
-    let hash = identity.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let hash = identity
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
     let kept: String = identity.chars().take(150).map(|c| if allowed(c) { c } else { '-' }).collect();
     format!("{kept}-{hash:016x}")
 }

@@ -74,7 +74,11 @@ impl Source for KafkaSource {
         if let Start::Offsets(offsets) = &self.options.start
             && let Some(unknown) = offsets.keys().find(|partition| !partitions.contains(partition))
         {
-            let reason = format!("topic \"{}\" has partitions 0 to {}, not {unknown}", self.options.connection.topic, partitions.len() - 1);
+            let reason = format!(
+                "topic \"{}\" has partitions 0 to {}, not {unknown}",
+                self.options.connection.topic,
+                partitions.len() - 1
+            );
             return Err(Error::InvalidOption { option: "start".to_owned(), reason });
         }
         let by_time = match self.options.start {
@@ -92,7 +96,8 @@ impl Source for KafkaSource {
 
     fn run(&self, from: &Positions, until: Option<&Positions>, output: BatchSender) -> Result<Box<dyn RunningSource>> {
         // Partitions that nobody has named yet are found by the watching thread, so that a broker that is away delays nothing here.
-        let known: Vec<PartitionId> = until.map_or_else(|| from.keys().copied().collect(), |until| until.keys().copied().collect());
+        let known: Vec<PartitionId> =
+            until.map_or_else(|| from.keys().copied().collect(), |until| until.keys().copied().collect());
         let threads = match until {
             Some(until) => self.options.decode_threads.min(until.len()),
             None => self.options.decode_threads,
@@ -176,7 +181,10 @@ impl Watcher {
                     let count = topic.partitions().iter().map(|partition| partition.id() + 1).max().unwrap_or(0);
                     self.running.partitions.fetch_max(count, Ordering::SeqCst);
                 } else {
-                    self.consumer.context().heard.retrying(format!("topic \"{}\" can't be read: does it still exist?", self.topic));
+                    self.consumer
+                        .context()
+                        .heard
+                        .retrying(format!("topic \"{}\" can't be read: does it still exist?", self.topic));
                 }
             }
             let began = Instant::now();

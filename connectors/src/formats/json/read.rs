@@ -61,7 +61,10 @@ impl Literal {
         mask[..bytes.len()].fill(0xFF);
         let words = |bytes: &[u8; LITERAL]| {
             let (low, high) = bytes.split_at(16);
-            [u128::from_le_bytes(low.try_into().expect("16 bytes")), u128::from_le_bytes(high.try_into().expect("16 bytes"))]
+            [
+                u128::from_le_bytes(low.try_into().expect("16 bytes")),
+                u128::from_le_bytes(high.try_into().expect("16 bytes")),
+            ]
         };
         Self { words: words(&padded), masks: words(&mask), length: bytes.len(), key }
     }
@@ -143,7 +146,13 @@ impl JsonReader {
     }
 
     /// Appends the object as row `row` to the target columns. On an error some columns have it already: the caller takes it back.
-    pub(crate) fn read(&mut self, record: &[u8], slots: &mut [Slot], row: usize, null_on_error: bool) -> Result<(), Box<Fault>> {
+    pub(crate) fn read(
+        &mut self,
+        record: &[u8],
+        slots: &mut [Slot],
+        row: usize,
+        null_on_error: bool,
+    ) -> Result<(), Box<Fault>> {
         self.record += 1;
         let mut filled = 0;
         let (mut key, mut at) = (START, 0);
@@ -152,6 +161,10 @@ impl JsonReader {
             if next.follows(record, at) {
                 at += next.length;
                 key = next.key;
+                // This record may have more white space than the one that was remembered.
+                if record.get(at).is_some_and(|byte| *byte <= b' ') {
+                    at = scan::space(record, at);
+                }
             } else {
                 match self.step(record, at, key, slots)? {
                     Some(found) => (key, at) = found,
@@ -214,7 +227,13 @@ impl JsonReader {
     }
 
     /// Reads from `at`, behind the value of `key`, to the next value by the grammar: its key and position, or `None` at the end.
-    fn step(&mut self, record: &[u8], from: usize, key: u32, slots: &[Slot]) -> Result<Option<(u32, usize)>, Box<Fault>> {
+    fn step(
+        &mut self,
+        record: &[u8],
+        from: usize,
+        key: u32,
+        slots: &[Slot],
+    ) -> Result<Option<(u32, usize)>, Box<Fault>> {
         let mut at = scan::space(record, from);
         match record.get(at) {
             Some(b'{') if key == START => {
@@ -287,7 +306,10 @@ impl JsonReader {
 
 fn push_null(slot: &mut Slot, column: u32, why: &str) -> Result<(), Box<Fault>> {
     if !slot.nullable {
-        return Err(Box::new(Fault::Column { column: column as usize, reason: format!("{why}, but the column is NOT NULL").into() }));
+        return Err(Box::new(Fault::Column {
+            column: column as usize,
+            reason: format!("{why}, but the column is NOT NULL").into(),
+        }));
     }
     slot.column.push_null();
     Ok(())
@@ -473,7 +495,9 @@ fn any_value(column: &mut Column, record: &[u8], at: usize, scratch: &mut Vec<u8
             scan::value(record, at)?;
             bad(column.expected(&describe(record, at)))
         }
-        Some(_) | None => Err(scan::value(record, at).map_or_else(Into::into, |_| Malformed { what: "no value", at }.into())),
+        Some(_) | None => {
+            Err(scan::value(record, at).map_or_else(Into::into, |_| Malformed { what: "no value", at }.into()))
+        }
     }
 }
 
@@ -492,7 +516,12 @@ fn text_value(column: &mut Column, record: &[u8], at: usize, scratch: &mut Vec<u
         return bad("\\u0000 can't stand in a text".into());
     }
     let takes_strings = match &column.values {
-        Values::Boolean(_) | Values::Int16(_) | Values::Int32(_) | Values::Int64(_) | Values::UInt32(_) | Values::List { .. } => false,
+        Values::Boolean(_)
+        | Values::Int16(_)
+        | Values::Int32(_)
+        | Values::Int64(_)
+        | Values::UInt32(_)
+        | Values::List { .. } => false,
         // What JSON numbers can't say.
         Values::Float32(_) | Values::Float64(_) => matches!(text, b"NaN" | b"Infinity" | b"-Infinity"),
         _ => true,
@@ -599,7 +628,9 @@ fn array_items(
                     element.push_null();
                     end
                 }
-                Some(b'[') if matches!(element.values, Values::List { .. }) => array_items(element, record, at, scratch, depth + 1)?,
+                Some(b'[') if matches!(element.values, Values::List { .. }) => {
+                    array_items(element, record, at, scratch, depth + 1)?
+                }
                 _ => value(element, record, at, scratch)?,
             };
             at = scan::space(record, at);

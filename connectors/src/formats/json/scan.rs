@@ -128,7 +128,9 @@ pub(crate) fn unescape(inside: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed
                     }
                     _ => first,
                 };
-                let Some(character) = char::from_u32(code) else { return malformed("half of a surrogate pair", at - 6) };
+                let Some(character) = char::from_u32(code) else {
+                    return malformed("half of a surrogate pair", at - 6);
+                };
                 out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 continue;
             }
@@ -287,13 +289,44 @@ mod tests {
     #[test]
     fn what_is_json_is_passed_and_what_is_not_is_refused() {
         for good in [
-            "null", " true ", "-0", "0.5e-3", "\"\\u00e4\\n\"", "[]", "{}", "[[],{}, [1 ,2],{\"a\":{\"b\":[null]},\"c\":\"\"}]", "{\"\":0}",
+            "null",
+            " true ",
+            "-0",
+            "0.5e-3",
+            "\"\\u00e4\\n\"",
+            "[]",
+            "{}",
+            "[[],{}, [1 ,2],{\"a\":{\"b\":[null]},\"c\":\"\"}]",
+            "{\"\":0}",
         ] {
             assert_eq!(whole(good.as_bytes()), Ok(()), "{good}");
         }
         for bad in [
-            "", "nul", "01", "1.", ".5", "+1", "1e", "-", "\"", "\"\\x\"", "\"\\u12\"", "[1,]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
-            "[1 2]", "1 2", "{]", "[}", "\"\t\"", "'a'", "[", "{\"a\":1", "NaN",
+            "",
+            "nul",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "-",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "[1 2]",
+            "1 2",
+            "{]",
+            "[}",
+            "\"\t\"",
+            "'a'",
+            "[",
+            "{\"a\":1",
+            "NaN",
         ] {
             assert!(whole(bad.as_bytes()).is_err(), "{bad}");
         }
@@ -315,14 +348,20 @@ mod tests {
     /// JSON of any shape, with white space anywhere, sometimes damaged.
     fn document() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
-            Just("null".to_owned()), Just("true".to_owned()), any::<f64>().prop_map(|n| n.to_string()), any::<i64>().prop_map(|n| n.to_string()),
-            "\\PC{0,24}".prop_map(|s| serde_json::to_string(&s).unwrap()), "[-+0-9eE.]{1,6}", "\"[\\\\a-fu0-9\"]{0,12}\"",
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            any::<f64>().prop_map(|n| n.to_string()),
+            any::<i64>().prop_map(|n| n.to_string()),
+            "\\PC{0,24}".prop_map(|s| serde_json::to_string(&s).unwrap()),
+            "[-+0-9eE.]{1,6}",
+            "\"[\\\\a-fu0-9\"]{0,12}\"",
         ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[ {} ]", items.join(" ,"))),
                 proptest::collection::vec(("[a-c]{0,2}", inner), 0..4).prop_map(|members| {
-                    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
+                    let members: Vec<String> =
+                        members.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
                     format!("{{{}}}", members.join(",\n"))
                 }),
             ]

@@ -5,13 +5,14 @@
 //! arrays are arrays.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
-    Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch, StringViewArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch, StringViewArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
-    IntervalUnit, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type,
+    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType, IntervalUnit, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    UInt32Type,
 };
 use catalog::SqlType;
 
@@ -74,12 +75,25 @@ impl BoundWriter<'_> {
 
 fn check(field: &Field, column: &str) -> Result<()> {
     match field.data_type() {
-        DataType::Boolean | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt32 | DataType::Float32 | DataType::Float64
-        | DataType::Decimal128(..) | DataType::Utf8View | DataType::BinaryView | DataType::Date32 | DataType::Null
-        | DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _)
+        DataType::Boolean
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt32
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Decimal128(..)
+        | DataType::Utf8View
+        | DataType::BinaryView
+        | DataType::Date32
+        | DataType::Null
+        | DataType::Time64(TimeUnit::Microsecond)
+        | DataType::Timestamp(TimeUnit::Microsecond, _)
         | DataType::Interval(IntervalUnit::MonthDayNano) => Ok(()),
         DataType::List(element) => check(element, column),
-        other => Err(Error::Column { column: column.to_owned(), reason: format!("type {other} can't be written as JSON") }),
+        other => {
+            Err(Error::Column { column: column.to_owned(), reason: format!("type {other} can't be written as JSON") })
+        }
     }
 }
 
@@ -120,7 +134,9 @@ impl<'a> Cells<'a> {
                 scale: *scale,
                 trim: sql_type == Some(SqlType::Numeric(None)),
             },
-            DataType::Utf8View if matches!(sql_type, Some(SqlType::Json | SqlType::Jsonb)) => Self::Document(array.as_string_view()),
+            DataType::Utf8View if matches!(sql_type, Some(SqlType::Json | SqlType::Jsonb)) => {
+                Self::Document(array.as_string_view())
+            }
             DataType::Utf8View => Self::Text(array.as_string_view()),
             DataType::BinaryView => Self::Binary(array.as_binary_view()),
             DataType::Date32 => Self::Date(array.as_primitive::<Date32Type>()),
@@ -183,7 +199,9 @@ impl<'a> Cells<'a> {
             }
             Self::Date(values) => quote(out, |out| datetime::write_date(out, i64::from(values.value(row)))),
             Self::Time(values) => quote(out, |out| datetime::write_time(out, values.value(row))),
-            Self::Timestamp { values, zone } => quote(out, |out| datetime::write_timestamp(out, values.value(row), zone)),
+            Self::Timestamp { values, zone } => {
+                quote(out, |out| datetime::write_timestamp(out, values.value(row), zone))
+            }
             Self::Interval(values) => quote(out, |out| interval::write(out, values.value(row))),
             Self::List { list, element } => {
                 let offsets = list.value_offsets();
@@ -249,9 +267,17 @@ mod tests {
     fn round_trip(columns: &[(&str, SqlType)], documents: &[&str]) -> Vec<String> {
         let declared: Vec<Column> = columns
             .iter()
-            .map(|(name, sql_type)| Column { name: (*name).to_owned(), sql_type: sql_type.clone(), nullable: true, default: None, generated: None })
+            .map(|(name, sql_type)| Column {
+                name: (*name).to_owned(),
+                sql_type: sql_type.clone(),
+                nullable: true,
+                default: None,
+                generated: None,
+            })
             .collect();
-        let mut decoder = Decoder::new(&declared, None, &DecodeOptions { format: Format::Json, on_error: OnError::DeadLetter }).unwrap();
+        let mut decoder =
+            Decoder::new(&declared, None, &DecodeOptions { format: Format::Json, on_error: OnError::DeadLetter })
+                .unwrap();
         for document in documents {
             decoder.push(Some(document.as_bytes()), &RecordMeta::default()).unwrap();
         }
@@ -273,8 +299,22 @@ mod tests {
     fn what_is_written_is_what_was_read() {
         use SqlType::*;
         let columns = [
-            ("b", Boolean), ("i", BigInt), ("s", SmallInt), ("f", Double), ("r", Real), ("n", Numeric(Some((12, 2)))), ("m", Numeric(None)),
-            ("t", Text), ("x", Bytea), ("d", Date), ("c", Time), ("p", Timestamp), ("z", Timestamptz), ("v", Interval), ("u", Uuid), ("j", Jsonb),
+            ("b", Boolean),
+            ("i", BigInt),
+            ("s", SmallInt),
+            ("f", Double),
+            ("r", Real),
+            ("n", Numeric(Some((12, 2)))),
+            ("m", Numeric(None)),
+            ("t", Text),
+            ("x", Bytea),
+            ("d", Date),
+            ("c", Time),
+            ("p", Timestamp),
+            ("z", Timestamptz),
+            ("v", Interval),
+            ("u", Uuid),
+            ("j", Jsonb),
             ("l", Array(Box::new(Array(Box::new(Text))))),
         ];
         let full = r#"{"b":true,"i":-9223372036854775808,"s":1,"f":0.1,"r":1.5,"n":12.50,"m":0.5,"t":"a\"\\\n\u0001ä","x":"\\x00ff","d":"2024-02-29","c":"01:02:03.5","p":"2024-01-02T03:04:05.678","z":"1969-12-31T23:59:59.999999Z","v":"1 mon 2 days 00:00:01","u":"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11","j":{"a": [1, 2]},"l":[["a",null],[],null]}"#;
@@ -288,7 +328,8 @@ mod tests {
     #[test]
     fn floats_are_short_and_never_invalid() {
         let columns = [("f", SqlType::Double)];
-        let written = round_trip(&columns, &["{\"f\":1e300}", "{\"f\":100}", "{\"f\":\"NaN\"}", "{\"f\":\"-Infinity\"}"]);
+        let written =
+            round_trip(&columns, &["{\"f\":1e300}", "{\"f\":100}", "{\"f\":\"NaN\"}", "{\"f\":\"-Infinity\"}"]);
         assert_eq!(written, ["{\"f\":1e300}", "{\"f\":100}", "{\"f\":\"NaN\"}", "{\"f\":\"-Infinity\"}"]);
     }
 }
