@@ -22,6 +22,10 @@ use planner::incremental::{
 };
 use storage::{Durability, RocksOptions, RocksStore, StateId, Store};
 
+/// As the server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BIDS: ObjectId = ObjectId(1);
 const AUCTIONS: ObjectId = ObjectId(2);
 const VIEW: ObjectId = ObjectId(3);

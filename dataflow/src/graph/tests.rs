@@ -3,6 +3,7 @@
 use datafusion::functions_aggregate::count;
 use datafusion::logical_expr::{col, lit};
 use planner::incremental::{Aggregate, AggregateCall, Map};
+use delta::{Delta, Epoch};
 use storage::{Durability, MemoryStore, Store};
 
 use super::*;

@@ -6,6 +6,7 @@
 //! A cache is *complete* while every key that it doesn't hold is known to be absent: it began with an empty state and has
 //! evicted nothing. Then a miss costs nothing; otherwise all misses of a batch are one multi-get.
 
+mod arena;
 pub mod keyed;
 pub mod keys;
 pub mod multimap;

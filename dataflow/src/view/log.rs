@@ -6,14 +6,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::Buffer;
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow::ipc::{CompressionType, MetadataVersion, root_as_message};
+use delta::Delta;
+use imbl::Vector;
+use storage::ChangeSet;
 
+use super::reader::Readers;
+use super::{Head, ViewLayout, full_key};
+use crate::exchange::map_each;
 use crate::{Error, Result};
 
 /// Rows of a full block: enough for compression and for vectors, few enough that one row costs little to read.
@@ -115,4 +121,65 @@ pub(crate) fn to_blocks<'a>(schema: &SchemaRef, batches: impl Iterator<Item = &'
         blocks.push(concat_batches(schema, small)?);
     }
     Ok(blocks)
+}
+
+impl BlockCodec {
+    /// Rows of a block at some positions.
+    pub(crate) fn decode_rows(&self, bytes: &[u8], rows: &UInt32Array) -> Result<RecordBatch> {
+        Ok(Delta::inserts(self.decode(bytes, None)?).take(rows)?.batch().clone())
+    }
+}
+
+/// The key of a block of a log.
+pub(crate) fn block_key(block: u64) -> [u8; 9] {
+    let mut key = [0; 9];
+    key[1..].copy_from_slice(&block.to_be_bytes());
+    key
+}
+
+/// Rows that aren't in the store yet.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) pending: Vector<RecordBatch>,
+    /// In a checkpoint that isn't known to be committed.
+    pub(super) flushing: Vector<RecordBatch>,
+    /// The last block that was written, while it is small: the next checkpoint makes it larger, so that an idle relation doesn't become
+    /// a block per checkpoint. `None` at the start of a process.
+    tail: Option<RecordBatch>,
+}
+
+impl Log {
+    /// Writes what is pending as blocks; says whether there was nothing.
+    pub(super) fn checkpoint(
+        &mut self,
+        workers: &rayon::ThreadPool,
+        layout: &ViewLayout,
+        readers: &Readers,
+        head: &mut Head,
+        changes: &mut ChangeSet,
+    ) -> Result<bool> {
+        self.flushing = std::mem::take(&mut self.pending);
+        let Some(first) = self.flushing.front() else { return Ok(true) };
+        // A large batch is a block of its own, in front of which a small block stays as it is.
+        let tail = self.tail.take().filter(|_| first.num_rows() < BLOCK_ROWS / 2);
+        let written = tail.as_ref().map_or(0, RecordBatch::num_rows);
+        let batches = to_blocks(&readers.schema, tail.iter().chain(&self.flushing))?;
+        let codec = readers.blocks()?;
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        let blocks = map_each(workers, rows, &batches, |batch| codec.encode(batch))?;
+        let first_block = head.next_block - u64::from(tail.is_some());
+        head.next_block = first_block + batches.len() as u64;
+        for (number, (batch, block)) in (first_block..).zip(batches.iter().zip(&blocks)) {
+            changes.put(&full_key(layout.state, &block_key(number)), block);
+            let skipped = if number == first_block { written } else { 0 };
+            for (keys, index) in readers.indexes.iter().zip(&layout.indexes) {
+                keys.entries_of(batch, index.state, readers, &layout.form, (number, skipped), changes)?;
+            }
+        }
+        self.tail = match batches.last() {
+            Some(last) if last.num_rows() < BLOCK_ROWS / 2 => Some(codec.decode(&blocks[blocks.len() - 1], None)?),
+            _ => None,
+        };
+        Ok(false)
+    }
 }

@@ -10,15 +10,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 use delta::{Delta, Part, SHARDS, consolidate, vnode_of};
-use imbl::Vector;
 use storage::{ChangeSet, Snapshot, StateId};
 
-use super::log::{BlockCodec, to_blocks};
+use super::log::Log;
 use super::overlay::Overlay;
 use super::reader::{Body, PublishedView, Readers};
 use super::run::{Rule, Run, number};
 use super::{Head, ViewForm, ViewLayout, full_key};
-use crate::exchange::{exchange, for_shards, is_parallel, map_each, rows_of};
+use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::operator::StepContext;
 use crate::state::KeyEncoder;
 use crate::state::keys::hash_keys;
@@ -42,7 +41,7 @@ pub struct Materialize {
 enum Contents {
     Keyed(Vec<Overlay>),
     Bag(Vec<Overlay>),
-    Log { pending: Vector<RecordBatch>, flushing: Vector<RecordBatch> },
+    Log(Log),
 }
 
 /// What a shard makes of an epoch.
@@ -63,7 +62,7 @@ impl Materialize {
         let body = match layout.form {
             ViewForm::Keyed { .. } => Contents::Keyed(shards()),
             ViewForm::Bag => Contents::Bag(shards()),
-            ViewForm::Log => Contents::Log { pending: Vector::new(), flushing: Vector::new() },
+            ViewForm::Log => Contents::Log(Log::default()),
         };
         let indexes = layout.indexes.iter().map(|_| Overlay::new(rule)).collect();
         let readers = Arc::new(Readers::new(schema, &layout)?);
@@ -91,9 +90,9 @@ impl Materialize {
             return Ok(());
         }
         match &mut self.body {
-            Contents::Log { pending, .. } => {
+            Contents::Log(log) => {
                 for delta in deltas.iter().filter(|d| !d.is_empty()) {
-                    pending.push_back(repeated(delta)?);
+                    log.pending.push_back(repeated(delta)?);
                 }
             }
             Contents::Keyed(_) | Contents::Bag(_) => self.apply_by_key(context, deltas)?,
@@ -115,7 +114,7 @@ impl Materialize {
         let (overlays, keyed) = match &mut self.body {
             Contents::Keyed(overlays) => (overlays, true),
             Contents::Bag(overlays) => (overlays, false),
-            Contents::Log { .. } => return Ok(()),
+            Contents::Log(_) => return Ok(()),
         };
         let indexes = &self.layout.indexes;
         let work = |overlay: &mut Overlay, parts: Vec<Part>| -> Result<ShardRuns> {
@@ -168,22 +167,7 @@ impl Materialize {
                 }
                 runs.is_empty()
             }
-            Contents::Log { pending, flushing } => {
-                *flushing = std::mem::take(pending);
-                let batches = to_blocks(&self.readers.schema, flushing.iter())?;
-                let codec = self.readers.blocks()?;
-                let rows = batches.iter().map(RecordBatch::num_rows).sum();
-                let blocks = map_each(workers, rows, &batches, |batch| codec.encode(batch))?;
-                for (batch, block) in batches.iter().zip(&blocks) {
-                    changes.put(&full_key(state, &block_key(head.next_block)), block);
-                    for (index, layout) in self.layout.indexes.iter().enumerate() {
-                        let keys = &self.readers.indexes[index];
-                        keys.entries_of(batch, layout.state, &self.readers, &self.layout.form, head.next_block, changes)?;
-                    }
-                    head.next_block += 1;
-                }
-                blocks.is_empty()
-            }
+            Contents::Log(log) => log.checkpoint(workers, &self.layout, &self.readers, &mut head, changes)?,
         };
         for (overlay, index) in self.indexes.iter_mut().zip(&self.layout.indexes) {
             let Some(run) = overlay.flush() else { continue };
@@ -205,7 +189,7 @@ impl Materialize {
     pub fn committed(&mut self) {
         match &mut self.body {
             Contents::Keyed(overlays) | Contents::Bag(overlays) => overlays.iter_mut().for_each(Overlay::committed),
-            Contents::Log { flushing, .. } => flushing.clear(),
+            Contents::Log(log) => log.flushing.clear(),
         }
         self.indexes.iter_mut().for_each(Overlay::committed);
         self.flushing_rows = 0;
@@ -218,9 +202,9 @@ impl Materialize {
             let body = match &self.body {
                 Contents::Keyed(overlays) => Body::Keyed(overlays.clone()),
                 Contents::Bag(overlays) => Body::Bag(overlays.clone()),
-                Contents::Log { pending, flushing } => {
-                    let mut batches = flushing.clone();
-                    batches.append(pending.clone());
+                Contents::Log(log) => {
+                    let mut batches = log.flushing.clone();
+                    batches.append(log.pending.clone());
                     Body::Log(batches)
                 }
             };
@@ -266,7 +250,7 @@ impl Materialize {
     pub fn is_clean(&self) -> bool {
         let body = match &self.body {
             Contents::Keyed(overlays) | Contents::Bag(overlays) => overlays.iter().all(Overlay::is_empty),
-            Contents::Log { pending, flushing } => pending.is_empty() && flushing.is_empty(),
+            Contents::Log(log) => log.pending.is_empty() && log.flushing.is_empty(),
         };
         body && self.indexes.iter().all(Overlay::is_empty)
     }
@@ -275,7 +259,7 @@ impl Materialize {
     pub fn unwritten_bytes(&self) -> usize {
         let body: usize = match &self.body {
             Contents::Keyed(overlays) | Contents::Bag(overlays) => overlays.iter().map(Overlay::unflushed_bytes).sum(),
-            Contents::Log { pending, .. } => pending.iter().map(batch_bytes).sum(),
+            Contents::Log(log) => log.pending.iter().map(batch_bytes).sum(),
         };
         body + self.indexes.iter().map(Overlay::unflushed_bytes).sum::<usize>()
     }
@@ -284,7 +268,7 @@ impl Materialize {
     pub fn bytes(&self) -> usize {
         let body: usize = match &self.body {
             Contents::Keyed(overlays) | Contents::Bag(overlays) => overlays.iter().map(Overlay::byte_size).sum(),
-            Contents::Log { pending, flushing } => pending.iter().chain(flushing).map(batch_bytes).sum(),
+            Contents::Log(log) => log.pending.iter().chain(&log.flushing).map(batch_bytes).sum(),
         };
         body + self.indexes.iter().map(Overlay::byte_size).sum::<usize>()
     }
@@ -294,13 +278,6 @@ impl Materialize {
 fn batch_bytes(batch: &RecordBatch) -> usize {
     let width = |field: &arrow::datatypes::FieldRef| field.data_type().primitive_width().unwrap_or(24);
     batch.num_rows() * batch.schema_ref().fields().iter().map(width).sum::<usize>()
-}
-
-/// The key of a block of a log.
-pub(crate) fn block_key(block: u64) -> [u8; 9] {
-    let mut key = [0; 9];
-    key[1..].copy_from_slice(&block.to_be_bytes());
-    key
 }
 
 /// By how much a delta changes the number of rows.
@@ -496,14 +473,14 @@ impl IndexKeys {
         self.encoder.types()
     }
 
-    /// The entries of rows that are in the store; of a log they are block number `block`.
+    /// The entries of rows that are in the store; of a log they are a block: its number, and how many of its rows have entries already.
     pub(crate) fn entries_of(
         &self,
         batch: &RecordBatch,
         state: StateId,
         readers: &Readers,
         form: &ViewForm,
-        block: u64,
+        (block, skipped): (u64, usize),
         changes: &mut ChangeSet,
     ) -> Result<()> {
         let (prefix, hashes) = self.keys_of(batch)?;
@@ -512,7 +489,7 @@ impl IndexKeys {
         let mut key_hashes = Vec::new();
         hash_keys(&columns, batch.num_rows(), &mut key_hashes);
         let keys = readers.key_encoder.encode(&columns, batch.num_rows())?;
-        for row in 0..batch.num_rows() {
+        for row in skipped..batch.num_rows() {
             let entry: [&[u8]; 3] = [&state, &[vnode_of(hashes[row])], prefix.key(row)];
             match form {
                 ViewForm::Keyed { .. } => {
@@ -529,12 +506,5 @@ impl IndexKeys {
             }
         }
         Ok(())
-    }
-}
-
-impl BlockCodec {
-    /// Rows of a block at some positions.
-    pub(crate) fn decode_rows(&self, bytes: &[u8], rows: &UInt32Array) -> Result<RecordBatch> {
-        Ok(Delta::inserts(self.decode(bytes, None)?).take(rows)?.batch().clone())
     }
 }

@@ -1,7 +1,7 @@
 //! What readers see: a relation's stored rows under an overlay of the changes since the last checkpoint.
 //!
 //! Reading order: [`ViewLayout`] (here), [`run`] and [`overlay`] (changes in memory), [`materialize`] (an epoch's changes go in, a
-//! checkpoint comes out), [`log`] (append-only rows, in blocks), [`reader`] ([`PublishedView`]: lookups and scans).
+//! checkpoint comes out), [`log`] (append-only rows, in blocks), [`reader`] ([`PublishedView`]: lookups), [`scan`].
 //!
 //! Entries of a state table, behind the state's number:
 //!
@@ -21,11 +21,13 @@ pub mod materialize;
 pub(crate) mod overlay;
 pub mod reader;
 pub(crate) mod run;
+pub mod scan;
 
 use storage::StateId;
 
 pub use materialize::Materialize;
-pub use reader::{PublishedView, Scan};
+pub use reader::PublishedView;
+pub use scan::Scan;
 
 /// How a relation is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Reading a relation: the overlay over a snapshot of the store.
+//! Looking rows up: the overlay over a snapshot of the store.
 //!
 //! A [`PublishedView`] and the snapshot that it is read with belong together: the view as [`crate::Graph::published`] gave it, the
 //! snapshot that [`crate::Graph::committed`] was given last before. Together they are one epoch, whole.
@@ -6,29 +6,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, Scalar, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar, UInt32Array};
 use arrow::compute::kernels::boolean::and;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
-use delta::{Delta, SHARDS, shard_of, vnode_of};
+use delta::{Delta, shard_of, vnode_of};
 use imbl::Vector;
 use storage::{ChangeSet, Snapshot, StateId, Visit};
 
-use super::log::BlockCodec;
-use super::materialize::{IndexKeys, block_key, stored_count};
+use super::log::{BlockCodec, block_key};
+use super::materialize::{IndexKeys, stored_count};
+use super::scan::Scan;
 use super::overlay::Overlay;
-use super::{HEAD_KEY, Head, IndexLayout, ViewForm, ViewLayout, full_key};
+use super::{Head, IndexLayout, ViewForm, ViewLayout, full_key};
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, RowCodec};
 use crate::{Error, Result};
-
-/// Rows of a batch that a scan yields.
-const SCAN_ROWS: usize = 8192;
-/// Bytes of rows after which a batch ends early: rows may be large.
-const SCAN_BYTES: usize = 8 << 20;
 
 /// How the entries of a relation are encoded.
 #[derive(Debug)]
@@ -68,14 +64,14 @@ impl Readers {
 /// One epoch of a stored relation. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct PublishedView {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    layout: Arc<ViewLayout>,
-    readers: Arc<Readers>,
-    body: Body,
+pub(super) struct Inner {
+    pub(super) layout: Arc<ViewLayout>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) body: Body,
     indexes: Vec<Overlay>,
     /// Rows beyond those in the store.
     rows: i64,
@@ -299,8 +295,7 @@ impl PublishedView {
             None => self.schema().clone(),
         };
         let columns = projection.map_or_else(|| (0..self.schema().fields().len()).collect(), <[usize]>::to_vec);
-        let next = self.inner.layout.state.0.to_be_bytes().to_vec();
-        Ok(Scan { view: self.clone(), store, columns, schema, place: Place::Store { next } })
+        Ok(Scan::new(self.clone(), store, columns, schema))
     }
 
     /// What a new index's state table must hold for the rows in the store, in sets of bounded size.
@@ -316,7 +311,7 @@ impl PublishedView {
         let mut block = 0;
         while let Some(batch) = scan.next_batch()? {
             let mut changes = ChangeSet::new();
-            keys.entries_of(&batch, index.state, &inner.readers, &inner.layout.form, block, &mut changes)?;
+            keys.entries_of(&batch, index.state, &inner.readers, &inner.layout.form, (block, 0), &mut changes)?;
             block += 1;
             emit(changes)?;
         }
@@ -343,7 +338,7 @@ fn visit_prefix(store: &dyn Snapshot, state: StateId, prefix: &[u8], mut visit: 
 }
 
 /// Columns as the schema has them: what was encoded may come back as a plainer type.
-fn typed(columns: Vec<ArrayRef>, schema: &SchemaRef) -> Result<Vec<ArrayRef>> {
+pub(super) fn typed(columns: Vec<ArrayRef>, schema: &SchemaRef) -> Result<Vec<ArrayRef>> {
     let cast = |(column, field): (ArrayRef, &Arc<arrow::datatypes::Field>)| {
         if column.data_type() == field.data_type() {
             return Ok(column);
@@ -354,202 +349,11 @@ fn typed(columns: Vec<ArrayRef>, schema: &SchemaRef) -> Result<Vec<ArrayRef>> {
 }
 
 /// Each row as often as its count says.
-fn repeat(batch: RecordBatch, counts: &[i64]) -> Result<RecordBatch> {
+pub(super) fn repeat(batch: RecordBatch, counts: &[i64]) -> Result<RecordBatch> {
     if counts.iter().all(|count| *count == 1) {
         return Ok(batch);
     }
     let copies = |(row, count): (usize, &i64)| std::iter::repeat_n(row as u32, usize::try_from(*count).unwrap_or(0));
     let rows: UInt32Array = counts.iter().enumerate().flat_map(copies).collect::<Vec<_>>().into();
     Ok(Delta::inserts(batch).take(&rows)?.batch().clone())
-}
-
-/// A scan in progress: an iterator over batches.
-#[derive(Clone)]
-pub struct Scan {
-    view: PublishedView,
-    store: Arc<dyn Snapshot>,
-    columns: Vec<usize>,
-    schema: SchemaRef,
-    place: Place,
-}
-
-#[derive(Clone)]
-enum Place {
-    /// In the store, from that full key on.
-    Store { next: Vec<u8> },
-    /// In the overlay.
-    Overlay { shard: usize, layer: usize, position: usize },
-    /// In a log's batches that aren't written yet.
-    Pending { position: usize },
-    End,
-}
-
-/// Rows gathered for a batch.
-#[derive(Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    /// Of a bag.
-    counts: Vec<i64>,
-}
-
-impl Gathered {
-    fn push(&mut self, row: &[u8]) {
-        self.bytes.extend_from_slice(row);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn is_full(&self) -> bool {
-        self.ends.len() >= SCAN_ROWS || self.bytes.len() >= SCAN_BYTES
-    }
-
-    fn rows(&self) -> Vec<&[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end]).collect()
-    }
-}
-
-impl Scan {
-    /// The schema of the batches.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    /// The next batch; never an empty one.
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let view = self.view.clone();
-        match &view.inner.body {
-            Body::Keyed(overlays) => self.next_keyed(overlays),
-            Body::Bag(overlays) => self.next_bag(overlays),
-            Body::Log(pending) => self.next_block(pending),
-        }
-    }
-
-    fn next_keyed(&mut self, overlays: &[Overlay]) -> Result<Option<RecordBatch>> {
-        let mut gathered = Gathered::default();
-        self.visit_store(|key, row| {
-            if overlays[shard_of(key[0])].get(key).is_none() {
-                gathered.push(row);
-            }
-            !gathered.is_full()
-        })?;
-        self.visit_overlays(overlays, |_, row| {
-            if let Some(row) = row {
-                gathered.push(row);
-            }
-            !gathered.is_full()
-        });
-        let rows = gathered.rows();
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let codec = &self.view.inner.readers.rows;
-        let columns: Result<Vec<_>> = self.columns.iter().map(|c| codec.decode_column(*c, &rows)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns?, &options)?))
-    }
-
-    fn next_bag(&mut self, overlays: &[Overlay]) -> Result<Option<RecordBatch>> {
-        let mut gathered = Gathered::default();
-        // A row's count is what the store says and the change since. What grew is yielded apart from what is stored.
-        self.visit_store(|key, value| {
-            let count = stored_count(value) + overlays[shard_of(key[0])].change(key).min(0);
-            if count > 0 {
-                gathered.push(&key[1..]);
-                gathered.counts.push(count);
-            }
-            !gathered.is_full()
-        })?;
-        self.visit_overlays(overlays, |key, _| {
-            let count = overlays[shard_of(key[0])].change(key);
-            if count > 0 {
-                gathered.push(&key[1..]);
-                gathered.counts.push(count);
-            }
-            !gathered.is_full()
-        });
-        if gathered.ends.is_empty() {
-            return Ok(None);
-        }
-        let readers = &self.view.inner.readers;
-        let columns = readers.key_encoder.decode(&gathered.rows())?;
-        let options = RecordBatchOptions::new().with_row_count(Some(gathered.ends.len()));
-        let columns = typed(columns, &readers.schema)?;
-        let batch = RecordBatch::try_new_with_options(readers.schema.clone(), columns, &options)?;
-        Ok(Some(repeat(batch.project(&self.columns)?, &gathered.counts)?))
-    }
-
-    /// Visits entries of the store until `visit` says that it is enough, and remembers where that was.
-    fn visit_store(&mut self, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
-        let Place::Store { next } = &self.place else { return Ok(()) };
-        let end = full_key(self.view.inner.layout.state, &HEAD_KEY);
-        let mut stopped: Option<Vec<u8>> = None;
-        self.store.scan(next, &end, &mut |key, value| {
-            if visit(&key[4..], value) {
-                return Visit::Continue;
-            }
-            stopped = Some([key, &[0]].concat());
-            Visit::Stop
-        })?;
-        self.place = match stopped {
-            Some(next) => Place::Store { next },
-            None => Place::Overlay { shard: 0, layer: 0, position: 0 },
-        };
-        Ok(())
-    }
-
-    /// As [`Scan::visit_store`], for the overlays.
-    fn visit_overlays(&mut self, overlays: &[Overlay], mut visit: impl FnMut(&[u8], Option<&[u8]>) -> bool) {
-        let Place::Overlay { mut shard, mut layer, mut position } = self.place else { return };
-        while shard < SHARDS {
-            let mut enough = false;
-            let next = overlays[shard].visit_layer(layer, position, |key, value| {
-                enough = !visit(key, value);
-                !enough
-            });
-            match next {
-                _ if enough => {
-                    position = next.unwrap_or(usize::MAX);
-                    self.place = Place::Overlay { shard, layer, position };
-                    return;
-                }
-                Some(_) => (layer, position) = (layer + 1, 0),
-                None => (shard, layer, position) = (shard + 1, 0, 0),
-            }
-        }
-        self.place = Place::End;
-    }
-
-    fn next_block(&mut self, pending: &Vector<RecordBatch>) -> Result<Option<RecordBatch>> {
-        if let Place::Store { .. } = self.place {
-            let mut block: Option<Vec<u8>> = None;
-            self.visit_store(|_, bytes| {
-                block = Some(bytes.to_vec());
-                false
-            })?;
-            match block {
-                Some(bytes) => {
-                    let codec = self.view.inner.readers.blocks()?;
-                    return Ok(Some(codec.decode(&bytes, Some(&self.columns))?));
-                }
-                None => self.place = Place::Pending { position: 0 },
-            }
-        }
-        let Place::Pending { position } = &mut self.place else { return Ok(None) };
-        let batch = pending.get(*position);
-        *position += 1;
-        Ok(batch.map(|batch| batch.project(&self.columns)).transpose()?)
-    }
-}
-
-impl Iterator for Scan {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.next_batch();
-        if batch.is_err() {
-            self.place = Place::End;
-        }
-        batch.transpose()
-    }
 }

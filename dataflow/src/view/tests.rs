@@ -254,6 +254,18 @@ fn a_log_refuses_to_lose_a_row() {
 }
 
 #[test]
+fn an_idle_log_fills_its_blocks() {
+    let mut relation = Relation::new(ViewForm::Log, true, 1);
+    for i in 0..100 {
+        relation.apply(&[(vec![Some(i), Some(i % 3), None], 1)]);
+        relation.commit();
+    }
+    let head = Head::read(StateId(9), relation.snapshot.as_ref()).unwrap();
+    assert_eq!(head, Head { rows: 100, next_block: 1 });
+    relation.read();
+}
+
+#[test]
 fn large_relations_come_in_batches() {
     for form in [ViewForm::Keyed { key: vec![0] }, ViewForm::Bag, ViewForm::Log] {
         let mut relation = Relation::new(form, true, 1);
