@@ -1,4 +1,6 @@
 //! `bool_and` and `bool_or`: how many of the values that aren't NULL are true, and how many false. A retraction takes away what the row added.
+//!
+//! No difference to PostgreSQL or DataFusion.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! `count`: how many rows there are, or how many whose argument isn't NULL. A retraction takes away what the row added.
+//!
+//! No difference to PostgreSQL or DataFusion.
 
 use super::rows::GroupRows;
 use crate::state::{read_signed, write_signed};

@@ -1,4 +1,6 @@
 //! `sum` and `avg` of integers and decimals: exact, in 128 bits. A retraction takes away what the row added.
+//!
+//! A sum beyond its type is an error, as in PostgreSQL; DataFusion wraps around.
 
 use std::sync::Arc;
 

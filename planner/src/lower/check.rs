@@ -1,8 +1,8 @@
 //! What can't be kept up to date, found before the optimizer hides it.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Spans};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Volatility};
+use datafusion::common::{DataFusionError, JoinType, NullEquality, Spans};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, Volatility};
 use sql::{Position, Span};
 
 use crate::{Error, Result};
@@ -32,6 +32,12 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
             }
             false
         }
+        // DataFusion doesn't count how often a row stands on each side.
+        LogicalPlan::Join(Join { left, join_type: JoinType::LeftSemi | JoinType::LeftAnti, null_equality, .. })
+            if *null_equality == NullEquality::NullEqualsNull && !matches!(&**left, LogicalPlan::Distinct(_)) =>
+        {
+            return Err(Error::unsupported("INTERSECT ALL or EXCEPT ALL in a materialized view").into());
+        }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Join(_)
@@ -60,6 +66,7 @@ pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
         LogicalPlan::Unnest(_) => "UNNEST",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
         LogicalPlan::Distinct(Distinct::On(_)) => "DISTINCT ON",
+        LogicalPlan::Subquery(_) => "LATERAL",
         _ => "this statement",
     }
 }

@@ -73,6 +73,7 @@ fn joins_have_keys_and_narrow_sides() {
         "SELECT id FROM users EXCEPT SELECT user_id FROM orders",
         "SELECT id FROM orders WHERE amount > (SELECT avg(amount) FROM orders)",
         "SELECT id, (SELECT max(amount) FROM orders o WHERE o.user_id = u.id) FROM users u",
+        "SELECT u.id, t.amount FROM users u, LATERAL (SELECT amount FROM orders o WHERE o.user_id = u.id) AS t",
         "SELECT o.id, t.total FROM orders o CROSS JOIN (SELECT sum(amount) AS total FROM orders) AS t",
     ]));
 }
@@ -175,6 +176,8 @@ fn what_cannot_be_kept_up_to_date_is_named() {
         "SELECT name, (SELECT amount FROM orders LIMIT 1) FROM users",
         "SELECT auction FROM bid WHERE price > $1",
         "SELECT sum(price ORDER BY bidder) FROM bid",
+        "SELECT id FROM users EXCEPT ALL SELECT user_id FROM orders",
+        "SELECT u.id, t.amount FROM users u, LATERAL (SELECT amount FROM orders o WHERE o.user_id > u.id) AS t",
     ];
     golden!(queries.map(refused).join("\n"));
 }
