@@ -60,7 +60,7 @@ pub struct Include {
     pub name: String,
 }
 
-/// A part of a record's metadata, with the type of its column.
+/// A part of a record's metadata, with the type of its column ([`IncludeKind::sql_type`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IncludeKind {
     /// The key's bytes as text (`text`; bytea if the key is not UTF-8 is refused as a dead letter).
@@ -73,6 +73,19 @@ pub enum IncludeKind {
     Timestamp,
     /// `jsonb`: an object of header names and values.
     Headers,
+}
+
+impl IncludeKind {
+    /// The type of the column.
+    pub fn sql_type(self) -> SqlType {
+        match self {
+            Self::Key => SqlType::Text,
+            Self::Partition => SqlType::Integer,
+            Self::Offset => SqlType::BigInt,
+            Self::Timestamp => SqlType::Timestamptz,
+            Self::Headers => SqlType::Jsonb,
+        }
+    }
 }
 
 /// `WATERMARK FOR column AS column - INTERVAL 'delay'`.

@@ -22,4 +22,4 @@ pub mod statement;
 pub use context::{PlanContext, SystemRelations};
 pub use error::{Error, Result};
 pub use incremental::{Node, ViewPlan};
-pub use statement::{Plan, plan};
+pub use statement::{Plan, plan, plan_stored_view};

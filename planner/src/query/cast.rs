@@ -53,7 +53,7 @@ pub(crate) fn cast(
         SqlType::Jsonb => tagged(own_call("text_to_jsonb", expr)?),
         SqlType::Bytea if source_class == Class::Text => own_call("text_to_bytea", expr)?,
         SqlType::Interval if source_class == Class::Text => own_call("text_to_interval", expr)?,
-        SqlType::Timestamptz if source_class == Class::Text => own_call("text_to_timestamptz", expr).and_then(|local| shift(local, zone, own))?,
+        SqlType::Timestamptz if source_class == Class::Text => own.call("text_to_timestamptz", vec![expr, Expr::Literal(ScalarValue::from(zone), None)])?,
         SqlType::Timestamp | SqlType::Date | SqlType::Time if source_class == Class::Text => {
             let timestamp = own_call("text_to_timestamp", expr)?;
             if *target == SqlType::Timestamp { timestamp } else { tagged(timestamp) }
@@ -128,16 +128,6 @@ fn limited(expr: Expr, length: Option<u32>, context: Context, pad: bool, own: &O
         Context::Assignment => own.call("check_length", vec![expr, length_literal.clone()])?,
     };
     Ok(if pad { datafusion::functions::unicode::rpad().call(vec![cut, length_literal]) } else { cut })
-}
-
-/// A local time without offset, written as text, in the session's zone.
-fn shift(timestamptz: Expr, zone: &str, _own: &OwnFunctions) -> DataFusionResult<Expr> {
-    if is_utc(zone) {
-        return Ok(timestamptz);
-    }
-    Err(Error::unsupported("a cast of text to timestamptz in another time zone than UTC")
-        .with_hint("Cast to timestamp and use AT TIME ZONE.")
-        .into())
 }
 
 pub(crate) fn is_utc(zone: &str) -> bool {

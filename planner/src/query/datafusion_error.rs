@@ -1,18 +1,214 @@
-//! DataFusion's errors in PostgreSQL's words.
+//! DataFusion's errors in PostgreSQL's words, with the place that they carry.
 
-use datafusion::common::DataFusionError;
+use catalog::nearest;
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{Column, DataFusionError, Diagnostic, SchemaError, Span as PlanSpan};
+use sql::{Position, Span};
 
-use crate::{Error, error::ErrorKind};
+use crate::Error;
+use crate::error::ErrorKind;
 
-/// Our own errors come out as they went in.
+/// Our own error if it is one, else the nearest that PostgreSQL has.
 pub(crate) fn translate(error: DataFusionError) -> Error {
     match error {
         DataFusionError::External(inner) => match inner.downcast::<Error>() {
             Ok(error) => *error,
-            Err(inner) => Error::internal(inner.to_string()),
+            Err(other) => Error::internal(other.to_string()),
         },
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => translate(*inner),
-        DataFusionError::NotImplemented(text) => Error::new(ErrorKind::Unsupported, text),
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            let span = diagnostic_span(&diagnostic);
+            translate(*inner).at(span)
+        }
+        DataFusionError::Context(_, inner) => translate(*inner),
+        DataFusionError::Shared(inner) => translate_shared(&inner),
+        DataFusionError::Collection(errors) => match errors.into_iter().next() {
+            Some(first) => translate(first),
+            None => Error::internal("no error among the errors"),
+        },
+        DataFusionError::SchemaError(error, _) => schema_error(&error),
+        DataFusionError::Plan(message) => plan_error(first_line(&message)),
+        DataFusionError::NotImplemented(message) => {
+            Error::new(ErrorKind::Unsupported, format!("not supported: {}", first_line(&message)))
+        }
+        DataFusionError::ArrowError(error, _) => arrow_error(&error),
+        DataFusionError::SQL(error, _) => Error::new(ErrorKind::Syntax, error.to_string()),
+        DataFusionError::Execution(message) => plan_error(first_line(&message)),
+        other => Error::internal(first_line(&other.to_string()).to_owned()),
+    }
+}
+
+fn translate_shared(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(error) => error.clone(),
+            None => Error::internal(inner.to_string()),
+        },
+        DataFusionError::SchemaError(error, _) => schema_error(error),
+        DataFusionError::Plan(message) => plan_error(first_line(message)),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => translate_shared(inner),
         other => Error::internal(other.to_string()),
+    }
+}
+
+fn first_line(message: &str) -> &str {
+    let cut = message.find("\n\nbacktrace").unwrap_or(message.len());
+    message[..cut].trim()
+}
+
+fn diagnostic_span(diagnostic: &Diagnostic) -> Option<Span> {
+    diagnostic.span.map(of_plan_span)
+}
+
+fn of_plan_span(span: PlanSpan) -> Span {
+    let position = |location: datafusion::common::Location| Position {
+        line: u32::try_from(location.line).unwrap_or(u32::MAX),
+        column: u32::try_from(location.column).unwrap_or(u32::MAX),
+    };
+    Span { start: position(span.start), end: position(span.end) }
+}
+
+fn schema_error(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => field_not_found(field, valid_fields),
+        SchemaError::AmbiguousReference { field } => {
+            let message = format!("column reference \"{}\" is ambiguous", field.name);
+            Error::new(ErrorKind::AmbiguousColumn, message).at(field.spans().first().map(of_plan_span))
+        }
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
+            Error::new(ErrorKind::DuplicateAlias, format!("table name \"{}\" specified more than once", qualifier.table()))
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+        }
+    }
+}
+
+fn field_not_found(field: &Column, valid: &[Column]) -> Error {
+    let span = field.spans().first().map(of_plan_span);
+    if let Some(relation) = &field.relation {
+        let known = |relation: &str| valid.iter().any(|column| column.relation.as_ref().is_some_and(|known| known.table() == relation));
+        if !known(relation.table()) {
+            let relations = valid.iter().filter_map(|column| column.relation.as_ref().map(|relation| relation.table()));
+            let hint = nearest(relation.table(), relations, |relation| relation)
+                .map(|near| format!("Perhaps you meant to reference the table alias \"{near}\"."));
+            let message = format!("missing FROM-clause entry for table \"{}\"", relation.table());
+            return Error::new(ErrorKind::UndefinedTable, message).with_hint_if(hint).at(span);
+        }
+    }
+    let message = match &field.relation {
+        Some(relation) => format!("column {}.{} does not exist", relation.table(), field.name),
+        None => format!("column \"{}\" does not exist", field.name),
+    };
+    let hint = nearest(&field.name, valid.iter(), |column| &column.name).map(|near| match &near.relation {
+        Some(relation) => format!("Perhaps you meant to reference the column \"{}.{}\".", relation.table(), near.name),
+        None => format!("Perhaps you meant to reference the column \"{}\".", near.name),
+    });
+    Error::new(ErrorKind::UndefinedColumn, message).with_hint_if(hint).at(span)
+}
+
+/// DataFusion's planner says most things in words alone.
+fn plan_error(message: &str) -> Error {
+    let casts = "No function matches the given name and argument types. You might need to add explicit type casts.";
+    if let Some(rest) = message.strip_prefix("Invalid function '") {
+        let name = rest.split('\'').next().unwrap_or_default();
+        return Error::new(ErrorKind::UndefinedFunction, format!("function {name} does not exist")).with_hint(casts);
+    }
+    if let Some(at) = message.find("No function matches the given name and argument types '") {
+        let rest = &message[at + "No function matches the given name and argument types '".len()..];
+        let call = rest.split("'.").next().unwrap_or_default();
+        return Error::new(ErrorKind::UndefinedFunction, format!("function {} does not exist", sql_names(call))).with_hint(casts);
+    }
+    if message.starts_with("Cannot infer common argument type for comparison operation")
+        || message.starts_with("Cannot coerce arithmetic expression")
+        || message.starts_with("Cannot get result type for")
+        || message.contains("Invalid comparison operation")
+    {
+        let words = message.rsplit("operation ").next().unwrap_or(message).trim_start_matches("expression ");
+        let words = words.split(" to valid types").next().unwrap_or(words);
+        let text = format!("operator does not exist: {}", sql_names(words));
+        let hint = "No operator matches the given name and argument types. You might need to add explicit type casts.";
+        return Error::new(ErrorKind::UndefinedFunction, text).with_hint(hint);
+    }
+    if message.contains("must appear in the GROUP BY clause")
+        || message.contains("could not be resolved from available columns")
+        || message.starts_with("Column in SELECT must be in GROUP BY")
+        || message.starts_with("Column in HAVING must be in GROUP BY")
+        || message.starts_with("Column in ORDER BY must be in GROUP BY")
+    {
+        let column = message.split('"').nth(1).or_else(|| message.split('\'').nth(1));
+        let text = match column {
+            Some(column) => format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+            None => "a column must appear in the GROUP BY clause or be used in an aggregate function".to_owned(),
+        };
+        return Error::new(ErrorKind::Grouping, text);
+    }
+    if message.contains("require unique expression names") {
+        return Error::new(ErrorKind::DuplicateColumn, "a column name is specified more than once");
+    }
+    if message.starts_with("Source table contains") {
+        return Error::new(ErrorKind::InvalidColumnReference, lower_first(message));
+    }
+    if message.contains("must have the same number of columns") || message.contains("have different number of columns") {
+        return Error::new(ErrorKind::Syntax, "each UNION, INTERSECT or EXCEPT query must have the same number of columns");
+    }
+    if message.starts_with("Unsupported") || message.contains("not supported") || message.contains("not implemented") {
+        return Error::new(ErrorKind::Unsupported, lower_first(message));
+    }
+    if message.starts_with("Cannot create filter with non-boolean predicate") {
+        let sql_type = message.rsplit("returning ").next().map(sql_names).unwrap_or_default();
+        return Error::new(ErrorKind::DatatypeMismatch, format!("argument of WHERE must be type boolean, not type {sql_type}"));
+    }
+    Error::new(ErrorKind::DatatypeMismatch, lower_first(message))
+}
+
+fn lower_first(message: &str) -> String {
+    let mut characters = message.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}
+
+/// Arrow's names of types in a message, as SQL calls them.
+fn sql_names(text: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("Timestamp(Microsecond, Some(\"UTC\"))", "timestamp with time zone"),
+        ("Timestamp(µs, \"UTC\")", "timestamp with time zone"),
+        ("Timestamp(Microsecond, None)", "timestamp without time zone"),
+        ("Timestamp(µs)", "timestamp without time zone"),
+        ("Interval(MonthDayNano)", "interval"),
+        ("Utf8View", "text"),
+        ("LargeUtf8", "text"),
+        ("Utf8", "text"),
+        ("BinaryView", "bytea"),
+        ("Binary", "bytea"),
+        ("Boolean", "boolean"),
+        ("Int16", "smallint"),
+        ("Int32", "integer"),
+        ("Int64", "bigint"),
+        ("UInt64", "bigint"),
+        ("Float32", "real"),
+        ("Float64", "double precision"),
+        ("Date32", "date"),
+        ("Time64(Microsecond)", "time without time zone"),
+        ("Null", "unknown"),
+    ];
+    let mut text = text.to_owned();
+    for (arrow, sql) in NAMES {
+        text = text.replace(arrow, sql);
+    }
+    while let Some(at) = text.find("Decimal128(") {
+        let end = text[at..].find(')').map_or(text.len(), |end| at + end + 1);
+        text.replace_range(at..end, "numeric");
+    }
+    text
+}
+
+fn arrow_error(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::DivideByZero => Error::new(ErrorKind::DivisionByZero, "division by zero"),
+        ArrowError::ArithmeticOverflow(_) => Error::new(ErrorKind::OutOfRange, "value is out of range"),
+        ArrowError::CastError(message) | ArrowError::ParseError(message) => Error::new(ErrorKind::InvalidText, lower_first(message)),
+        other => Error::new(ErrorKind::DatatypeMismatch, lower_first(&other.to_string())),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, StringArray};
+use arrow::array::StringArray;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, TimeUnit};
 use catalog::SqlType;
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::common::ScalarValue;
 
 use super::interval;
@@ -181,7 +181,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 /// Date and time of day, with the offset in seconds if one is given: `2024-01-02`, `2024-01-02 03:04:05.6+02`, `2024-01-02T03:04Z`.
 pub(crate) fn date_time(text: &str) -> Option<(NaiveDateTime, Option<i32>)> {
     if text.eq_ignore_ascii_case("epoch") {
-        return Some((NaiveDateTime::UNIX_EPOCH, None));
+        return Some((DateTime::UNIX_EPOCH.naive_utc(), None));
     }
     let (date, rest) = match text.find(['T', 't', ' ']) {
         Some(at) => (&text[..at], text[at + 1..].trim()),

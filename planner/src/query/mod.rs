@@ -1,14 +1,41 @@
 //! From a query's syntax to DataFusion's logical plan, with PostgreSQL's names and types.
+//!
+//! [`plan_query`] rewrites the syntax tree ([`rewrite`]), lets DataFusion's planner bind it against the catalog ([`provider`]), gives the plan
+//! PostgreSQL's types ([`typing`], [`operator`], [`cast`]), lets DataFusion's analyzer put in what conversions are left, and brings the
+//! result to types that SQL has ([`output`]).
 
+pub(crate) mod cast;
 pub(crate) mod datafusion_error;
+pub(crate) mod interval;
+pub(crate) mod literal;
+pub(crate) mod lookup;
+pub(crate) mod name;
+pub(crate) mod operator;
+pub(crate) mod output;
+mod pg_rewrite;
+pub(crate) mod provider;
+pub(crate) mod rewrite;
 pub mod source;
+pub(crate) mod table_function;
+pub mod types;
+pub(crate) mod typing;
 pub mod window;
 
-use arrow::datatypes::SchemaRef;
-use catalog::{ObjectId, QualifiedName, SqlType};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use catalog::{Object, ObjectId, QualifiedName, SqlType};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::Analyzer;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use sql::ast;
+
+use crate::error::ErrorKind;
+use crate::{Error, PlanContext, Result};
 
 pub use source::{RelationRef, RelationSource};
+pub use types::sql_type;
 pub use window::WindowTvf;
 
 /// A planned query.
@@ -56,4 +83,177 @@ pub enum LookupPath {
     Primary,
     /// By leading columns of an index.
     Index(ObjectId),
+}
+
+/// Plans a query.
+///
+/// # Errors
+/// Whatever PostgreSQL would say about it, with the place in the text that the syntax tree was read from.
+pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
+    let (logical, visible) = match bind_query(query, context, false) {
+        // Columns of a wildcard may be called as others that stand beside it.
+        Err(error) if error.kind == ErrorKind::DuplicateColumn => bind_query(query, context, true).map_err(|_| error)?,
+        bound => bound?,
+    };
+    finish(logical, &visible, context)
+}
+
+/// Plans the query of a view in the catalog: names are looked for in the view's schema, then in `public`, and mistakes have no place in the
+/// user's text.
+pub(crate) fn plan_stored(query: &str, object: &Object, context: &PlanContext<'_>) -> Result<QueryPlan> {
+    let damaged = |error: Error| {
+        let detail = format!("It is used in the view \"{}\".", object.name);
+        error.nowhere().with_detail(detail)
+    };
+    let statement = sql::parse_one(query).map_err(|error| damaged(error.into()))?;
+    let sql::StatementKind::Query(parsed) = statement.kind else {
+        return Err(Error::internal(format!("the view {} is not defined by a query", object.name)));
+    };
+    let settings = stored_settings(object, context);
+    let inner = PlanContext { settings: &settings, parameter_types: &[], ..*context };
+    let mut plan = plan_query(&parsed.query, &inner).map_err(damaged)?;
+    let names: Vec<&str> = object.columns.iter().map(|column| column.name.as_str()).collect();
+    plan.logical = renamed(plan.logical, &names)?;
+    Ok(plan)
+}
+
+/// The settings under which the definition of an object in the catalog is read, whoever asks.
+pub(crate) fn stored_settings(object: &Object, context: &PlanContext<'_>) -> crate::context::PlanSettings {
+    let mut search_path = vec![object.name.schema.clone()];
+    if object.name.schema != catalog::snapshot::PUBLIC {
+        search_path.push(catalog::snapshot::PUBLIC.to_owned());
+    }
+    crate::context::PlanSettings { search_path, time_zone: "UTC".to_owned(), ..context.settings.clone() }
+}
+
+/// A plan with other column names, without qualifiers.
+pub(crate) fn renamed(plan: LogicalPlan, names: &[&str]) -> Result<LogicalPlan> {
+    if plan.schema().fields().len() != names.len() {
+        return Err(Error::internal("a view has more or fewer columns than its query"));
+    }
+    let columns = plan.schema().columns();
+    let same = columns.iter().zip(names).all(|(column, name)| column.relation.is_none() && column.name == *name);
+    if same {
+        return Ok(plan);
+    }
+    let expressions = columns.into_iter().zip(names).map(|(column, name)| Expr::Column(column).alias(*name));
+    Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
+}
+
+/// Names and types resolved by DataFusion's planner, then typed as PostgreSQL does.
+fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
+    let mut query = query.clone();
+    let rewritten = rewrite::query(&mut query, context, all_unique)?;
+    let provider = provider::Provider::new(context);
+    let planner = SqlToRel::new(&provider);
+    let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
+    let statement = ast::Statement::Query(Box::new(query));
+    let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
+    Ok((typing::plan(plan, context)?, rewritten.visible))
+}
+
+type Visible = std::collections::HashMap<String, String>;
+
+/// The types of parameters that the client has given, as DataFusion's planner takes them.
+pub(crate) fn parameter_fields(context: &PlanContext<'_>) -> Vec<Option<FieldRef>> {
+    let field = |(position, sql_type): (usize, &Option<SqlType>)| {
+        sql_type.as_ref().map(|sql_type| sql_type.field(&format!("${}", position + 1), true).into())
+    };
+    context.parameter_types.iter().enumerate().map(field).collect()
+}
+
+/// Analyzes a bound plan and reads off what it is.
+fn finish(logical: LogicalPlan, visible: &Visible, context: &PlanContext<'_>) -> Result<QueryPlan> {
+    let logical = output::conform(analyze(logical, context)?)?;
+    let schema = output::schema(&logical, visible)?;
+    let (reads, system_reads) = relations(&logical)?;
+    Ok(QueryPlan {
+        parameters: parameters(&logical, context)?,
+        point_lookup: lookup::detect(&logical, context.catalog),
+        schema,
+        reads,
+        system_reads,
+        logical,
+    })
+}
+
+/// Settles parameters and lets DataFusion's analyzer put in conversions.
+pub(crate) fn analyze(logical: LogicalPlan, context: &PlanContext<'_>) -> Result<LogicalPlan> {
+    let logical = typing::default_parameters(logical)?;
+    Ok(Analyzer::new().execute_and_check(logical, &context.functions.options, |_, _| {})?)
+}
+
+/// The relations that a plan scans, in subqueries too.
+pub(crate) fn relations(plan: &LogicalPlan) -> Result<(Vec<ObjectId>, Vec<QualifiedName>)> {
+    let (mut objects, mut system) = (BTreeSet::new(), BTreeSet::new());
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            match scan.source.downcast_ref::<RelationSource>().map(|source| &source.relation) {
+                Some(RelationRef::Object(id)) => {
+                    objects.insert(*id);
+                }
+                Some(RelationRef::System(name)) => {
+                    system.insert(name.clone());
+                }
+                None => {}
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok((objects.into_iter().collect(), system.into_iter().collect()))
+}
+
+/// A query whose columns go on into another plan: bound and typed, not analyzed.
+pub(crate) fn bind_source(query: &ast::Query, context: &PlanContext<'_>) -> Result<LogicalPlan> {
+    let bound = match bind_query(query, context, false) {
+        Err(error) if error.kind == ErrorKind::DuplicateColumn => bind_query(query, context, true).map_err(|_| error)?,
+        bound => bound?,
+    };
+    Ok(bound.0)
+}
+
+/// Adds the parameters of a plan.
+pub(crate) fn collect_plan_parameters(plan: &LogicalPlan, found: &mut BTreeMap<usize, SqlType>) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            collect_parameters(expr, found)?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(())
+}
+
+/// The types of `$1` to the highest parameter that a plan has, or that the client has given a type.
+pub(crate) fn parameters(plan: &LogicalPlan, context: &PlanContext<'_>) -> Result<Vec<SqlType>> {
+    let mut found = BTreeMap::new();
+    collect_plan_parameters(plan, &mut found)?;
+    parameter_list(found, context)
+}
+
+/// Adds the parameters of an expression.
+pub(crate) fn collect_parameters(expr: &Expr, found: &mut BTreeMap<usize, SqlType>) -> datafusion::common::Result<()> {
+    expr.apply(|expr| {
+        if let Expr::Placeholder(placeholder) = expr {
+            if let Ok(number) = placeholder.id[1..].parse::<usize>() {
+                let sql_type = placeholder.field.as_ref().and_then(|field| SqlType::of_field(field)).unwrap_or(SqlType::Text);
+                found.entry(number).or_insert(sql_type);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+/// `$1`, `$2`, … without a gap.
+pub(crate) fn parameter_list(mut found: BTreeMap<usize, SqlType>, context: &PlanContext<'_>) -> Result<Vec<SqlType>> {
+    let given = context.parameter_types;
+    let count = found.last_key_value().map_or(0, |(number, _)| *number).max(given.len());
+    (1..=count)
+        .map(|number| {
+            let declared = given.get(number - 1).cloned().flatten();
+            declared.or_else(|| found.remove(&number)).ok_or_else(|| {
+                Error::new(ErrorKind::IndeterminateType, format!("could not determine data type of parameter ${number}"))
+            })
+        })
+        .collect()
 }

@@ -241,7 +241,7 @@ pub(crate) fn binary(
             _ => return Err(none().into()),
         });
     }
-    if op.is_comparison_operator() {
+    if matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq) {
         return if comparable(left_class, right_class) { Ok(plain(left, right)) } else { Err(none().into()) };
     }
     if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo) {

@@ -114,7 +114,7 @@ fn resolve_in(context: &PlanContext<'_>, schema: &str, name: &str) -> Result<Rel
     }
     let error = Error::new(ErrorKind::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"));
     if !context.catalog.has_schema(schema) {
-        let near = nearest(schema, context.catalog.schemas().chain(catalog::SYSTEM_SCHEMAS), |schema| schema);
+        let near = nearest(schema, context.catalog.schemas().chain(catalog::snapshot::SYSTEM_SCHEMAS), |schema| schema);
         return Err(error.with_hint_if(near.map(|near| format!("There is no schema \"{schema}\"; did you mean \"{near}\"?"))));
     }
     let system = context.system.names();
@@ -125,7 +125,7 @@ fn resolve_in(context: &PlanContext<'_>, schema: &str, name: &str) -> Result<Rel
 }
 
 fn system(context: &PlanContext<'_>, schema: &str, name: &str) -> Option<Relation> {
-    if !catalog::SYSTEM_SCHEMAS.contains(&schema) {
+    if !catalog::snapshot::SYSTEM_SCHEMAS.contains(&schema) {
         return None;
     }
     let name = QualifiedName { schema: schema.to_owned(), name: name.to_owned() };

@@ -28,6 +28,7 @@ pub(crate) struct Rewritten {
 /// Rewrites a query in place. With `all_unique` every column of the outermost SELECT list that is no wildcard gets a name of its own: the
 /// second attempt when names of a wildcard and others collide.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
+    super::pg_rewrite::query(query, context);
     let mut rewriter = Rewriter { context, all_unique, depth: 0, rewritten: Rewritten::default() };
     match VisitMut::visit(query, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(rewriter.rewritten),
@@ -353,14 +354,14 @@ impl Rewriter<'_> {
         cast(Expr::value(Value::SingleQuotedString(value.clone())), "name")
     }
 
-    /// Casts to types of the catalog are functions, where the engine has them: `cast_to_regclass`.
+    /// Casts to types of the catalog are functions, where the engine has them: `regclass_in`.
     fn special_cast(&self, data_type: &DataType) -> Option<String> {
         let name = match data_type {
             DataType::Regclass => "regclass".to_owned(),
             DataType::Custom(name, _) => name.0.last()?.as_ident().map(folded)?,
             _ => return None,
         };
-        let function = format!("cast_to_{name}");
+        let function = format!("{name}_in");
         self.context.functions.find_scalar(&function).map(|_| function)
     }
 }

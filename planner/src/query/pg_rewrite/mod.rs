@@ -7,7 +7,7 @@
 //!    the name. A whole column of the outermost SELECT list shows the name, everywhere else the OID counts. Types that only the catalog has are read as
 //!    text.
 //! 2. [`emptiness`]: a subquery over a relation that is always empty here (policies, publications, …) is known without being run.
-//! 3. [`hoist`]: a correlated scalar subquery over system relations becomes a LEFT JOIN, as DataFusion correlates only what it can group by.
+//! 3. [`hoist`]: EXISTS in a SELECT list becomes a count, and a correlated scalar subquery over system relations becomes a LEFT JOIN, as DataFusion correlates only what it can group by.
 
 mod emptiness;
 mod hoist;
@@ -261,6 +261,7 @@ impl VisitorMut for Selects<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         emptiness::simplify(select, self.context);
+        hoist::exists_in_list(select);
         hoist::scalar_subqueries(select, self.context, &mut self.aliases);
         ControlFlow::Continue(())
     }

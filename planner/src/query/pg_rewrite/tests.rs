@@ -95,3 +95,11 @@ fn a_correlated_scalar_subquery_becomes_a_join() {
          ON (hoisted_1.adrelid = a.attrelid AND a.atthasdef) WHERE a.attrelid = c.oid"
     );
 }
+
+#[test]
+fn exists_in_a_select_list_becomes_a_count() {
+    assert_eq!(
+        rewritten("SELECT NOT c.oid IS NULL AND EXISTS (SELECT 1 FROM pg_attrdef WHERE adrelid = c.oid) AS x FROM pg_class c"),
+        "SELECT NOT c.oid IS NULL AND ((SELECT count(1) FROM pg_attrdef WHERE adrelid = c.oid) > 0) AS x FROM pg_class AS c"
+    );
+}

@@ -1,0 +1,120 @@
+//! Exact division, as PostgreSQL's numeric does it.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Decimal128Array, Decimal128Builder};
+use arrow::datatypes::{DataType, FieldRef, i256};
+use arrow::error::ArrowError;
+use catalog::SqlType;
+use datafusion::common::{DataFusionError, Result, cast::as_decimal128_array};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
+
+use super::definition::{Definition, arrays, columnar, unexpected};
+use crate::Error;
+use crate::error::ErrorKind;
+
+/// Digits behind the point that a quotient has at least.
+const QUOTIENT_SCALE: i8 = 16;
+
+pub(super) fn functions() -> Vec<Definition> {
+    vec![Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide)]
+}
+
+fn scale_of(field: &FieldRef) -> Result<i8> {
+    match field.data_type() {
+        DataType::Decimal128(_, scale) => Ok(*scale),
+        _ => unexpected("numeric_div"),
+    }
+}
+
+fn division_type(fields: &[FieldRef]) -> Result<SqlType> {
+    let scale = scale_of(&fields[0])?.max(scale_of(&fields[1])?).max(QUOTIENT_SCALE);
+    Ok(SqlType::Numeric(Some((38, scale))))
+}
+
+fn divide(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (left, right) = (as_decimal128_array(&columns[0])?, as_decimal128_array(&columns[1])?);
+    let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else { return unexpected("numeric_div") };
+    // left / 10^sl over right / 10^sr, with `scale` digits: left * 10^(scale - sl + sr) / right.
+    let shift = i32::from(scale) - i32::from(left.scale()) + i32::from(right.scale());
+    let result = quotients(left, right, shift.unsigned_abs())?;
+    let result: ArrayRef = Arc::new(result.with_precision_and_scale(precision, scale)?);
+    columnar(args, result)
+}
+
+fn quotients(left: &Decimal128Array, right: &Decimal128Array, shift: u32) -> Result<Decimal128Array> {
+    let factor = 10_i128.checked_pow(shift);
+    let wide_factor = i256::from_i128(10).checked_pow(shift).ok_or_else(overflow)?;
+    let mut builder = Decimal128Builder::with_capacity(left.len());
+    for row in 0..left.len() {
+        if left.is_null(row) || right.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        let (dividend, divisor) = (left.value(row), right.value(row));
+        if divisor == 0 {
+            return Err(ArrowError::DivideByZero.into());
+        }
+        let quotient = match factor.and_then(|factor| dividend.checked_mul(factor)) {
+            Some(dividend) => rounded(dividend, divisor),
+            None => {
+                let dividend = i256::from_i128(dividend).checked_mul(wide_factor).ok_or_else(overflow)?;
+                wide_rounded(dividend, i256::from_i128(divisor)).ok_or_else(overflow)?
+            }
+        };
+        builder.append_value(quotient);
+    }
+    let result = builder.finish().with_precision_and_scale(38, 0)?;
+    result.validate_decimal_precision(38).map_err(|_| overflow())?;
+    Ok(result)
+}
+
+/// Half away from zero.
+fn rounded(dividend: i128, divisor: i128) -> i128 {
+    let (quotient, remainder) = (dividend / divisor, dividend % divisor);
+    if remainder.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2) && remainder != 0 {
+        quotient + if (dividend < 0) == (divisor < 0) { 1 } else { -1 }
+    } else {
+        quotient
+    }
+}
+
+fn wide_rounded(dividend: i256, divisor: i256) -> Option<i128> {
+    let quotient = dividend.checked_div(divisor)?;
+    let remainder = dividend.checked_rem(divisor)?;
+    let twice = remainder.wrapping_abs().checked_mul(i256::from_i128(2))?;
+    let step = if twice < divisor.wrapping_abs() {
+        i256::ZERO
+    } else if dividend.is_negative() == divisor.is_negative() {
+        i256::ONE
+    } else {
+        i256::MINUS_ONE
+    };
+    quotient.checked_add(step)?.to_i128()
+}
+
+fn overflow() -> DataFusionError {
+    Error::new(ErrorKind::OutOfRange, "numeric field overflow").into()
+}
+
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotients_are_rounded_half_away_from_zero() {
+        assert_eq!((rounded(7, 2), rounded(-7, 2), rounded(5, 3), rounded(4, 3), rounded(6, 3)), (4, -4, 2, 1, 2));
+        assert_eq!(wide_rounded(i256::from_i128(-7), i256::from_i128(2)), Some(-4));
+    }
+
+    #[test]
+    fn division_goes_on_where_128_bits_end() {
+        let one = |value: i128, scale| Decimal128Array::from(vec![value]).with_precision_and_scale(38, scale).unwrap();
+        let big = one(10_i128.pow(36), 10);
+        let quotient = quotients(&big, &one(10_i128.pow(20), 10), 16).unwrap();
+        assert_eq!(quotient.value(0), 10_i128.pow(32));
+    }
+}

@@ -1,0 +1,471 @@
+//! Values as text in PostgreSQL's forms, and functions on text that DataFusion lacks.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
+use catalog::SqlType;
+use catalog::sql_type::NUMERIC_DEFAULT;
+use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Timelike};
+use datafusion::common::{Result, exec_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
+
+use super::definition::{Definition, arrays, columnar, one_of, unexpected};
+use crate::Error;
+use crate::error::ErrorKind;
+
+pub(super) fn functions() -> Vec<Definition> {
+    let text = || one_of(&[&[DataType::Utf8View]], Volatility::Immutable);
+    vec![
+        Definition::new("to_text", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Text), to_text),
+        Definition::new(
+            "check_length",
+            one_of(&[&[DataType::Utf8View, DataType::Int64]], Volatility::Immutable),
+            |_| Ok(SqlType::Text),
+            check_length,
+        ),
+        Definition::new("quote_ident", text(), |_| Ok(SqlType::Text), |args| map_text(args, |text| Ok(quote_ident(text)))),
+        Definition::new("quote_literal", text(), |_| Ok(SqlType::Text), |args| map_text(args, |text| Ok(quote_literal(text)))),
+        Definition::new("quote_nullable", text(), |_| Ok(SqlType::Text), quote_nullable),
+        Definition::new(
+            "format",
+            Signature::one_of(vec![TypeSignature::VariadicAny], Volatility::Immutable),
+            |_| Ok(SqlType::Text),
+            format_text,
+        ),
+        Definition::new("text_to_bytea", text(), |_| Ok(SqlType::Bytea), text_to_bytea),
+    ]
+}
+
+/// A function from text to text, NULL to NULL.
+pub(super) fn map_text(args: &ScalarFunctionArgs, function: impl Fn(&str) -> Result<String>) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let column = as_views(&columns[0])?;
+    let mut builder = StringViewBuilder::with_capacity(column.len());
+    for value in &column {
+        match value {
+            Some(text) => builder.append_value(function(text)?),
+            None => builder.append_null(),
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// Any text column as views.
+pub(super) fn as_views(column: &ArrayRef) -> Result<StringViewArray> {
+    let views = if *column.data_type() == DataType::Utf8View { column.clone() } else { cast(column, &DataType::Utf8View)? };
+    Ok(views.as_string_view().clone())
+}
+
+fn to_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    columnar(args, Arc::new(texts(&columns[0])?))
+}
+
+/// Each value in PostgreSQL's text form.
+pub(super) fn texts(column: &ArrayRef) -> Result<StringViewArray> {
+    let mut builder = StringViewBuilder::with_capacity(column.len());
+    let mut text = String::new();
+    let writer = Writer::of(column)?;
+    for row in 0..column.len() {
+        if column.is_null(row) {
+            builder.append_null();
+        } else {
+            text.clear();
+            writer.write(row, &mut text)?;
+            builder.append_value(&text);
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// A column, ready to have its values written.
+enum Writer<'a> {
+    Text(StringViewArray),
+    Boolean(&'a arrow::array::BooleanArray),
+    Float32(&'a arrow::array::Float32Array),
+    Float64(&'a arrow::array::Float64Array),
+    Decimal(&'a arrow::array::Decimal128Array, bool),
+    Date(&'a arrow::array::Date32Array),
+    Time(&'a arrow::array::Time64MicrosecondArray),
+    Timestamp(&'a arrow::array::TimestampMicrosecondArray, bool),
+    Interval(&'a arrow::array::IntervalMonthDayNanoArray),
+    Bytes(arrow::array::BinaryViewArray),
+    List(&'a arrow::array::ListArray),
+}
+
+impl<'a> Writer<'a> {
+    fn of(column: &'a ArrayRef) -> Result<Self> {
+        Ok(match column.data_type() {
+            DataType::Boolean => Self::Boolean(column.as_boolean()),
+            DataType::Float32 => Self::Float32(column.as_primitive::<Float32Type>()),
+            DataType::Float64 => Self::Float64(column.as_primitive::<Float64Type>()),
+            DataType::Decimal128(precision, scale) => {
+                Self::Decimal(column.as_primitive::<Decimal128Type>(), (*precision, *scale) == NUMERIC_DEFAULT)
+            }
+            DataType::Date32 => Self::Date(column.as_primitive::<Date32Type>()),
+            DataType::Time64(TimeUnit::Microsecond) => Self::Time(column.as_primitive::<Time64MicrosecondType>()),
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+                Self::Timestamp(column.as_primitive::<TimestampMicrosecondType>(), zone.is_some())
+            }
+            DataType::Interval(IntervalUnit::MonthDayNano) => Self::Interval(column.as_primitive::<IntervalMonthDayNanoType>()),
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+                let views = cast(column, &DataType::BinaryView)?;
+                Self::Bytes(views.as_binary_view().clone())
+            }
+            DataType::List(_) => Self::List(column.as_list()),
+            _ => Self::Text(as_views(column)?),
+        })
+    }
+
+    fn write(&self, row: usize, out: &mut String) -> Result<()> {
+        match self {
+            Self::Text(column) => out.push_str(column.value(row)),
+            Self::Boolean(column) => out.push_str(if column.value(row) { "true" } else { "false" }),
+            Self::Float32(column) => write_float(f64::from(column.value(row)), &column.value(row).to_string(), out),
+            Self::Float64(column) => write_float(column.value(row), &column.value(row).to_string(), out),
+            Self::Decimal(column, plain) => {
+                let text = column.value_as_string(row);
+                let trimmed = if *plain && text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+                out.push_str(trimmed);
+            }
+            Self::Date(column) => {
+                let date = column.value_as_date(row).ok_or_else(out_of_range)?;
+                write_date(date.year(), date.month(), date.day(), out);
+            }
+            Self::Time(column) => {
+                let time = column.value_as_time(row).ok_or_else(out_of_range)?;
+                write_time(time, out);
+            }
+            Self::Timestamp(column, zoned) => {
+                let timestamp = DateTime::from_timestamp_micros(column.value(row)).ok_or_else(out_of_range)?.naive_utc();
+                write_timestamp(timestamp, out);
+                if *zoned {
+                    out.push_str("+00");
+                }
+            }
+            Self::Interval(column) => write_interval(column.value(row), out),
+            Self::Bytes(column) => {
+                out.push_str("\\x");
+                for byte in column.value(row) {
+                    push(out, format_args!("{byte:02x}"));
+                }
+            }
+            Self::List(column) => write_list(&column.value(row), out)?,
+        }
+        Ok(())
+    }
+}
+
+fn out_of_range() -> datafusion::common::DataFusionError {
+    Error::new(ErrorKind::InvalidDatetime, "date/time field value out of range").into()
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String takes any text");
+}
+
+/// The shortest digits that give the value back; scientific where PostgreSQL changes to it.
+fn write_float(value: f64, shortest: &str, out: &mut String) {
+    if value.is_nan() {
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
+    } else if value == 0.0 {
+        out.push_str(if value.is_sign_negative() { "-0" } else { "0" });
+    } else {
+        let scientific = format_scientific(shortest);
+        let (mantissa, exponent) = scientific;
+        if (-4..15).contains(&exponent) {
+            out.push_str(shortest);
+        } else {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            push(out, format_args!("{mantissa}e{sign}{:02}", exponent.abs()));
+        }
+    }
+}
+
+/// Mantissa and exponent of a number in plain digits.
+fn format_scientific(plain: &str) -> (String, i32) {
+    let (sign, digits) = plain.strip_prefix('-').map_or(("", plain), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    let first = all.find(|character| character != '0').unwrap_or(0);
+    let exponent = whole.len() as i32 - 1 - first as i32;
+    let significant = all[first..].trim_end_matches('0');
+    let (head, tail) = significant.split_at(1.min(significant.len()));
+    let mantissa = if tail.is_empty() { format!("{sign}{head}") } else { format!("{sign}{head}.{tail}") };
+    (mantissa, exponent)
+}
+
+fn write_date(year: i32, month: u32, day: u32, out: &mut String) {
+    if year > 0 {
+        push(out, format_args!("{year:04}-{month:02}-{day:02}"));
+    } else {
+        push(out, format_args!("{:04}-{month:02}-{day:02} BC", 1 - year));
+    }
+}
+
+fn write_time(time: NaiveTime, out: &mut String) {
+    push(out, format_args!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()));
+    write_fraction(i64::from(time.nanosecond() / 1000), out);
+}
+
+fn write_timestamp(timestamp: NaiveDateTime, out: &mut String) {
+    write_date(timestamp.year(), timestamp.month(), timestamp.day(), out);
+    out.push(' ');
+    write_time(timestamp.time(), out);
+}
+
+/// `.25` for 250,000 microseconds, nothing for none.
+fn write_fraction(micros: i64, out: &mut String) {
+    if micros != 0 {
+        let digits = format!("{micros:06}");
+        out.push('.');
+        out.push_str(digits.trim_end_matches('0'));
+    }
+}
+
+/// `1 year 2 mons 3 days 04:05:06.7`.
+pub(super) fn write_interval(value: IntervalMonthDayNano, out: &mut String) {
+    let start = out.len();
+    let mut part = |number: i32, unit: &str, out: &mut String| {
+        if number != 0 {
+            if out.len() > start {
+                out.push(' ');
+            }
+            push(out, format_args!("{number} {unit}{}", if number == 1 { "" } else { "s" }));
+        }
+    };
+    part(value.months / 12, "year", out);
+    part(value.months % 12, "mon", out);
+    part(value.days, "day", out);
+    let micros = value.nanoseconds / 1000;
+    if micros != 0 || out.len() == start {
+        if out.len() > start {
+            out.push(' ');
+        }
+        if micros < 0 {
+            out.push('-');
+        }
+        let micros = micros.abs();
+        let seconds = micros / 1_000_000;
+        push(out, format_args!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60));
+        write_fraction(micros % 1_000_000, out);
+    }
+}
+
+/// `{a,"b c",NULL}`.
+fn write_list(items: &ArrayRef, out: &mut String) -> Result<()> {
+    let nested = matches!(items.data_type(), DataType::List(_));
+    let texts = texts(items)?;
+    out.push('{');
+    for (index, item) in texts.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        match item {
+            None => out.push_str("NULL"),
+            Some(text) if nested || !needs_quotes(text) => out.push_str(if text == "true" && is_boolean(items) { "t" } else if text == "false" && is_boolean(items) { "f" } else { text }),
+            Some(text) => {
+                out.push('"');
+                for character in text.chars() {
+                    if matches!(character, '"' | '\\') {
+                        out.push('\\');
+                    }
+                    out.push(character);
+                }
+                out.push('"');
+            }
+        }
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn is_boolean(items: &ArrayRef) -> bool {
+    *items.data_type() == DataType::Boolean
+}
+
+fn needs_quotes(text: &str) -> bool {
+    text.is_empty()
+        || text.eq_ignore_ascii_case("null")
+        || text.chars().any(|character| matches!(character, ',' | '{' | '}' | '"' | '\\') || character.is_whitespace())
+}
+
+fn check_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (column, lengths) = (as_views(&columns[0])?, columns[1].as_primitive::<Int64Type>());
+    let mut builder = StringViewBuilder::with_capacity(column.len());
+    for (row, value) in column.iter().enumerate() {
+        let Some(text) = value else {
+            builder.append_null();
+            continue;
+        };
+        let length = usize::try_from(lengths.value(row)).unwrap_or(usize::MAX);
+        match text.char_indices().nth(length) {
+            None => builder.append_value(text),
+            Some((at, _)) if text[at..].bytes().all(|byte| byte == b' ') => builder.append_value(&text[..at]),
+            Some(_) => {
+                let message = format!("value too long for type character varying({length})");
+                return Err(Error::new(ErrorKind::StringTooLong, message).into());
+            }
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// An identifier that is read back as it is.
+pub(crate) fn quote_ident(text: &str) -> String {
+    let plain = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && text.chars().all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_')
+        && !RESERVED.contains(&text);
+    if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+}
+
+/// Words that PostgreSQL reserves.
+const RESERVED: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check", "collate", "column",
+    "constraint", "create", "current_catalog", "current_date", "current_role", "current_time", "current_timestamp", "current_user", "default",
+    "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "from", "grant", "group", "having", "in",
+    "initially", "intersect", "into", "lateral", "leading", "limit", "localtime", "localtimestamp", "not", "null", "offset", "on", "only", "or",
+    "order", "placing", "primary", "references", "returning", "select", "session_user", "some", "symmetric", "table", "then", "to", "trailing",
+    "true", "union", "unique", "user", "using", "variadic", "when", "where", "window", "with",
+];
+
+fn quote_literal(text: &str) -> String {
+    let quoted = format!("'{}'", text.replace('\'', "''").replace('\\', "\\\\"));
+    if text.contains('\\') { format!("E{quoted}") } else { quoted }
+}
+
+fn quote_nullable(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let quoted = as_views(&columns[0])?.iter().map(|value| Some(value.map_or_else(|| "NULL".to_owned(), quote_literal))).collect::<Vec<_>>();
+    columnar(args, Arc::new(StringViewArray::from_iter(quoted)))
+}
+
+fn text_to_bytea(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let mut builder = arrow::array::BinaryViewBuilder::new();
+    for value in &as_views(&columns[0])? {
+        match value {
+            None => builder.append_null(),
+            Some(text) => match crate::query::literal::parse(text, &SqlType::Bytea)? {
+                datafusion::common::ScalarValue::BinaryView(Some(bytes)) => builder.append_value(bytes),
+                _ => return unexpected("text_to_bytea"),
+            },
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// `format('%s %I %L %%', …)`.
+fn format_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let Some((formats, values)) = columns.split_first() else { return exec_err!("format needs a text") };
+    let formats = as_views(formats)?;
+    let values = values.iter().map(texts).collect::<Result<Vec<_>>>()?;
+    let mut builder = StringViewBuilder::with_capacity(formats.len());
+    for (row, format) in formats.iter().enumerate() {
+        match format {
+            Some(format) => {
+                let value = |index: usize| values.get(index).map(|column| column.is_valid(row).then(|| column.value(row)));
+                builder.append_value(formatted(format, value)?);
+            }
+            None => builder.append_null(),
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>) -> Result<String> {
+    let mut out = String::with_capacity(format.len());
+    let mut next = 0;
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(tail) = rest.strip_prefix('%') {
+            out.push('%');
+            rest = tail;
+            continue;
+        }
+        // `%2$s` picks an argument.
+        if let Some((digits, tail)) = rest.split_once('$') {
+            if let Ok(position) = digits.parse::<usize>() {
+                next = position.saturating_sub(1);
+                rest = tail;
+            }
+        }
+        let (left, tail) = rest.strip_prefix('-').map_or((false, rest), |tail| (true, tail));
+        let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+        let width: usize = tail[..digits].parse().unwrap_or(0);
+        let mut characters = tail[digits..].chars();
+        let Some(kind) = characters.next() else {
+            return super::definition::invalid("unterminated format() type specifier".to_owned());
+        };
+        rest = characters.as_str();
+        let Some(value) = value(next) else { return super::definition::invalid("too few arguments for format()".to_owned()) };
+        next += 1;
+        let text = match (kind, value) {
+            ('s', value) => value.unwrap_or_default().to_owned(),
+            ('I', Some(value)) => quote_ident(value),
+            ('I', None) => return super::definition::invalid("null values cannot be formatted as an SQL identifier".to_owned()),
+            ('L', value) => value.map_or_else(|| "NULL".to_owned(), quote_literal),
+            (other, _) => return super::definition::invalid(format!("unrecognized format() type specifier \"{other}\"")),
+        };
+        let padding = " ".repeat(width.saturating_sub(text.chars().count()));
+        if left {
+            out.push_str(&text);
+            out.push_str(&padding);
+        } else {
+            out.push_str(&padding);
+            out.push_str(&text);
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_have_postgresqls_text() {
+        let text = |value: f64| {
+            let mut out = String::new();
+            write_float(value, &value.to_string(), &mut out);
+            out
+        };
+        let golden = [(1e20, "1e+20"), (1.5, "1.5"), (1e-5, "1e-05"), (123_456_789_012_345.0, "123456789012345"), (1e15, "1e+15"), (-0.25, "-0.25")];
+        for (value, expected) in golden {
+            assert_eq!(text(value), expected);
+        }
+    }
+
+    #[test]
+    fn intervals_have_postgresqls_text() {
+        let text = |months, days, nanos| {
+            let mut out = String::new();
+            write_interval(IntervalMonthDayNano::new(months, days, nanos), &mut out);
+            out
+        };
+        assert_eq!(text(1, 2, 11_045_000_000_000), "1 mon 2 days 03:04:05");
+        assert_eq!(text(0, 0, 0), "00:00:00");
+        assert_eq!(text(14, 0, -1_500_000_000), "1 year 2 mons -00:00:01.5");
+    }
+
+    #[test]
+    fn format_quotes_and_picks() {
+        let value = |index: usize| [Some("a b"), None].get(index).copied();
+        assert_eq!(formatted("%I is %1$L, %%%2$s|%1$-5s|", value).unwrap(), "\"a b\" is 'a b', %|a b  |");
+        assert!(formatted("%s %s %s", value).is_err());
+    }
+}

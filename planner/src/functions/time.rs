@@ -1,0 +1,497 @@
+//! Dates, times and intervals: the clock of the statement, zones, differences, fields.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Builder, Float64Array, IntervalMonthDayNanoArray, IntervalMonthDayNanoBuilder, PrimitiveArray,
+    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
+};
+use catalog::SqlType;
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::definition::{Definition, arrays, columnar, constant_text, invalid, one_of, unexpected};
+use super::text::as_views;
+use crate::Error;
+use crate::error::ErrorKind;
+use crate::query::{interval, literal};
+
+const DAY_US: i64 = 86_400_000_000;
+
+fn timestamp() -> DataType {
+    SqlType::Timestamp.data_type()
+}
+
+fn timestamptz() -> DataType {
+    SqlType::Timestamptz.data_type()
+}
+
+fn month_day_nano() -> DataType {
+    DataType::Interval(IntervalUnit::MonthDayNano)
+}
+
+pub(super) fn functions() -> Vec<Definition> {
+    let any = |count| Signature::any(count, Volatility::Immutable);
+    let text = || one_of(&[&[DataType::Utf8View]], Volatility::Immutable);
+    let interval_and_number = || one_of(&[&[month_day_nano(), DataType::Float64]], Volatility::Immutable);
+    let two_timestamps = || one_of(&[&[timestamptz(), timestamptz()], &[timestamp(), timestamp()]], Volatility::Immutable);
+    let integers = vec![DataType::Int64; 6];
+    let mut parts = integers.clone();
+    parts.push(DataType::Float64);
+    vec![
+        Definition::new("timezone", any(2), zone_type, at_time_zone),
+        Definition::new("timestamp_diff", any(2), |_| Ok(SqlType::Interval), difference),
+        Definition::new("age", two_timestamps(), |_| Ok(SqlType::Interval), age),
+        Definition::new("interval_mul", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, |factor| factor)),
+        Definition::new("interval_div", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, |factor| 1.0 / factor)),
+        Definition::new("make_interval", one_of(&[&parts], Volatility::Immutable), |_| Ok(SqlType::Interval), make_interval),
+        Definition::new("extract_epoch", any(1), |_| Ok(SqlType::Numeric(Some((38, 6)))), |args| field(args, epoch, 6)),
+        Definition::new("extract_second", any(1), |_| Ok(SqlType::Numeric(Some((38, 6)))), |args| field(args, in_minute, 6)),
+        Definition::new("extract_milliseconds", any(1), |_| Ok(SqlType::Numeric(Some((38, 3)))), |args| field(args, in_minute, 3)),
+        Definition::new("extract_microseconds", any(1), |_| Ok(SqlType::Numeric(Some((38, 0)))), |args| field(args, in_minute, 0)),
+        Definition::new("text_to_timestamp", text(), |_| Ok(SqlType::Timestamp), |args| read_timestamps(args, false)),
+        Definition::new(
+            "text_to_timestamptz",
+            one_of(&[&[DataType::Utf8View, DataType::Utf8View]], Volatility::Immutable),
+            |_| Ok(SqlType::Timestamptz),
+            |args| read_timestamps(args, true),
+        ),
+        Definition::new("text_to_interval", text(), |_| Ok(SqlType::Interval), read_intervals),
+    ]
+}
+
+/// The functions that say what time it is: one value for a whole statement, put in as the statement starts to run.
+pub(super) fn clocks() -> Vec<Arc<ScalarUDF>> {
+    let clock = |name, zoned| Arc::new(ScalarUDF::from(Clock { name, zoned, signature: Signature::nullary(Volatility::Stable) }));
+    vec![
+        clock("now", true),
+        clock("current_timestamp", true),
+        clock("transaction_timestamp", true),
+        clock("statement_timestamp", true),
+        clock("clock_timestamp", true),
+        clock("localtimestamp", false),
+    ]
+}
+
+/// See [`clocks`].
+#[derive(Debug)]
+struct Clock {
+    name: &'static str,
+    zoned: bool,
+    signature: Signature,
+}
+
+impl PartialEq for Clock {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Clock {}
+
+impl Hash for Clock {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Clock {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(if self.zoned { timestamptz() } else { timestamp() })
+    }
+
+    fn return_field_from_args(&self, _args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(Field::new(self.name, self.return_type(&[])?, false).into())
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Err(Error::internal(format!("{} was not replaced by the time of the statement", self.name)).into())
+    }
+
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let Some(now) = info.query_execution_start_time() else { return Ok(ExprSimplifyResult::Original(args)) };
+        let zone = self.zoned.then(|| "UTC".into());
+        let value = ScalarValue::TimestampMicrosecond(Some(now.timestamp_micros()), zone);
+        Ok(ExprSimplifyResult::Simplified(Expr::Literal(value, None)))
+    }
+}
+
+fn out_of_range() -> datafusion::common::DataFusionError {
+    Error::new(ErrorKind::InvalidDatetime, "timestamp out of range").into()
+}
+
+fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
+    let target = match column.data_type() {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        _ => timestamp(),
+    };
+    Ok(cast(column, &target)?.as_primitive::<TimestampMicrosecondType>().clone())
+}
+
+fn naive(micros: i64) -> Result<NaiveDateTime> {
+    DateTime::<Utc>::from_timestamp_micros(micros).map(|time| time.naive_utc()).ok_or_else(out_of_range)
+}
+
+/// `timestamptz AT TIME ZONE` is local time, `timestamp AT TIME ZONE` a point in time.
+fn zone_type(fields: &[FieldRef]) -> Result<SqlType> {
+    Ok(match fields[1].data_type() {
+        DataType::Timestamp(_, Some(_)) => SqlType::Timestamp,
+        _ => SqlType::Timestamptz,
+    })
+}
+
+/// A time zone: an IANA name, or an offset.
+enum Zone {
+    Named(chrono_tz::Tz),
+    Fixed(FixedOffset),
+}
+
+impl Zone {
+    fn of(name: &str) -> Result<Self> {
+        let trimmed = name.trim();
+        if let Ok(zone) = trimmed.parse::<chrono_tz::Tz>() {
+            return Ok(Self::Named(zone));
+        }
+        let mut zones = chrono_tz::TZ_VARIANTS.iter();
+        if let Some(zone) = zones.find(|zone| zone.name().eq_ignore_ascii_case(trimmed)).copied() {
+            return Ok(Self::Named(zone));
+        }
+        match offset(trimmed).and_then(FixedOffset::east_opt) {
+            Some(offset) => Ok(Self::Fixed(offset)),
+            None => invalid(format!("time zone \"{name}\" not recognized")),
+        }
+    }
+
+    fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
+        let offset = match self {
+            Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix(),
+            Self::Fixed(offset) => *offset,
+        };
+        utc + offset
+    }
+
+    /// A local time that occurs twice is the later one by the standard offset, one that doesn't occur is moved over the gap: as PostgreSQL does.
+    fn to_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
+        match self {
+            Self::Fixed(offset) => local - *offset,
+            Self::Named(zone) => match zone.offset_from_local_datetime(&local).latest() {
+                Some(offset) => local - offset.fix(),
+                None => {
+                    let before = zone.offset_from_local_datetime(&(local - TimeDelta::hours(3))).latest();
+                    before.map_or(local, |offset| local - offset.fix())
+                }
+            },
+        }
+    }
+}
+
+/// Seconds east of Greenwich for `+02`, `-03:30`, `UTC+2` (which POSIX, and so PostgreSQL, counts westward).
+fn offset(text: &str) -> Option<i32> {
+    let at = text.find(['+', '-'])?;
+    let westward = at > 0;
+    let digits = &text[at + 1..];
+    let (hours, minutes) = match digits.split_once(':') {
+        Some((hours, minutes)) => (hours, minutes),
+        None if digits.len() == 4 => digits.split_at(2),
+        None => (digits, "0"),
+    };
+    let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
+    let negative = (text.as_bytes()[at] == b'-') != westward;
+    Some(if negative { -seconds } else { seconds })
+}
+
+fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let zoned = matches!(args.arg_fields[1].data_type(), DataType::Timestamp(_, Some(_)));
+    let columns = arrays(args)?;
+    let times = micros(&columns[1])?;
+    let constant = constant_text(&args.args[0]).map(Zone::of).transpose()?;
+    let names = as_views(&columns[0])?;
+    let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
+    for row in 0..times.len() {
+        if times.is_null(row) || names.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        let own;
+        let zone = match &constant {
+            Some(zone) => zone,
+            None => {
+                own = Zone::of(names.value(row))?;
+                &own
+            }
+        };
+        let time = naive(times.value(row))?;
+        let moved = if zoned { zone.to_local(time) } else { zone.to_utc(time) };
+        builder.append_value(moved.and_utc().timestamp_micros());
+    }
+    let result = builder.finish().with_timezone_opt(if zoned { None } else { Some("UTC") });
+    columnar(args, Arc::new(result))
+}
+
+/// Days and the rest, as PostgreSQL subtracts timestamps.
+fn difference(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (left, right) = (micros(&columns[0])?, micros(&columns[1])?);
+    let differences = intervals(&left, &right, |left, right| {
+        let micros = left.checked_sub(right).ok_or_else(out_of_range)?;
+        let days = i32::try_from(micros / DAY_US).map_err(|_| out_of_range())?;
+        Ok(IntervalMonthDayNano::new(0, days, micros % DAY_US * 1000))
+    })?;
+    columnar(args, Arc::new(differences))
+}
+
+fn intervals(
+    left: &TimestampMicrosecondArray,
+    right: &TimestampMicrosecondArray,
+    function: impl Fn(i64, i64) -> Result<IntervalMonthDayNano>,
+) -> Result<IntervalMonthDayNanoArray> {
+    let mut builder = IntervalMonthDayNanoBuilder::with_capacity(left.len());
+    for row in 0..left.len() {
+        if left.is_null(row) || right.is_null(row) {
+            builder.append_null();
+        } else {
+            builder.append_value(function(left.value(row), right.value(row))?);
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// Years, months and days by the calendar.
+fn age(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (left, right) = (micros(&columns[0])?, micros(&columns[1])?);
+    let ages = intervals(&left, &right, |left, right| {
+        let (sign, later, earlier) = if left < right { (-1, right, left) } else { (1, left, right) };
+        let (later, earlier) = (naive(later)?, naive(earlier)?);
+        let mut months = (later.year() - earlier.year()) * 12 + later.month() as i32 - earlier.month() as i32;
+        let mut days = later.day() as i32 - earlier.day() as i32;
+        let mut nanos = (later.time() - earlier.time()).num_nanoseconds().ok_or_else(out_of_range)?;
+        if nanos < 0 {
+            nanos += DAY_US * 1000;
+            days -= 1;
+        }
+        if days < 0 {
+            // The month that is broken into is the earlier one's.
+            days += days_in_month(earlier.year(), earlier.month());
+            months -= 1;
+        }
+        Ok(IntervalMonthDayNano::new(sign * months, sign * days, i64::from(sign) * nanos))
+    })?;
+    columnar(args, Arc::new(ages))
+}
+
+fn days_in_month(year: i32, month: u32) -> i32 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// An interval times a number; fractions of months and days spill into the smaller parts.
+fn scale(args: &ScalarFunctionArgs, factor: impl Fn(f64) -> f64) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let values = columns[0].as_primitive::<IntervalMonthDayNanoType>();
+    let factors: &Float64Array = columns[1].as_primitive::<Float64Type>();
+    let mut builder = IntervalMonthDayNanoBuilder::with_capacity(values.len());
+    for row in 0..values.len() {
+        if values.is_null(row) || factors.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        let factor = factor(factors.value(row));
+        if !factor.is_finite() {
+            return Err(Error::new(ErrorKind::DivisionByZero, "division by zero").into());
+        }
+        let value = values.value(row);
+        let months = f64::from(value.months) * factor;
+        let days = f64::from(value.days) * factor + months.fract() * 30.0;
+        let nanos = value.nanoseconds as f64 * factor + (days.fract() * DAY_US as f64).round() * 1000.0;
+        let micros = (nanos / 1000.0).round() as i64;
+        builder.append_value(IntervalMonthDayNano::new(months.trunc() as i32, days.trunc() as i32, micros * 1000));
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// `make_interval(years, months, weeks, days, hours, minutes, seconds)`.
+fn make_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let part = |index: usize, row: usize| -> Option<i64> {
+        let column = columns[index].as_primitive::<arrow::datatypes::Int64Type>();
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let seconds = columns[6].as_primitive::<Float64Type>();
+    let mut builder = IntervalMonthDayNanoBuilder::with_capacity(args.number_rows);
+    for row in 0..seconds.len() {
+        let made = || -> Option<IntervalMonthDayNano> {
+            let months = part(0, row)?.checked_mul(12)?.checked_add(part(1, row)?)?;
+            let days = part(2, row)?.checked_mul(7)?.checked_add(part(3, row)?)?;
+            let minutes = part(4, row)?.checked_mul(60)?.checked_add(part(5, row)?)?;
+            let micros = minutes.checked_mul(60_000_000)?.checked_add((seconds.value(row) * 1e6).round() as i64)?;
+            Some(IntervalMonthDayNano::new(i32::try_from(months).ok()?, i32::try_from(days).ok()?, micros.checked_mul(1000)?))
+        };
+        let any_null = columns.iter().any(|column| column.is_null(row));
+        match (any_null, made()) {
+            (true, _) => builder.append_null(),
+            (false, Some(interval)) => builder.append_value(interval),
+            (false, None) => return invalid("interval out of range".to_owned()),
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// A field of EXTRACT that is a number of microseconds, as a decimal of `scale` digits over seconds, milliseconds or microseconds.
+fn field(args: &ScalarFunctionArgs, micros_of: fn(&Moment) -> i64, scale: i8) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let moments = Moments::of(&columns[0])?;
+    let mut builder = Decimal128Builder::with_capacity(columns[0].len());
+    for row in 0..columns[0].len() {
+        match moments.at(row)? {
+            // Microseconds are the unscaled digits of seconds at scale 6, of milliseconds at scale 3, and themselves at scale 0.
+            Some(moment) => builder.append_value(i128::from(micros_of(&moment))),
+            None => builder.append_null(),
+        }
+    }
+    let result: ArrayRef = Arc::new(builder.finish().with_precision_and_scale(38, scale)?);
+    columnar(args, result)
+}
+
+/// Something that EXTRACT reads.
+enum Moment {
+    Time(NaiveDateTime),
+    Interval(IntervalMonthDayNano),
+}
+
+fn epoch(moment: &Moment) -> i64 {
+    match moment {
+        Moment::Time(time) => time.and_utc().timestamp_micros(),
+        Moment::Interval(value) => {
+            // A year has 365.25 days, a month 30, as in PostgreSQL.
+            let (years, months) = (i64::from(value.months / 12), i64::from(value.months % 12));
+            years * (DAY_US * 1461 / 4) + (months * 30 + i64::from(value.days)) * DAY_US + value.nanoseconds / 1000
+        }
+    }
+}
+
+fn in_minute(moment: &Moment) -> i64 {
+    match moment {
+        Moment::Time(time) => i64::from(time.second()) * 1_000_000 + i64::from(time.nanosecond() / 1000),
+        Moment::Interval(value) => value.nanoseconds / 1000 % 60_000_000,
+    }
+}
+
+enum Moments {
+    Times(TimestampMicrosecondArray),
+    Clock(PrimitiveArray<Time64MicrosecondType>),
+    Intervals(IntervalMonthDayNanoArray),
+}
+
+impl Moments {
+    fn of(column: &ArrayRef) -> Result<Self> {
+        Ok(match column.data_type() {
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Self::Times(micros(column)?),
+            DataType::Time32(_) | DataType::Time64(_) => {
+                let times = cast(column, &DataType::Time64(TimeUnit::Microsecond))?;
+                Self::Clock(times.as_primitive::<Time64MicrosecondType>().clone())
+            }
+            DataType::Interval(_) | DataType::Duration(_) => {
+                let intervals = cast(column, &month_day_nano())?;
+                Self::Intervals(intervals.as_primitive::<IntervalMonthDayNanoType>().clone())
+            }
+            _ => return unexpected("EXTRACT"),
+        })
+    }
+
+    fn at(&self, row: usize) -> Result<Option<Moment>> {
+        Ok(match self {
+            Self::Times(times) if times.is_valid(row) => Some(Moment::Time(naive(times.value(row))?)),
+            Self::Clock(times) if times.is_valid(row) => Some(Moment::Time(naive(times.value(row))?)),
+            Self::Intervals(intervals) if intervals.is_valid(row) => Some(Moment::Interval(intervals.value(row))),
+            _ => None,
+        })
+    }
+}
+
+fn read_timestamps(args: &ScalarFunctionArgs, zoned: bool) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let zone = match args.args.get(1).and_then(constant_text) {
+        Some(name) => Some(Zone::of(name)?),
+        None => None,
+    };
+    let texts = as_views(&columns[0])?;
+    let mut builder = TimestampMicrosecondBuilder::with_capacity(texts.len());
+    for value in &texts {
+        let Some(text) = value else {
+            builder.append_null();
+            continue;
+        };
+        let Some((local, offset)) = literal::date_time(text.trim()) else {
+            let name = if zoned { "timestamp with time zone" } else { "timestamp" };
+            let message = format!("invalid input syntax for type {name}: \"{text}\"");
+            return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
+        };
+        let time = match (zoned, offset, &zone) {
+            (false, ..) | (true, None, None) => local,
+            (true, Some(offset), _) => local - TimeDelta::seconds(i64::from(offset)),
+            (true, None, Some(zone)) => zone.to_utc(local),
+        };
+        builder.append_value(time.and_utc().timestamp_micros());
+    }
+    columnar(args, Arc::new(builder.finish().with_timezone_opt(zoned.then_some("UTC"))))
+}
+
+fn read_intervals(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let mut builder = IntervalMonthDayNanoBuilder::new();
+    for value in &as_views(&columns[0])? {
+        match value.map(|text| (text, interval::parse(text))) {
+            None => builder.append_null(),
+            Some((_, Some(interval))) => builder.append_value(interval),
+            Some((text, None)) => {
+                let message = format!("invalid input syntax for type interval: \"{text}\"");
+                return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
+            }
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_counted_as_postgresql_counts_them() {
+        assert_eq!((offset("+02"), offset("-03:30"), offset("UTC+2"), offset("nowhere")), (Some(7200), Some(-12_600), Some(-7200), None));
+    }
+
+    #[test]
+    fn local_times_follow_the_zone() {
+        let zone = Zone::of("Europe/Berlin").unwrap();
+        let summer = "2024-07-01T12:00:00".parse::<NaiveDateTime>().unwrap();
+        assert_eq!(zone.to_local(summer).to_string(), "2024-07-01 14:00:00");
+        assert_eq!(zone.to_utc(zone.to_local(summer)), summer);
+        let in_the_gap = "2024-03-31T02:30:00".parse::<NaiveDateTime>().unwrap();
+        assert_eq!(zone.to_utc(in_the_gap).to_string(), "2024-03-31 01:30:00");
+    }
+}

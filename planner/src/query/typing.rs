@@ -1,0 +1,327 @@
+//! A pass over DataFusion's fresh logical plan that gives literals, aggregates and casts PostgreSQL's types. The operators were typed as the
+//! plan was made ([`super::operator`]); they are typed again here, as the columns below them may have got other types.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use catalog::SqlType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, BinaryExpr, Case, Cast, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, WindowFunction,
+};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Subquery, Union, Values, WindowFunctionDefinition,
+};
+
+use super::cast::{self, Context};
+use super::operator::{Class, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
+use crate::{PlanContext, Result};
+
+/// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
+const AVG_ARGUMENT: DataType = DataType::Decimal128(38, 12);
+
+/// Precision and scale to which the sum of a bigint is brought.
+const SUM_BIGINT_ARGUMENT: DataType = DataType::Decimal128(38, 0);
+
+/// Types a plan.
+pub(crate) fn plan(plan: LogicalPlan, context: &PlanContext<'_>) -> Result<LogicalPlan> {
+    let typed = Typing { context, keep_literals: false }.node(plan, &[])?;
+    Ok(typed)
+}
+
+/// Types an expression over a schema.
+pub(crate) fn expression(expr: Expr, schema: &DFSchema, context: &PlanContext<'_>) -> Result<Expr> {
+    Ok(Typing { context, keep_literals: false }.expr(expr, schema, &[])?)
+}
+
+/// Parameters that nothing has given a type are text, as in PostgreSQL.
+pub(crate) fn default_parameters(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let typed = plan.transform_up_with_subqueries(|node| {
+        let preserver = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = preserver.save(&expr);
+            Ok(text_parameters(expr)?.update_data(|expr| name.restore(expr)))
+        })?;
+        node.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(typed.data)
+}
+
+/// As [`default_parameters`], for an expression.
+pub(crate) fn text_parameters(expr: Expr) -> DataFusionResult<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) => {
+            let field = Some(FieldRef::from(SqlType::Text.field(&id, true)));
+            Ok(Transformed::yes(Expr::Placeholder(Placeholder { id, field })))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+struct Typing<'a> {
+    context: &'a PlanContext<'a>,
+    /// Inside WITH RECURSIVE, whose two terms must keep the type that the work table was made with.
+    keep_literals: bool,
+}
+
+impl Typing<'_> {
+    /// Types a node and all below it; `outer` are the schemas that a correlated subquery sees, the nearest first.
+    fn node(&self, plan: LogicalPlan, outer: &[DFSchemaRef]) -> DataFusionResult<LogicalPlan> {
+        match plan {
+            LogicalPlan::Values(values) => self.values(values, outer),
+            LogicalPlan::RecursiveQuery(query) => {
+                let inside = Typing { context: self.context, keep_literals: true };
+                let plan = LogicalPlan::RecursiveQuery(query);
+                plan.map_children(|child| Ok(Transformed::yes(inside.node(child, outer)?)))?.data.recompute_schema()
+            }
+            LogicalPlan::Limit(Limit { skip, fetch, input }) => {
+                let input = Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?);
+                let bound = |expr: Option<Box<Expr>>| -> DataFusionResult<Option<Box<Expr>>> {
+                    expr.map(|expr| Ok(Box::new(resolve(*expr, &SqlType::BigInt)?))).transpose()
+                };
+                Ok(LogicalPlan::Limit(Limit { skip: bound(skip)?, fetch: bound(fetch)?, input }))
+            }
+            LogicalPlan::Union(union) => {
+                let inputs = union.inputs.into_iter().map(|input| Ok(Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?)));
+                let inputs = inputs.collect::<DataFusionResult<Vec<_>>>()?;
+                Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
+            }
+            plan => {
+                let plan = plan.map_children(|child| Ok(Transformed::yes(self.node(child, outer)?)))?.data;
+                let schema = input_schema(&plan)?;
+                let preserver = NamePreserver::new(&plan);
+                let plan = plan.map_expressions(|expr| {
+                    let name = preserver.save(&expr);
+                    Ok(Transformed::yes(name.restore(self.expr(expr, &schema, outer)?)))
+                })?;
+                plan.data.recompute_schema()
+            }
+        }
+    }
+
+    /// VALUES: its columns take the types of all rows together.
+    fn values(&self, values: Values, outer: &[DFSchemaRef]) -> DataFusionResult<LogicalPlan> {
+        let empty = DFSchema::empty();
+        let rows = values.values.into_iter().map(|row| {
+            row.into_iter().map(|expr| self.expr(expr, &empty, outer)).collect::<DataFusionResult<Vec<_>>>()
+        });
+        let mut rows = rows.collect::<DataFusionResult<Vec<_>>>()?;
+        let width = rows.first().map_or(0, Vec::len);
+        for column in 0..width {
+            let mut cells: Vec<Expr> = rows.iter_mut().map(|row| std::mem::take(&mut row[column])).collect();
+            self.unify(&mut cells, &empty)?;
+            for (row, cell) in rows.iter_mut().zip(cells) {
+                row[column] = cell;
+            }
+        }
+        LogicalPlanBuilder::values(rows)?.build()
+    }
+
+    fn expr(&self, expr: Expr, schema: &DFSchema, outer: &[DFSchemaRef]) -> DataFusionResult<Expr> {
+        Ok(expr.transform_up(|expr| self.one(expr, schema, outer).map(Transformed::yes))?.data)
+    }
+
+    /// One expression whose parts are typed.
+    fn one(&self, expr: Expr, schema: &DFSchema, outer: &[DFSchemaRef]) -> DataFusionResult<Expr> {
+        let own = &self.context.functions.own;
+        Ok(match expr {
+            Expr::Literal(ScalarValue::Decimal256(Some(value), precision, scale), metadata) => match value.to_i128() {
+                Some(value) if precision.min(38) >= scale.unsigned_abs() => {
+                    Expr::Literal(ScalarValue::Decimal128(Some(value), 38, scale), metadata)
+                }
+                _ => return Err(crate::Error::new(crate::error::ErrorKind::OutOfRange, "numeric constant is out of range").into()),
+            },
+            literal @ Expr::Literal(..) if !self.keep_literals => narrowed(literal),
+            Expr::OuterReferenceColumn(field, column) => {
+                let found = outer.iter().find_map(|schema| schema.field_from_column(&column).ok().cloned());
+                Expr::OuterReferenceColumn(found.unwrap_or(field), column)
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                match binary(op, (*left).clone(), (*right).clone(), schema, own)? {
+                    Some(planned) => planned,
+                    None => Expr::BinaryExpr(BinaryExpr { left, op, right }),
+                }
+            }
+            Expr::Between(mut between) => {
+                let sql_type = sql_type_of(&between.expr, schema)?;
+                if !is_unknown(&between.expr) {
+                    between.low = Box::new(resolve(*between.low, &sql_type)?);
+                    between.high = Box::new(resolve(*between.high, &sql_type)?);
+                }
+                Expr::Between(between)
+            }
+            Expr::InList(mut list) => {
+                let mut all = vec![*list.expr];
+                all.append(&mut list.list);
+                self.unify(&mut all, schema)?;
+                list.expr = Box::new(all.remove(0));
+                list.list = all;
+                Expr::InList(list)
+            }
+            Expr::Case(case) => self.case(case, schema)?,
+            Expr::Like(mut like) => {
+                like.pattern = Box::new(resolve(*like.pattern, &SqlType::Text)?);
+                Expr::Like(like)
+            }
+            Expr::Cast(Cast { expr, field }) => self.cast(*expr, &field, schema)?,
+            Expr::ScalarFunction(function) => self.scalar_function(function, schema)?,
+            Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
+                argument_types(&func, &mut params.args, schema)?;
+                Expr::AggregateFunction(AggregateFunction { func, params })
+            }
+            Expr::WindowFunction(function) => {
+                let WindowFunction { fun, mut params } = *function;
+                if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
+                    argument_types(func, &mut params.args, schema)?;
+                }
+                Expr::WindowFunction(Box::new(WindowFunction { fun, params }))
+            }
+            Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery, schema, outer)?),
+            Expr::Exists(Exists { subquery, negated }) => {
+                Expr::Exists(Exists { subquery: self.subquery(subquery, schema, outer)?, negated })
+            }
+            Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+                let subquery = self.subquery(subquery, schema, outer)?;
+                let expr = against_subquery(*expr, &subquery)?;
+                Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated })
+            }
+            Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+                let subquery = self.subquery(subquery, schema, outer)?;
+                let expr = Box::new(against_subquery(*expr, &subquery)?);
+                Expr::SetComparison(SetComparison { expr, subquery, op, quantifier })
+            }
+            other => other,
+        })
+    }
+
+    fn subquery(&self, subquery: Subquery, schema: &DFSchema, outer: &[DFSchemaRef]) -> DataFusionResult<Subquery> {
+        let mut scopes = vec![Arc::new(schema.clone())];
+        scopes.extend_from_slice(outer);
+        let plan = self.node(Arc::unwrap_or_clone(subquery.subquery), &scopes)?;
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: subquery.spans })
+    }
+
+    fn cast(&self, expr: Expr, field: &Field, schema: &DFSchema) -> DataFusionResult<Expr> {
+        let Some(target) = SqlType::of_field(field) else {
+            return Ok(Expr::Cast(Cast::new(Box::new(expr), field.data_type().clone())));
+        };
+        if *field.data_type() != target.data_type() {
+            // A cast that this crate made, to a type that no statement can name.
+            return Ok(Expr::Cast(Cast::new(Box::new(expr), field.data_type().clone())));
+        }
+        let zone = &self.context.settings.time_zone;
+        cast::cast(expr, &target, Context::Explicit, schema, &self.context.functions.own, zone)
+    }
+
+    /// CASE: results take one type, and so do an operand and what it is compared with.
+    fn case(&self, case: Case, schema: &DFSchema) -> DataFusionResult<Expr> {
+        let Case { expr, when_then_expr, else_expr } = case;
+        let (mut whens, mut results): (Vec<Expr>, Vec<Expr>) = when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+        let has_else = else_expr.is_some();
+        results.extend(else_expr.map(|expr| *expr));
+        self.unify(&mut results, schema)?;
+        let else_expr = if has_else { results.pop().map(Box::new) } else { None };
+        let expr = match expr {
+            Some(operand) => {
+                whens.push(*operand);
+                self.unify(&mut whens, schema)?;
+                whens.pop().map(Box::new)
+            }
+            None => None,
+        };
+        let when_then_expr = whens.into_iter().map(Box::new).zip(results.into_iter().map(Box::new)).collect();
+        Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
+    }
+
+    /// What has no type takes that of the first that has one.
+    fn unify(&self, exprs: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
+        let Some(known) = exprs.iter().find(|expr| !is_unknown(expr)) else { return Ok(()) };
+        let sql_type = sql_type_of(known, schema)?;
+        for expr in exprs {
+            if is_unknown(expr) {
+                *expr = resolve(std::mem::take(expr), &sql_type)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
+        match function.name() {
+            "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
+            "array_has" => {
+                // `x = ANY (…)` comes as array_has(array, x).
+                if let [array, element] = function.args.as_mut_slice() {
+                    if is_unknown(array) && !is_unknown(element) {
+                        let list = SqlType::Array(Box::new(sql_type_of(element, schema)?));
+                        *array = resolve(std::mem::take(array), &list)?;
+                    }
+                }
+            }
+            "date_part" if !self.keep_literals => {
+                // date_part is double precision; EXTRACT, which is planned to it as well, casts it anyway.
+            }
+            _ => {
+                // A parameter among numbers is a number.
+                let numeric = function.args.iter().find(|arg| {
+                    !is_unknown(arg)
+                        && arg.get_type(schema).is_ok_and(|data_type| {
+                            matches!(class_of(&data_type), Class::Integer | Class::Decimal | Class::Float)
+                        })
+                });
+                let all_numeric = function.args.iter().all(|arg| {
+                    matches!(arg, Expr::Placeholder(_))
+                        || arg.get_type(schema).is_ok_and(|data_type| {
+                            matches!(class_of(&data_type), Class::Integer | Class::Decimal | Class::Float)
+                        })
+                });
+                if let (Some(numeric), true) = (numeric, all_numeric) {
+                    let sql_type = sql_type_of(numeric, schema)?;
+                    for arg in &mut function.args {
+                        if matches!(arg, Expr::Placeholder(_)) {
+                            *arg = resolve(std::mem::take(arg), &sql_type)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Expr::ScalarFunction(function))
+    }
+}
+
+/// `expr IN (SELECT …)`: what has no type takes that of the subquery's column.
+fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
+    let column = subquery.subquery.schema().fields().first().and_then(|field| SqlType::of_field(field));
+    Ok(match column {
+        Some(sql_type) => resolve(expr, &sql_type)?,
+        None => expr,
+    })
+}
+
+/// sum(bigint) and avg of integers and numerics are numeric in PostgreSQL.
+fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
+    let [arg] = args else { return Ok(()) };
+    let data_type = arg.get_type(schema)?;
+    let target = match func.name() {
+        "sum" if matches!(data_type, DataType::Int64 | DataType::UInt64) => SUM_BIGINT_ARGUMENT,
+        "avg" if data_type.is_integer() => AVG_ARGUMENT,
+        "avg" if matches!(data_type, DataType::Decimal128(_, scale) if scale < 12) => AVG_ARGUMENT,
+        _ => return Ok(()),
+    };
+    *arg = Expr::Cast(Cast::new(Box::new(std::mem::take(arg)), target));
+    Ok(())
+}
+
+/// What the expressions of a node see.
+fn input_schema(plan: &LogicalPlan) -> DataFusionResult<DFSchema> {
+    if let LogicalPlan::TableScan(scan) = plan {
+        return DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema());
+    }
+    let mut schema = DFSchema::empty();
+    for input in plan.inputs() {
+        schema.merge(input.schema());
+    }
+    Ok(schema)
+}

@@ -1,0 +1,87 @@
+//! What each statement does: one file per statement, [`Plan`] is their sum.
+
+mod comment;
+mod copy;
+mod create_index;
+mod create_schema;
+mod create_sink;
+mod create_source;
+mod create_stream;
+mod create_table;
+mod create_view;
+mod delete;
+mod describe;
+mod drop;
+mod explain;
+mod insert;
+mod object;
+pub mod plan;
+pub(crate) mod rows;
+mod session;
+mod show;
+mod subscribe;
+mod table;
+mod truncate;
+mod update;
+
+use catalog::{Object, ObjectKind};
+use sql::{Statement, StatementKind};
+
+use crate::lower::{LowerOptions, lower};
+use crate::query::plan_query;
+use crate::{Error, PlanContext, Result, ViewPlan};
+
+pub use plan::Plan;
+
+/// Plans a statement: a function of the statement and the context, nothing else.
+///
+/// # Errors
+/// Whatever PostgreSQL would say, with the place in the text that was parsed where it is known.
+pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
+    match &statement.kind {
+        StatementKind::Query(query) => match query.emit {
+            Some(_) => subscribe::plan_emit(query, context),
+            None => Ok(Plan::Query(Box::new(plan_query(&query.query, context)?))),
+        },
+        StatementKind::Insert(insert) => insert::plan(insert, context),
+        StatementKind::Update(update) => update::plan(update, context),
+        StatementKind::Delete(delete) => delete::plan(delete, context),
+        StatementKind::Truncate(truncate) => truncate::plan(truncate, context),
+        StatementKind::Copy(copy) => copy::plan(copy, context),
+        StatementKind::CreateSchema(create) => create_schema::plan(create, context),
+        StatementKind::CreateSource(create) => create_source::plan(create, statement, context),
+        StatementKind::CreateStream(create) => create_stream::plan(create, statement, context),
+        StatementKind::CreateTable(create) => create_table::plan(create, statement, context),
+        StatementKind::CreateView(create) => create_view::plan(create, statement, context),
+        StatementKind::CreateMaterializedView(create) => create_view::plan_materialized(create, statement, context),
+        StatementKind::CreateSink(create) => create_sink::plan(create, statement, context),
+        StatementKind::CreateIndex(create) => create_index::plan(create, statement, context),
+        StatementKind::Drop(drop) => drop::plan(drop, context),
+        StatementKind::Comment(comment) => comment::plan(comment, context),
+        StatementKind::Show(show) => show::plan(show, context),
+        StatementKind::Describe(describe) => describe::plan(&describe.name, context),
+        StatementKind::Subscribe(subscribe) => subscribe::plan(subscribe, context),
+        StatementKind::Explain(explain) => explain::plan(explain, context),
+        StatementKind::Set(_)
+        | StatementKind::Reset(_)
+        | StatementKind::Transaction(_)
+        | StatementKind::Prepare(_)
+        | StatementKind::Execute(_)
+        | StatementKind::Deallocate(_)
+        | StatementKind::Discard(_)
+        | StatementKind::Declare(_)
+        | StatementKind::Fetch(_)
+        | StatementKind::Close(_) => session::plan(&statement.kind, context),
+    }
+}
+
+/// How a view or stream of the catalog is kept up to date: planned again from its definition.
+pub fn plan_stored_view(object: &Object, context: &PlanContext<'_>) -> Result<ViewPlan> {
+    let (query, emit_on_window_close) = match &object.kind {
+        ObjectKind::MaterializedView(view) => (&view.query, view.emit_on_close),
+        ObjectKind::Stream(stream) => (&stream.query, false),
+        _ => return Err(Error::internal(format!("\"{}\" is no view that is kept up to date", object.name))),
+    };
+    let plan = crate::query::plan_stored(query, object, context)?;
+    lower(&plan.logical, &object.schema(), LowerOptions { emit_on_window_close }, context.catalog)
+}
