@@ -127,6 +127,7 @@ impl ServerArguments {
             epoch_rows: self.epoch_rows.or(file.epoch_rows).unwrap_or(default.epoch_rows),
             epoch_bytes: size(self.epoch_bytes, file.epoch_bytes, default.epoch_bytes),
             query_memory_bytes: size(self.query_memory, file.query_memory, default.query_memory_bytes),
+            offline: false,
         };
         if engine.epoch_rows == 0 || engine.epoch_bytes == 0 {
             return Err(Failure::Setting("epoch-rows and epoch-bytes must be above 0".to_owned()));

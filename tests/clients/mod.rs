@@ -76,7 +76,7 @@ fn psql_prints_what_it_should(script: &Path) {
 }
 
 fn python_script_succeeds(script: &str) {
-    let python = environment().as_ref().unwrap();
+    let python = environment().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(directory.path(), &[]);
     let port = server.sql_addr.rsplit(':').next().unwrap();

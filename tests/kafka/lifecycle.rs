@@ -57,6 +57,27 @@ pub fn a_public_address_is_refused() {
     assert!(message.contains("--insecure"), "{message}");
 }
 
+pub fn http_tells_health_metrics_and_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &[]);
+    server.connect().rows("CREATE TABLE t (id int PRIMARY KEY)");
+    assert_eq!(server.http("GET", "/health/live", "").0, 200);
+    assert_eq!(server.http("GET", "/health/ready", "").0, 200);
+    let (status, body) = server.http("POST", "/api/sql", r#"{"query": "SELECT 1 AS one, 'x' AS x"}"#);
+    assert_eq!(status, 200, "{body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["rows"], serde_json::json!([[1, "x"]]), "{body}");
+    let (status, body) = server.http("POST", "/api/sql", r#"{"query": "SELECT * FROM nosuch"}"#);
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert!((400..500).contains(&status), "{status} {body}");
+    assert_eq!(answer["error"]["code"], "42P01", "{body}");
+    let (status, body) = server.http("GET", "/metrics", "");
+    assert_eq!(status, 200);
+    for metric in ["millrace_epoch ", "millrace_view_rows{view=\"t\"}", "millrace_epoch_seconds_bucket", "millrace_store_bytes "] {
+        assert!(body.contains(metric), "{metric} is missing in\n{body}");
+    }
+}
+
 pub fn acknowledged_writes_survive_sigkill() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = ServerProcess::start(directory.path(), &[]);

@@ -25,7 +25,7 @@ enum Needs {
 
 pub fn trials() -> Vec<Trial> {
     use Needs::{AnyBroker, OwnBroker, RealBroker};
-    let tests: [(&str, Needs, fn()); 22] = [
+    let tests: [(&str, Needs, fn()); 23] = [
         ("sources::json_becomes_typed_columns", AnyBroker, sources::json_becomes_typed_columns),
         ("sources::bad_records_become_dead_letters", AnyBroker, sources::bad_records_become_dead_letters),
         ("sources::skip_and_null_policies", AnyBroker, sources::skip_and_null_policies),
@@ -46,6 +46,7 @@ pub fn trials() -> Vec<Trial> {
         ("lifecycle::sigterm_drains_and_exits_0", AnyBroker, lifecycle::sigterm_drains_and_exits_0),
         ("lifecycle::second_server_on_a_directory_is_refused", AnyBroker, lifecycle::second_server_on_a_directory_is_refused),
         ("lifecycle::a_public_address_is_refused", AnyBroker, lifecycle::a_public_address_is_refused),
+        ("lifecycle::http_tells_health_metrics_and_answers", AnyBroker, lifecycle::http_tells_health_metrics_and_answers),
         ("lifecycle::acknowledged_writes_survive_sigkill", AnyBroker, lifecycle::acknowledged_writes_survive_sigkill),
         ("faults::sigkill_loses_nothing_and_repeats_nothing", RealBroker, faults::sigkill_loses_nothing_and_repeats_nothing),
     ];

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use engine::{Engine, Session};
 use libtest_mimic::Trial;
-use storage::{FaultPlan, FaultStore, Loss};
+use storage::fault::{FaultPlan, FaultStore, Loss};
 
 use crate::support::database::{Answer, Failure, parameters, run, settings};
 use crate::support::random::Random;

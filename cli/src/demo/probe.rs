@@ -86,7 +86,7 @@ async fn measure(
 
 async fn is_there(
     session: &mut Session,
-    prepared: &engine::Prepared,
+    prepared: &Arc<engine::Prepared>,
     order_id: &Parameter,
 ) -> Result<bool, engine::Error> {
     let Response::Rows(mut rows) = session.execute(prepared, vec![order_id.clone()]).await? else {
