@@ -1,7 +1,5 @@
 //! What one commit changes.
 
-use std::ops::Range;
-
 use crate::StateId;
 
 /// One change to one key.
@@ -15,12 +13,15 @@ pub enum Change {
     Delete,
 }
 
-/// Changes to be committed together. Keys and values lie in one buffer: adding an entry doesn't allocate.
+/// Changes to be committed together. Keys and values lie in large chunks: adding an entry doesn't allocate, and neither growing nor
+/// merging moves bytes.
 ///
 /// Shards fill sets of their own in parallel, which are then [merged](ChangeSet::merge).
 #[derive(Clone, Debug, Default)]
 pub struct ChangeSet {
-    bytes: Vec<u8>,
+    chunks: Vec<Vec<u8>>,
+    /// Bytes in all chunks.
+    byte_size: usize,
     entries: Vec<Entry>,
     /// States whose every key is removed before the entries are applied.
     cleared: Vec<StateId>,
@@ -29,10 +30,15 @@ pub struct ChangeSet {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     change: Change,
-    start: usize,
+    /// In which chunk, and where, the key begins; the value stands behind it.
+    chunk: u32,
+    start: u32,
     key_len: u32,
     value_len: u32,
 }
+
+/// Bytes of a chunk, unless one entry needs more: large enough that there are few, small enough that the last one wastes little.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 impl ChangeSet {
     /// No change.
@@ -71,18 +77,32 @@ impl ChangeSet {
     }
 
     fn push(&mut self, change: Change, key: &[&[u8]], value: &[u8]) {
-        let start = self.bytes.len();
+        let length = key.iter().map(|part| part.len()).sum::<usize>() + value.len();
+        let chunk = self.chunk_for(length);
+        let start = chunk.len();
         for part in key {
-            self.bytes.extend_from_slice(part);
+            chunk.extend_from_slice(part);
         }
-        let key_len = self.bytes.len() - start;
-        self.bytes.extend_from_slice(value);
+        let key_len = chunk.len() - start;
+        chunk.extend_from_slice(value);
+        self.byte_size += length;
         self.entries.push(Entry {
             change,
-            start,
+            chunk: u32::try_from(self.chunks.len() - 1).expect("memory ends before the numbers of chunks do"),
+            start: u32::try_from(start).expect("a chunk begins no entry behind its usual size"),
             key_len: u32::try_from(key_len).expect("a key is far below 4 GiB"),
             value_len: u32::try_from(value.len()).expect("a value is far below 4 GiB"),
         });
+    }
+
+    /// The last chunk, if so many more bytes fit, or a new one.
+    fn chunk_for(&mut self, length: usize) -> &mut Vec<u8> {
+        if self.chunks.last().is_none_or(|last| last.len() + length > CHUNK_BYTES) {
+            // The first one grows as it is needed: most sets are small.
+            let capacity = if self.chunks.is_empty() { length } else { length.max(CHUNK_BYTES) };
+            self.chunks.push(Vec::with_capacity(capacity));
+        }
+        self.chunks.last_mut().expect("one was pushed if there was none")
     }
 
     /// Adds all changes of `other` behind these.
@@ -93,9 +113,10 @@ impl ChangeSet {
             self.cleared.splice(0..0, cleared);
             return;
         }
-        let offset = self.bytes.len();
-        self.bytes.extend_from_slice(&other.bytes);
-        self.entries.extend(other.entries.iter().map(|e| Entry { start: e.start + offset, ..*e }));
+        let chunks = self.chunks.len() as u32;
+        self.chunks.extend(other.chunks);
+        self.byte_size += other.byte_size;
+        self.entries.extend(other.entries.iter().map(|e| Entry { chunk: e.chunk + chunks, ..*e }));
         self.cleared.extend(other.cleared);
     }
 
@@ -105,9 +126,9 @@ impl ChangeSet {
     }
 
     fn read(&self, entry: &Entry) -> (Change, &[u8], &[u8]) {
-        let key: Range<usize> = entry.start..entry.start + entry.key_len as usize;
-        let value = key.end..key.end + entry.value_len as usize;
-        (entry.change, &self.bytes[key], &self.bytes[value])
+        let bytes = &self.chunks[entry.chunk as usize][entry.start as usize..];
+        let (key, rest) = bytes.split_at(entry.key_len as usize);
+        (entry.change, key, &rest[..entry.value_len as usize])
     }
 
     /// States to be cleared first.
@@ -127,12 +148,12 @@ impl ChangeSet {
 
     /// Bytes of keys and values.
     pub fn byte_size(&self) -> usize {
-        self.bytes.len()
+        self.byte_size
     }
 
     /// Sorts by key; changes to one key keep their order.
     pub fn sort(&mut self) {
-        let key = |e: &Entry| &self.bytes[e.start..e.start + e.key_len as usize];
+        let key = |e: &Entry| self.read(e).1;
         if self.entries.is_sorted_by(|a, b| key(a) <= key(b)) {
             return;
         }
