@@ -1,4 +1,4 @@
--- The three tables of the auction benchmark; @table@ is the source under test.
+-- The three tables of the auction benchmark. A name between at signs stands for the options of the source under test.
 CREATE SOURCE person (id BIGINT, name TEXT, "emailAddress" TEXT, "creditCard" TEXT, city TEXT, state TEXT,
     "dateTime" TIMESTAMP, extra TEXT, WATERMARK FOR "dateTime" AS "dateTime" - INTERVAL '4 seconds') WITH (@person@);
 CREATE SOURCE auction (id BIGINT, "itemName" TEXT, description TEXT, "initialBid" BIGINT, reserve BIGINT,

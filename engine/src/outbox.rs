@@ -75,11 +75,6 @@ impl Outbox {
         }
     }
 
-    /// Whether a checkpoint would delete anything.
-    pub(crate) fn has_delivered(&self) -> bool {
-        self.entries.front().is_some_and(|(epoch, ..)| epoch.0 <= self.delivered.load(Ordering::Acquire))
-    }
-
     /// Bytes that wait, compressed.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::compute::max;
 use arrow::datatypes::TimestampMicrosecondType;
 use catalog::Watermark;

@@ -94,6 +94,7 @@ impl Coordinator {
         if let (ObjectKind::MaterializedView(view), Some(plan)) = (&mut object.kind, &create.view) {
             view.key = plan.key.clone();
             view.append_only = plan.append_only;
+            view.times = plan.times.clone();
         }
         let built = match &create.view {
             Some(plan) => Some(self.build_view(&mut object, plan)?),

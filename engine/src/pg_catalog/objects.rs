@@ -96,11 +96,6 @@ impl Relation {
         })
     }
 
-    /// Whether users may see it without naming its schema.
-    pub(super) fn is_user(&self) -> bool {
-        self.object.is_some()
-    }
-
     /// The connector of a source.
     pub(super) fn connector(&self) -> Option<&catalog::Connector> {
         match &self.object.as_ref()?.kind {

@@ -152,7 +152,7 @@ impl Session {
         attempt: &mut usize,
     ) -> Result<Option<Effect>> {
         let delta = Delta::new(
-            effect.delta.batch().clone().with_schema(table.schema()).map_err(|e| query_error(e.into()))?,
+            reshaped(effect.delta.batch(), &table.schema())?,
             effect.delta.weights().cloned(),
         );
         if self.transaction.is_block() {
@@ -327,8 +327,7 @@ pub(super) fn contents(table: ObjectId, pending: &[Delta], published: &Published
 /// The rows that are left when all changes are added up, each as often as it is there.
 fn sum(schema: &SchemaRef, changes: &[Delta]) -> Result<RecordBatch> {
     let same_schema = |delta: &Delta| -> Result<Delta> {
-        let batch = delta.batch().clone().with_schema(schema.clone()).map_err(|e| query_error(e.into()))?;
-        Ok(delta.with_batch(batch))
+        Ok(delta.with_batch(reshaped(delta.batch(), schema)?))
     };
     let changes = changes.iter().map(same_schema).collect::<Result<Vec<_>>>()?;
     let total = consolidate(&Delta::concat(schema, &changes).map_err(delta_error)?).map_err(delta_error)?;
@@ -378,9 +377,14 @@ fn exchange(old: &RecordBatch, new: &RecordBatch) -> Result<Delta> {
 
 fn concat(batches: &[&RecordBatch]) -> Result<RecordBatch> {
     let schema = batches[0].schema();
-    let same = |batch: &&RecordBatch| (*batch).clone().with_schema(schema.clone());
-    let batches = batches.iter().map(same).collect::<Result<Vec<_>, _>>().map_err(|e| query_error(e.into()))?;
+    let batches = batches.iter().map(|batch| reshaped(batch, &schema)).collect::<Result<Vec<_>>>()?;
     concat_batches(&schema, &batches).map_err(|e| query_error(e.into()))
+}
+
+/// The same columns under another schema of the same types; NULL in a column that has none is an error.
+fn reshaped(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options).map_err(|e| query_error(e.into()))
 }
 
 fn take(rows: &RecordBatch, positions: &[u32]) -> Result<RecordBatch> {

@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 use catalog::ObjectId;
 use datafusion::datasource::{MemTable, TableProvider};
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use planner::query::{QueryPlan, RelationRef};
 use planner::statement::plan::{Discard, Plan, SetPlan};
 
@@ -291,7 +292,7 @@ impl Session {
         };
         match Box::pin(self.dispatch(&Arc::new(inner), parameters)).await? {
             Response::Rows(rows) => {
-                self.cursors.insert(name.to_owned(), Cursor { rows, rest: None, hold });
+                self.cursors.insert(name.to_owned(), Mutex::new(Cursor { rows, rest: None, hold }));
                 Ok(Response::Done { tag: "DECLARE CURSOR".to_owned() })
             }
             _ => Err(Error::internal("a cursor reads a query")),
@@ -299,7 +300,7 @@ impl Session {
     }
 
     async fn fetch(&mut self, name: &str, count: Option<u64>, move_only: bool) -> Result<Response> {
-        let cursor = self.cursors.get_mut(name).ok_or_else(|| undefined_cursor(name))?;
+        let cursor = self.cursors.get_mut(name).ok_or_else(|| undefined_cursor(name))?.get_mut();
         let mut left = count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
         let mut taken: Vec<RecordBatch> = Vec::new();
         let mut rows = 0;

@@ -179,7 +179,8 @@ pub struct Session {
     parameter_changes: Vec<(String, String)>,
     /// PREPARE's names.
     prepared: HashMap<String, Arc<Prepared>>,
-    cursors: HashMap<String, Cursor>,
+    /// Locked by nobody: streams can't be shared between threads, sessions can.
+    cursors: HashMap<String, Mutex<Cursor>>,
 }
 
 /// What others see of a session.
@@ -273,7 +274,7 @@ impl Session {
 
     fn columns(&self, plan: &Plan, published: &Published) -> Option<Arc<[ResultColumn]>> {
         if let Plan::Fetch { name, .. } = plan {
-            return self.cursors.get(name).map(|cursor| cursor.rows.columns.clone());
+            return self.cursors.get(name).map(|cursor| cursor.lock().rows.columns.clone());
         }
         if let Plan::Execute { name, .. } = plan {
             return self.prepared.get(name).and_then(|prepared| prepared.columns.clone());

@@ -234,7 +234,7 @@ impl Session {
             self.restore_variables(saved);
         }
         self.variables.end_transaction();
-        self.cursors.retain(|_, cursor| cursor.hold);
+        self.cursors.retain(|_, cursor| cursor.get_mut().hold);
         self.transaction.end();
     }
 
@@ -242,7 +242,7 @@ impl Session {
         let writes = std::mem::take(&mut self.transaction.writes);
         let pinned = self.transaction.pinned.take();
         self.variables.end_transaction();
-        self.cursors.retain(|_, cursor| cursor.hold);
+        self.cursors.retain(|_, cursor| cursor.get_mut().hold);
         self.transaction.end();
         let Some(pinned) = pinned else { return Ok(()) };
         if writes.is_empty() { Ok(()) } else { self.apply(writes, &pinned).await }
