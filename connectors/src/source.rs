@@ -176,24 +176,15 @@ impl BatchSender {
         false
     }
 
-    /// As [`BatchSender::send`] for a limited time: gives the batch back when the queue is still full then.
+    /// As [`BatchSender::send`] for a limited time: gives the batch back when the queue is still full then, so that a
+    /// Kafka consumer can pause its partitions and go on polling.
+    #[allow(clippy::result_large_err)] // The batch itself, which is moved and not copied on.
     pub fn send_timeout(
         &self,
         batch: SourceBatch,
         timeout: Duration,
     ) -> std::result::Result<(), SendTimeoutError<SourceBatch>> {
         self.queue.send_timeout(batch, timeout)?;
-        (self.doorbell)();
-        Ok(())
-    }
-
-    /// As [`BatchSender::send`] without waiting: gives the batch back while the queue is full, so that a Kafka consumer can pause
-    /// its partition and go on polling.
-    pub fn try_send(
-        &self,
-        batch: SourceBatch,
-    ) -> std::result::Result<(), crossbeam_channel::TrySendError<SourceBatch>> {
-        self.queue.try_send(batch)?;
         (self.doorbell)();
         Ok(())
     }

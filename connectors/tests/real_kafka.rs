@@ -161,7 +161,10 @@ fn a_crash_before_the_commit_leaves_nothing() {
             .unwrap();
         dying.init_transactions(WAIT).unwrap();
         dying.begin_transaction().unwrap();
-        dying.send(BaseRecord::<[u8], [u8]>::to(&topic).payload(&b"{\"n\":999}"[..])).map_err(|(error, _)| error).unwrap();
+        dying
+            .send(BaseRecord::<[u8], [u8]>::to(&topic).payload(&b"{\"n\":999}"[..]))
+            .map_err(|(error, _)| error)
+            .unwrap();
         let progress = format!("__millrace_progress_{topic}");
         let record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(&progress).key(topic.as_bytes()).payload(&b"{\"sink\":\"x\",\"epoch\":99}"[..]).partition(0);

@@ -69,10 +69,8 @@ pub(crate) fn parse(text: &[u8], precision: u8, scale: i8) -> Result<i128, Troub
             return Err(Trouble::OutOfRange);
         }
         magnitude.checked_mul(power_of_ten(shift as u32)).ok_or(Trouble::OutOfRange)?
-    } else if shift < -39 {
-        0
-    } else if shift == -39 {
-        0 // below half of 10^39: magnitude has at most 38 digits
+    } else if shift < -38 {
+        0 // Below half of 10^39: the magnitude has at most 38 digits.
     } else {
         let divisor = power_of_ten((-shift) as u32);
         magnitude / divisor + i128::from(magnitude % divisor >= divisor / 2)
@@ -105,7 +103,7 @@ pub(crate) fn write(out: &mut Vec<u8>, value: i128, scale: i8, trim: bool) {
     }
     let mut magnitude = value.unsigned_abs();
     let mut scale = scale;
-    while trim && scale > 0 && magnitude % 10 == 0 {
+    while trim && scale > 0 && magnitude.is_multiple_of(10) {
         magnitude /= 10;
         scale -= 1;
     }

@@ -1,6 +1,6 @@
 //! Bytes into rows and back, without I/O. A [`Decoder`] is fed records and gives batches; it is reused from batch to batch.
 //!
-//! Reading order: this file (what every format shares), [`column`] (rows under construction), [`text`] (a value's text form),
+//! Reading order: this file (what every format shares), `column` (rows under construction), `text` (a value's text form),
 //! `datetime`, `decimal`, `interval`, then [`json`] and [`csv`].
 
 use std::sync::Arc;
@@ -257,26 +257,33 @@ impl Decoder {
     fn push_includes(&mut self, meta: &RecordMeta<'_>) -> Result<(), Box<Fault>> {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(kind) = slot.include else { continue };
-            let present = match (kind, &mut slot.column.values) {
+            let mut present = true;
+            match (kind, &mut slot.column.values) {
                 (IncludeKind::Key, Values::Text { views, .. }) => match meta.key {
-                    Some(key) if std::str::from_utf8(key).is_ok() => Some(views.push(key)),
+                    Some(key) if std::str::from_utf8(key).is_ok() => views.push(key),
                     Some(_) => {
                         let reason = slot.column.expected("a key that is not UTF-8");
                         return Err(Box::new(Fault::Column { column: index, reason }));
                     }
-                    None => None,
+                    None => present = false,
                 },
-                (IncludeKind::Key, Values::Binary(views)) => meta.key.map(|key| views.push(key)),
-                (IncludeKind::Partition, Values::Int32(values)) => Some(values.push(meta.partition)),
-                (IncludeKind::Partition, Values::Int64(values)) => Some(values.push(i64::from(meta.partition))),
-                (IncludeKind::Offset, Values::Int64(values)) => Some(values.push(meta.offset)),
+                (IncludeKind::Key, Values::Binary(views)) => match meta.key {
+                    Some(key) => views.push(key),
+                    None => present = false,
+                },
+                (IncludeKind::Partition, Values::Int32(values)) => values.push(meta.partition),
+                (IncludeKind::Partition, Values::Int64(values)) => values.push(i64::from(meta.partition)),
+                (IncludeKind::Offset, Values::Int64(values)) => values.push(meta.offset),
                 (IncludeKind::Timestamp, Values::Timestamp { values, .. }) => {
-                    meta.timestamp_ms.and_then(|ms| ms.checked_mul(1000)).map(|us| values.push(us))
+                    match meta.timestamp_ms.and_then(|ms| ms.checked_mul(1000)) {
+                        Some(us) => values.push(us),
+                        None => present = false,
+                    }
                 }
-                (IncludeKind::Headers, Values::Text { views, .. }) => Some(views.push(&headers_document(meta.headers))),
+                (IncludeKind::Headers, Values::Text { views, .. }) => views.push(&headers_document(meta.headers)),
                 _ => unreachable!("the types were checked when the decoder was made"),
-            };
-            if present.is_none() {
+            }
+            if !present {
                 if !slot.nullable {
                     let reason = "is missing, but the column is NOT NULL".into();
                     return Err(Box::new(Fault::Column { column: index, reason }));
@@ -325,10 +332,7 @@ impl Decoder {
 }
 
 fn slot(declared: &Declared) -> Result<Slot> {
-    let include = match &declared.generated {
-        Some(Generated::Include(kind)) => Some(*kind),
-        None => None,
-    };
+    let include = declared.generated.as_ref().map(|Generated::Include(kind)| *kind);
     let fits = match include {
         None => true,
         Some(IncludeKind::Key) => matches!(declared.sql_type, SqlType::Text | SqlType::Varchar(None) | SqlType::Bytea),

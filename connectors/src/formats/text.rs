@@ -59,7 +59,10 @@ impl Column {
             Values::Float32(values) => text_of().parse().ok().map(|value| values.push(value)),
             Values::Float64(values) => text_of().parse().ok().map(|value| values.push(value)),
             Values::Decimal { values, precision, scale } => match decimal::parse(trimmed, *precision, *scale) {
-                Ok(value) => Some(values.push(value)),
+                Ok(value) => {
+                    values.push(value);
+                    Some(())
+                }
                 Err(decimal::Trouble::OutOfRange) => return Err(self.out_of_range(trimmed)),
                 Err(decimal::Trouble::NotANumber) => None,
             },

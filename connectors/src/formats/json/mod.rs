@@ -1,5 +1,5 @@
-//! JSON in both directions: [`read`] decodes objects straight into columns, [`write`] makes objects of rows, [`jsonb`] has the
-//! normal form of a document, [`scan`] is the grammar that they share.
+//! JSON in both directions: `read` decodes objects straight into columns, [`write`] makes objects of rows, `jsonb` has the
+//! normal form of a document, `scan` is the grammar that they share.
 
 pub(crate) mod jsonb;
 pub(crate) mod read;

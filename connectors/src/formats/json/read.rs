@@ -49,32 +49,34 @@ struct Key {
 struct Literal {
     words: [u128; 2],
     masks: [u128; 2],
+    bytes: [u8; LITERAL],
+    /// 0: nothing is remembered.
     length: usize,
     key: u32,
 }
 
 impl Literal {
-    fn new(bytes: &[u8], key: u32) -> Self {
-        let mut padded = [0u8; LITERAL];
-        padded[..bytes.len()].copy_from_slice(bytes);
+    fn new(literal: &[u8], key: u32) -> Self {
+        let mut bytes = [0u8; LITERAL];
+        bytes[..literal.len()].copy_from_slice(literal);
         let mut mask = [0u8; LITERAL];
-        mask[..bytes.len()].fill(0xFF);
+        mask[..literal.len()].fill(0xFF);
         let words = |bytes: &[u8; LITERAL]| {
             let (low, high) = bytes.split_at(16);
-            [
-                u128::from_le_bytes(low.try_into().expect("16 bytes")),
-                u128::from_le_bytes(high.try_into().expect("16 bytes")),
-            ]
+            [low, high].map(|half| u128::from_le_bytes(half.try_into().expect("16 bytes")))
         };
-        Self { words: words(&padded), masks: words(&mask), length: bytes.len(), key }
+        Self { words: words(&bytes), masks: words(&mask), bytes, length: literal.len(), key }
     }
 
     /// Whether the record goes on with it.
     #[inline]
     fn follows(&self, record: &[u8], at: usize) -> bool {
+        if self.length == 0 {
+            return false;
+        }
         let Some(chunk) = record.get(at..at + 16) else { return self.follows_near_end(record, at) };
         let low = u128::from_le_bytes(chunk.try_into().expect("16 bytes"));
-        if self.length == 0 || (low ^ self.words[0]) & self.masks[0] != 0 {
+        if (low ^ self.words[0]) & self.masks[0] != 0 {
             return false;
         }
         if self.length <= 16 {
@@ -85,11 +87,8 @@ impl Literal {
         (high ^ self.words[1]) & self.masks[1] == 0
     }
 
-    #[cold]
     fn follows_near_end(&self, record: &[u8], at: usize) -> bool {
-        let [low, high] = self.words;
-        let padded = [low.to_le_bytes(), high.to_le_bytes()].concat();
-        self.length > 0 && record[at..].starts_with(&padded[..self.length])
+        record[at..].starts_with(&self.bytes[..self.length])
     }
 }
 
@@ -369,23 +368,19 @@ pub(crate) fn value(column: &mut Column, record: &[u8], at: usize, scratch: &mut
                 return Ok(end);
             }
         }
-        Values::Text { views, kind: TextKind::Plain } => {
-            if record.get(at) == Some(&b'"') {
-                let span = scan::string(record, at + 1)?;
-                if !span.escaped {
-                    views.push_span(record, at + 1, span.end);
-                    return Ok(span.end + 1);
-                }
+        Values::Text { views, kind: TextKind::Plain } if record.get(at) == Some(&b'"') => {
+            let span = scan::string(record, at + 1)?;
+            if !span.escaped {
+                views.push_span(record, at + 1, span.end);
+                return Ok(span.end + 1);
             }
         }
-        Values::Timestamp { values, utc } => {
-            if record.get(at) == Some(&b'"') {
-                let span = scan::string(record, at + 1)?;
-                let zone = if *utc { datetime::Zone::Apply } else { datetime::Zone::Ignore };
-                if let Some(us) = datetime::timestamp(&record[at + 1..span.end], zone) {
-                    values.push(us);
-                    return Ok(span.end + 1);
-                }
+        Values::Timestamp { values, utc } if record.get(at) == Some(&b'"') => {
+            let span = scan::string(record, at + 1)?;
+            let zone = if *utc { datetime::Zone::Apply } else { datetime::Zone::Ignore };
+            if let Some(us) = datetime::timestamp(&record[at + 1..span.end], zone) {
+                values.push(us);
+                return Ok(span.end + 1);
             }
         }
         Values::Int32(values) => {
@@ -396,13 +391,11 @@ pub(crate) fn value(column: &mut Column, record: &[u8], at: usize, scratch: &mut
                 return Ok(end);
             }
         }
-        Values::Decimal { values, precision, scale } => {
-            if matches!(record.get(at), Some(b'-' | b'0'..=b'9')) {
-                let end = scan::number(record, at)?.end;
-                if let Ok(value) = decimal::parse(&record[at..end], *precision, *scale) {
-                    values.push(value);
-                    return Ok(end);
-                }
+        Values::Decimal { values, precision, scale } if matches!(record.get(at), Some(b'-' | b'0'..=b'9')) => {
+            let end = scan::number(record, at)?.end;
+            if let Ok(value) = decimal::parse(&record[at..end], *precision, *scale) {
+                values.push(value);
+                return Ok(end);
             }
         }
         _ => {}

@@ -56,14 +56,23 @@ pub(crate) fn string(bytes: &[u8], start: usize) -> Result<Span, Malformed> {
     let mut high = 0u64; // the high bits of all bytes passed
     let mut escaped = false;
     loop {
-        if let Some(chunk) = bytes.get(at..at + 8) {
-            let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-            let found = special(word);
-            if found == 0 {
-                high |= word;
-                at += 8;
+        if let Some(chunk) = bytes.get(at..at + 16) {
+            let (low, high_half) = chunk.split_at(8);
+            let first = u64::from_le_bytes(low.try_into().expect("eight bytes"));
+            let second = u64::from_le_bytes(high_half.try_into().expect("eight bytes"));
+            let (in_first, in_second) = (special(first), special(second));
+            if in_first | in_second == 0 {
+                high |= first | second;
+                at += 16;
                 continue;
             }
+            let (word, found) = if in_first != 0 {
+                (first, in_first)
+            } else {
+                high |= first;
+                at += 8;
+                (second, in_second)
+            };
             high |= word & (found & found.wrapping_neg()).wrapping_sub(1);
             at += (found.trailing_zeros() / 8) as usize;
         } else {
