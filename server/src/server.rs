@@ -123,14 +123,15 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
+    let for_connections = stopping.clone();
     loop {
         tokio::select! {
             biased;
-            _ = stopping.wait_for(|ends| *ends) => break,
+            () = stopped(&mut stopping) => break,
             Some(ended) = connections.join_next() => report_panic(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(wire::connection::serve(stream, Arc::clone(&shared), stopping.clone()));
+                    connections.spawn(wire::connection::serve(stream, Arc::clone(&shared), for_connections.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
@@ -149,6 +150,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch:
         tracing::warn!(connections = connections.len(), "closing connections whose statements did not end in time");
         connections.shutdown().await;
     }
+}
+
+/// Completes when the server stops.
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the server is gone, which is the same.
+    let _ = stopping.wait_for(|ends| *ends).await;
 }
 
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {

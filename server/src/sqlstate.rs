@@ -35,6 +35,8 @@ pub fn sqlstate(kind: ErrorKind) -> &'static str {
         ErrorKind::DivisionByZero => "22012",
         ErrorKind::InvalidDatetime => "22007",
         ErrorKind::DataException => "22000",
+        ErrorKind::StringTooLong => "22001",
+        ErrorKind::CardinalityViolation => "21000",
         ErrorKind::UniqueViolation => "23505",
         ErrorKind::NotNullViolation => "23502",
         ErrorKind::DependentObjects => "2BP01",

@@ -1,6 +1,5 @@
 //! Binary forms, as `typsend` writes them.
 
-use arrow::array::Array;
 use bytes::{BufMut, BytesMut};
 use engine::{Error, ErrorKind};
 

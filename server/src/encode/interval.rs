@@ -215,7 +215,7 @@ fn put_hours_minutes_seconds(parts: &Parts, out: &mut BytesMut) {
 fn write_iso_8601(parts: &Parts, out: &mut BytesMut) {
     out.put_u8(b'P');
     let start = out.len();
-    let mut put = |value: i64, unit: u8, out: &mut BytesMut| {
+    let put = |value: i64, unit: u8, out: &mut BytesMut| {
         if value != 0 {
             put_integer(value, out);
             out.put_u8(unit);

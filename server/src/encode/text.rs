@@ -1,6 +1,5 @@
 //! Text forms, as `typoutput` writes them.
 
-use arrow::array::Array;
 use bytes::{BufMut, BytesMut};
 
 use super::column::{Column, Values};

@@ -1,6 +1,5 @@
 //! Values as JSON: numbers where JSON's are exact enough for every reader, text otherwise.
 
-use arrow::array::Array;
 use bytes::BytesMut;
 
 use crate::encode::column::{Column, Values};

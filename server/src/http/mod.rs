@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::server::Shared;
+use crate::server::{Shared, stopped};
 
 /// The longest request body; a statement in JSON is far below it.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -44,18 +44,15 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stopping: 
         loop {
             tokio::select! {
                 _ = ticks.tick() => metrics::upkeep(),
-                _ = upkeep_stops.wait_for(|ends| *ends) => break,
+                () = stopped(&mut upkeep_stops) => break,
             }
         }
     });
     let mut graceful_stops = stopping.clone();
-    let graceful = async move {
-        // An error means that the server is gone, which ends this too.
-        let _ = graceful_stops.wait_for(|ends| *ends).await;
-    };
+    let graceful = async move { stopped(&mut graceful_stops).await };
     let mut hard_stops = stopping;
     let hard = async move {
-        let _ = hard_stops.wait_for(|ends| *ends).await;
+        stopped(&mut hard_stops).await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {

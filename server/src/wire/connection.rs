@@ -17,7 +17,7 @@ use super::startup::{self, Opening};
 use super::watch::{Failure, Watch, shutting_down, timeout_setting};
 use crate::encode::Style;
 use crate::error::{WireError, notice_response};
-use crate::server::Shared;
+use crate::server::{Shared, stopped};
 use crate::sqlstate;
 
 /// Time for a client to say who it is, as PostgreSQL's `authentication_timeout`.
@@ -146,7 +146,7 @@ impl Connection {
         let error = tokio::select! {
             biased;
             received = self.socket.receive() => return received.map(Some),
-            _ = self.shutdown.wait_for(|ends| *ends) => shutting_down(),
+            () = stopped(&mut self.shutdown) => shutting_down(),
             () = idle => WireError::new(code, format!("terminating connection due to {what}")),
         };
         self.socket.send(&error.fatal());

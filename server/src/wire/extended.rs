@@ -87,13 +87,13 @@ impl Connection {
             }
         };
         self.statements.insert(name, Arc::new(PreparedStatement { text: text.into(), prepared }));
-        self.socket.send(&ParseComplete);
+        self.socket.send(&ParseComplete::new());
         Ok(())
     }
 
     /// Bind.
     pub(crate) fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
-        let statement = Arc::clone(self.statement(&bind.statement)?);
+        let statement = Arc::clone(self.prepared_statement(&bind.statement)?);
         if !bind.portal.is_empty() && self.portals.contains_key(&bind.portal) {
             let code = sqlstate(engine::ErrorKind::DuplicateCursor);
             return Err(WireError::new(code, format!("portal \"{}\" already exists", bind.portal)).into());
@@ -132,7 +132,7 @@ impl Connection {
             .map(|(index, ((bytes, sql_type), format))| decode::parameter(bytes.as_deref(), format, sql_type, zone, index + 1))
             .collect::<Result<_, _>>()?;
         self.portals.insert(bind.portal, Portal { statement, result_formats, state: PortalState::Bound(parameters) });
-        self.socket.send(&BindComplete);
+        self.socket.send(&BindComplete::new());
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl Connection {
     pub(crate) fn describe(&mut self, target: &Target) -> Result<(), Failure> {
         let (statement, formats) = match target {
             Target::Statement(name) => {
-                let statement = Arc::clone(self.statement(name)?);
+                let statement = Arc::clone(self.prepared_statement(name)?);
                 let types = statement.prepared.as_ref().map_or(&[][..], |prepared| &prepared.parameter_types);
                 self.socket.send(&ParameterDescription::new(types.iter().map(type_numbers::oid).collect()));
                 (statement, Vec::new())
@@ -152,7 +152,7 @@ impl Connection {
         };
         match statement.columns() {
             Some(columns) => self.socket.send(&description(columns, &formats)),
-            None => self.socket.send(&NoData),
+            None => self.socket.send(&NoData::new()),
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Connection {
         let statement = Arc::clone(&portal.statement);
         let Some(prepared) = &statement.prepared else {
             self.portals.insert(name.to_owned(), portal);
-            self.socket.send(&EmptyQueryResponse);
+            self.socket.send(&EmptyQueryResponse::new());
             return Ok(());
         };
         let watch = self.watch();
@@ -187,7 +187,7 @@ impl Connection {
                     return Ok(());
                 }
                 Response::Empty => {
-                    self.socket.send(&EmptyQueryResponse);
+                    self.socket.send(&EmptyQueryResponse::new());
                     portal.state = PortalState::Done;
                     self.portals.insert(name.to_owned(), portal);
                     return Ok(());
@@ -199,7 +199,7 @@ impl Connection {
                 let sent = sending.send(&mut self.socket, &watch, &style, text, max_rows).await?;
                 self.send_notices();
                 match sent {
-                    Sent::Suspended => self.socket.send(&PortalSuspended),
+                    Sent::Suspended => self.socket.send(&PortalSuspended::new()),
                     Sent::Complete(tag) => {
                         self.socket.send(&CommandComplete::new(tag));
                         portal.state = PortalState::Drained;
@@ -223,7 +223,7 @@ impl Connection {
             Target::Statement(name) => drop(self.statements.remove(name)),
             Target::Portal(name) => drop(self.portals.remove(name)),
         }
-        self.socket.send(&CloseComplete);
+        self.socket.send(&CloseComplete::new());
     }
 
     /// Sync: the pipeline's transaction ends.
@@ -274,7 +274,7 @@ impl Connection {
         }
     }
 
-    fn statement(&self, name: &str) -> Result<&Arc<PreparedStatement>, WireError> {
+    fn prepared_statement(&self, name: &str) -> Result<&Arc<PreparedStatement>, WireError> {
         self.statements.get(name).ok_or_else(|| {
             let message = if name.is_empty() {
                 "unnamed prepared statement does not exist".to_owned()

@@ -75,28 +75,13 @@ impl Sending {
                 0 => batch.num_rows(),
                 limit => batch.num_rows().min(first + (limit - count)),
             };
-            self.send_batch(socket, style, text, &batch, first..end).await?;
+            send_batch(socket, &self.columns, &self.formats, style, text, &batch, first..end).await?;
             count += end - first;
             if limit != 0 && count == limit {
                 self.rest = (end < batch.num_rows()).then_some((batch, end));
                 return Ok(Sent::Suspended);
             }
         }
-    }
-
-    async fn send_batch(
-        &self, socket: &mut Socket, style: &Style, text: &str, batch: &RecordBatch, range: std::ops::Range<usize>,
-    ) -> Result<(), Failure> {
-        let failed = |error| WireError::of_engine(error, text);
-        let arrays = encode::arrays(batch, &self.columns).map_err(failed)?;
-        let encoder = RowEncoder::new(&arrays, &self.columns, &self.formats, style).map_err(failed)?;
-        for row in range {
-            encoder.encode(row, &mut socket.output).map_err(failed)?;
-            if socket.is_full() {
-                socket.flush().await?;
-            }
-        }
-        Ok(())
     }
 
     /// PostgreSQL counts rows in the tag, but not those of SHOW and EXPLAIN.
@@ -106,4 +91,21 @@ impl Sending {
             tag => format!("{tag} {count}"),
         }
     }
+}
+
+/// Appends rows of a batch, sending whenever enough has gathered.
+async fn send_batch(
+    socket: &mut Socket, columns: &[ResultColumn], formats: &[Format], style: &Style, text: &str, batch: &RecordBatch,
+    range: std::ops::Range<usize>,
+) -> Result<(), Failure> {
+    let failed = |error| WireError::of_engine(error, text);
+    let arrays = encode::arrays(batch, columns).map_err(failed)?;
+    let encoder = RowEncoder::new(&arrays, columns, formats, style).map_err(failed)?;
+    for row in range {
+        encoder.encode(row, &mut socket.output).map_err(failed)?;
+        if socket.is_full() {
+            socket.flush().await?;
+        }
+    }
+    Ok(())
 }

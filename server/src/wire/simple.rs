@@ -39,7 +39,7 @@ impl Connection {
             }
         };
         if statements.is_empty() {
-            self.socket.send(&EmptyQueryResponse);
+            self.socket.send(&EmptyQueryResponse::new());
             return Ok(());
         }
         let watch = self.watch();
@@ -60,7 +60,7 @@ impl Connection {
                     self.send_notices();
                     match tag {
                         Some(tag) => self.socket.send(&CommandComplete::new(tag)),
-                        None => self.socket.send(&EmptyQueryResponse),
+                        None => self.socket.send(&EmptyQueryResponse::new()),
                     }
                 }
                 Err(failure) => {

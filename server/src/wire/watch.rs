@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::socket::Socket;
 use crate::error::WireError;
+use crate::server::stopped;
 use crate::sqlstate;
 
 /// Why nothing more can be done for a statement.
@@ -101,7 +102,7 @@ impl Watch {
             value = &mut future => return Ok(value),
             () = socket.gone() => Stop::Gone,
             () = until(self.deadline) => Stop::TimedOut,
-            _ = shutdown.wait_for(|ends| *ends) => Stop::ShuttingDown,
+            () = stopped(&mut shutdown) => Stop::ShuttingDown,
         };
         match stop {
             Stop::Gone => Err(Failure::Gone),
