@@ -183,3 +183,17 @@ impl FunctionRegistry {
 }
 
 pub(crate) use json::normalised as json_text;
+
+/// The one value of an array as text, for tests.
+#[cfg(test)]
+pub(crate) fn texts_of(array: &arrow::array::ArrayRef) -> String {
+    use arrow::array::Array;
+    if array.is_null(0) {
+        return "NULL".to_owned();
+    }
+    let text = text::texts(array).map_or_else(|error| error.to_string(), |texts| texts.value(0).to_owned());
+    match array.data_type() {
+        arrow::datatypes::DataType::Boolean => text[..1].to_owned(),
+        _ => text,
+    }
+}

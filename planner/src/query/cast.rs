@@ -137,7 +137,7 @@ pub(crate) fn is_utc(zone: &str) -> bool {
 /// The text of a value as PostgreSQL prints it.
 pub(crate) fn to_text(expr: Expr, schema: &DFSchema, own: &OwnFunctions) -> DataFusionResult<Expr> {
     let data_type = expr.get_type(schema)?;
-    let plain_cast = |expr| Expr::Cast(Cast::new(Box::new(expr), DataType::Utf8View));
+    let plain_cast = |expr| super::operator::cast(expr, DataType::Utf8View);
     Ok(match &data_type {
         DataType::Utf8View => expr,
         data_type if data_type.is_string() || data_type.is_integer() => plain_cast(expr),

@@ -130,14 +130,16 @@ impl Parts {
     }
 }
 
-/// Words, with a number and a unit that touch taken apart.
+/// Words, with numbers and units that touch taken apart.
 fn split(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     for word in text.split_whitespace() {
-        let numeric = word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
-        match word.find(|c: char| c.is_ascii_alphabetic()) {
-            Some(at) if numeric && at > 0 && !word.contains(':') => tokens.extend([&word[..at], &word[at..]]),
-            _ => tokens.push(word),
+        let mut rest = word;
+        while !rest.is_empty() {
+            let is_unit = rest.starts_with(|c: char| c.is_ascii_alphabetic());
+            let end = rest.find(|c: char| c.is_ascii_alphabetic() != is_unit).unwrap_or(rest.len());
+            tokens.push(&rest[..end]);
+            rest = &rest[end..];
         }
     }
     tokens

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::StringArray;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 use catalog::SqlType;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::common::ScalarValue;
@@ -345,11 +345,6 @@ fn elements(inner: &str) -> Option<Vec<Option<String>>> {
     Some(items)
 }
 
-/// Whether values of this Arrow type are timestamps with a zone.
-pub(crate) fn is_timestamptz(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond | TimeUnit::Millisecond | TimeUnit::Second, Some(_)))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -372,7 +367,7 @@ mod tests {
             ("{1, 2,NULL}", SqlType::Array(Box::new(SqlType::Integer)), "[1, 2, ]"),
             ("{", SqlType::Array(Box::new(SqlType::Integer)), "malformed array literal: \"{\""),
             ("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", SqlType::Uuid, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
-            ("1.5", SqlType::Numeric(Some((4, 2))), "Some(150),4,2"),
+            ("1.5", SqlType::Numeric(Some((4, 2))), "1.50"),
             ("x", SqlType::Numeric(None), "invalid input syntax for type numeric: \"x\""),
         ];
         for (text, sql_type, expected) in golden {

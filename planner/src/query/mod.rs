@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use catalog::{Object, ObjectId, QualifiedName, SqlType};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
 use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sql::ast;
@@ -140,6 +140,21 @@ pub(crate) fn renamed(plan: LogicalPlan, names: &[&str]) -> Result<LogicalPlan> 
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }
 
+/// Puts the plans of views in the place of their scans.
+fn expand_views(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let expanded = plan.transform_up_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = &node {
+            if let Some(view) = scan.source.downcast_ref::<source::ViewSource>() {
+                let alias = SubqueryAlias::try_new(view.plan.clone().into(), scan.table_name.clone())?;
+                return Ok(Transformed::yes(LogicalPlan::SubqueryAlias(alias)));
+            }
+            return Ok(Transformed::no(node));
+        }
+        Ok(Transformed::yes(node.recompute_schema()?))
+    })?;
+    Ok(expanded.data)
+}
+
 /// Names and types resolved by DataFusion's planner, then typed as PostgreSQL does.
 fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
     let mut query = query.clone();
@@ -149,7 +164,7 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    Ok((typing::plan(plan, context)?, rewritten.visible))
+    Ok((expand_views(typing::plan(plan, context)?)?, rewritten.visible))
 }
 
 type Visible = std::collections::HashMap<String, String>;
@@ -257,3 +272,6 @@ pub(crate) fn parameter_list(mut found: BTreeMap<usize, SqlType>, context: &Plan
         })
         .collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! The names that PostgreSQL gives to the columns of a SELECT list.
 
-use sql::ast::{AccessExpr, CastKind, DataType, DateTimeField, Expr, Function, Query, SelectItem, SetExpr, Subscript, TrimWhereField};
+use sql::ast::{AccessExpr, CastKind, DataType, Expr, Function, Query, SelectItem, SetExpr, Subscript, TrimWhereField};
 
 /// What a column without a name is called.
 pub(crate) const UNNAMED: &str = "?column?";
@@ -118,9 +118,4 @@ fn type_name(data_type: &DataType) -> String {
 /// An identifier as PostgreSQL folds it.
 pub(crate) fn folded(ident: &sql::ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
-/// The field of EXTRACT and date_part, without quotes.
-pub(crate) fn datetime_field(field: &DateTimeField) -> String {
-    field.to_string().trim_matches('\'').to_lowercase()
 }

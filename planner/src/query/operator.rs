@@ -1,6 +1,6 @@
 //! Operators with PostgreSQL's types: which operands go together, what literals without a type become, what the result is.
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use catalog::SqlType;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{BinaryExpr, Cast, Placeholder};
@@ -79,7 +79,7 @@ fn extract(field: &str, value: Expr, own: &OwnFunctions) -> DataFusionResult<Exp
         other => other,
     };
     let part = datafusion::functions::datetime::date_part().call(vec![Expr::Literal(ScalarValue::from(field), None), value]);
-    Ok(Expr::Cast(Cast::new(Box::new(part), DataType::Decimal128(10, 0))))
+    Ok(cast(part, DataType::Decimal128(10, 0)))
 }
 
 /// The operators whose operands are typed here.
@@ -284,8 +284,13 @@ pub(crate) fn missing(op: Operator, left: &SqlType, right: &SqlType) -> Error {
         .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }
 
-fn cast(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast(Cast::new(Box::new(expr), data_type))
+/// The name of the field of a cast that no statement has written: [`super::typing`] leaves it as it is.
+pub(crate) const OWN_CAST: &str = "~";
+
+/// A cast of our own.
+pub(crate) fn cast(expr: Expr, data_type: DataType) -> Expr {
+    let field = Field::new(OWN_CAST, data_type, true);
+    Expr::Cast(Cast::new_from_field(Box::new(expr), field.into()))
 }
 
 /// Arithmetic; `None` if there is no such operator.

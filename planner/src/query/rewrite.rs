@@ -45,11 +45,6 @@ pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<(
     }
 }
 
-/// Names in a SELECT list as [`query`] gives them.
-pub(crate) fn name_columns(projection: &mut [SelectItem], rewritten: &mut HashMap<String, String>) {
-    Namer { all_unique: false, visible: rewritten }.name(projection);
-}
-
 struct Rewriter<'a> {
     context: &'a PlanContext<'a>,
     all_unique: bool,
@@ -91,6 +86,11 @@ impl VisitorMut for Rewriter<'_> {
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                rows_of_series(expr);
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -229,6 +229,15 @@ fn series_alias(alias: Option<TableAlias>, function: &str) -> TableAlias {
     alias
 }
 
+/// `generate_series` in a SELECT list gives rows, which DataFusion's function puts into an array.
+fn rows_of_series(expr: &mut Expr) {
+    if let Expr::Function(function) = expr {
+        if unqualified(&function.name).to_string().eq_ignore_ascii_case("generate_series") {
+            *expr = call("unnest", vec![expr.clone()]);
+        }
+    }
+}
+
 /// A name without `pg_catalog.`.
 fn unqualified(name: &ObjectName) -> ObjectName {
     match name.0.as_slice() {
@@ -322,10 +331,15 @@ impl Rewriter<'_> {
             return Ok(Some(self.session_value(&name)));
         }
         if name == "generate_series" || name == "unnest" || name == "grouping" || name == "row" {
-            if name == "generate_series" {
-                return Ok(None);
-            }
             return Ok(None);
+        }
+        if name == "age" {
+            if let FunctionArguments::List(list) = &function.args {
+                if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(then))] = list.args.as_slice() {
+                    let today = cast(call("current_date", Vec::new()), "timestamp");
+                    return Ok(Some(call("age", vec![today, then.clone()])));
+                }
+            }
         }
         if !self.context.functions.has(&name) {
             let hint = nearest(&name, self.context.functions.names(), |known| known)

@@ -1,8 +1,6 @@
 //! A relation as DataFusion's logical plan scans it. The engine swaps it for a provider over its snapshot; `lower` reads
 //! which relation it is.
 
-use std::borrow::Cow;
-
 use arrow::datatypes::SchemaRef;
 use catalog::{ObjectId, QualifiedName};
 use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
@@ -31,7 +29,8 @@ impl TableSource for RelationSource {
     }
 }
 
-/// A view, or a stream that is a query: its plan takes the place of the scan.
+/// A view, or a stream that is a query. Its plan takes the place of the scan once the query over it has been typed: the view's own plan is
+/// typed already.
 pub(crate) struct ViewSource {
     pub(crate) plan: LogicalPlan,
     pub(crate) schema: SchemaRef,
@@ -44,9 +43,5 @@ impl TableSource for ViewSource {
 
     fn table_type(&self) -> TableType {
         TableType::View
-    }
-
-    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
-        Some(Cow::Borrowed(&self.plan))
     }
 }

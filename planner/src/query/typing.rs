@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{self, Context};
-use super::operator::{Class, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
+use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
 use crate::{PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
@@ -208,9 +208,9 @@ impl Typing<'_> {
         let Some(target) = SqlType::of_field(field) else {
             return Ok(Expr::Cast(Cast::new(Box::new(expr), field.data_type().clone())));
         };
-        if *field.data_type() != target.data_type() {
-            // A cast that this crate made, to a type that no statement can name.
-            return Ok(Expr::Cast(Cast::new(Box::new(expr), field.data_type().clone())));
+        if field.name() == OWN_CAST || *field.data_type() != target.data_type() {
+            // A cast that this crate made.
+            return Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), field.clone().into())));
         }
         let zone = &self.context.settings.time_zone;
         cast::cast(expr, &target, Context::Explicit, schema, &self.context.functions.own, zone)
@@ -260,8 +260,12 @@ impl Typing<'_> {
                     }
                 }
             }
-            "date_part" if !self.keep_literals => {
-                // date_part is double precision; EXTRACT, which is planned to it as well, casts it anyway.
+            "pg_typeof" => {
+                if let [value] = function.args.as_slice() {
+                    let name = if is_unknown(value) { "unknown".to_owned() } else { sql_type_of(value, schema)?.to_string() };
+                    let name = if name.starts_with("numeric") { "numeric" } else { &name };
+                    return Ok(Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None));
+                }
             }
             _ => {
                 // A parameter among numbers is a number.

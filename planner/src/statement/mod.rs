@@ -85,3 +85,6 @@ pub fn plan_stored_view(object: &Object, context: &PlanContext<'_>) -> Result<Vi
     let plan = crate::query::plan_stored(query, object, context)?;
     lower(&plan.logical, &object.schema(), LowerOptions { emit_on_window_close }, context.catalog)
 }
+
+#[cfg(test)]
+mod tests;
