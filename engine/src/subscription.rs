@@ -17,8 +17,6 @@ pub(crate) const QUEUED_BYTES: usize = 64 << 20;
 pub(crate) struct Changes {
     /// The epoch.
     pub(crate) epoch: Epoch,
-    /// Its timestamp, microseconds since 1970.
-    pub(crate) timestamp_us: i64,
     /// The consolidated change.
     pub(crate) delta: Arc<Delta>,
 }

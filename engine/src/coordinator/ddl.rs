@@ -183,12 +183,13 @@ impl Coordinator {
 
     fn install_index(&mut self, index: &catalog::Index, how: Installed) -> Result<()> {
         let layout = IndexLayout { state: StateId(index.state_id), columns: index.columns.clone() };
+        if how != Installed::New {
+            // The store has the entries already.
+            return self.graph.restore_index(index.on, layout).map_err(dataflow_error);
+        }
         let pending = &mut self.pending.changes;
         let mut emit = |changes| {
-            // At a restart the store has the entries already.
-            if how == Installed::New {
-                pending.merge(changes);
-            }
+            pending.merge(changes);
             Ok(())
         };
         self.graph.add_index(index.on, layout, &mut emit).map_err(dataflow_error)
@@ -263,6 +264,8 @@ impl Coordinator {
             // A sink begins with what is there, as if it had come in this epoch.
             for batch in view.scan(self.snapshot.clone(), None).map_err(dataflow_error)? {
                 let batch = batch.map_err(dataflow_error)?;
+                let batch = crate::query::named(&batch, &from.schema());
+                let batch = batch.map_err(|e| Error::internal(format!("{} can't be emitted: {e}", from.name)))?;
                 sink.outbox.add(self.epoch, &delta::Delta::inserts(batch), &mut self.pending.changes)?;
             }
             self.pending.durable = true;

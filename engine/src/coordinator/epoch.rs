@@ -122,6 +122,7 @@ impl Coordinator {
                 let schema = deltas[0].schema();
                 let delta = consolidate(&Delta::concat(&schema, deltas).map_err(delta_error)?).map_err(delta_error)?;
                 if !delta.is_empty() {
+                    let delta = self.under_its_names(relation, delta)?;
                     self.emit(relation, &Arc::new(delta))?;
                 }
             }
@@ -137,7 +138,7 @@ impl Coordinator {
 
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {
         if let Some(subscribers) = self.subscribers.get_mut(&relation) {
-            let changes = Changes { epoch: self.epoch, timestamp_us: self.timestamp_us, delta: delta.clone() };
+            let changes = Changes { epoch: self.epoch, delta: delta.clone() };
             subscribers.retain(|subscriber| subscriber.send(&changes));
             if subscribers.is_empty() {
                 self.subscribers.remove(&relation);
@@ -149,6 +150,14 @@ impl Coordinator {
             self.pending.outbox_since.get_or_insert_with(Instant::now);
         }
         Ok(())
+    }
+
+    /// Operators number their columns; what goes out has the relation's names.
+    fn under_its_names(&self, relation: ObjectId, delta: Delta) -> Result<Delta> {
+        let Some(object) = self.catalog.get(relation) else { return Ok(delta) };
+        let named = crate::query::named(delta.batch(), &object.schema());
+        let named = named.map_err(|e| Error::internal(format!("changes of {} can't be emitted: {e}", object.name)))?;
+        Ok(delta.with_batch(named))
     }
 
     fn has_sink_from(&self, relation: ObjectId) -> bool {

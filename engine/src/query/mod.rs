@@ -87,7 +87,9 @@ impl Queries {
         builder = builder.with_scalar_functions(functions.scalar().cloned().collect());
         builder = builder.with_aggregate_functions(functions.aggregate().cloned().collect());
         builder = builder.with_window_functions(functions.window().cloned().collect());
-        builder.with_query_planner(Arc::new(window::Planner)).build()
+        let mut state = builder.with_query_planner(Arc::new(window::Planner)).build();
+        state.mark_start_execution();
+        state
     }
 
     /// The physical plan of a query over a published epoch, optimized.
@@ -178,6 +180,12 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     let columns = columns.collect::<Result<Vec<_>, ArrowError>>().map_err(|e| query_error(e.into()))?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(nullable(schema), columns, &options).map_err(|e| query_error(e.into()))
+}
+
+/// The same columns under a relation's own names: operators number theirs.
+pub(crate) fn named(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
 }
 
 /// Nullability is the planner's promise about the query, not the batch's business.

@@ -18,7 +18,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use planner::query::RelationRef;
 use storage::Snapshot;
 
-use super::external;
+use super::{external, named};
 use crate::coordinator::dataflow_error;
 use crate::published::Published;
 use crate::{Error, ErrorKind, Result};
@@ -28,11 +28,12 @@ pub(super) fn published_relation(relation: &RelationRef, published: &Arc<Publish
     let RelationRef::Object(id) = relation else {
         return Err(Error::internal("system relations are provided by the session"));
     };
-    if let Some(view) = published.relations.get(id) {
-        return Ok(Arc::new(StoredRelation { view: view.clone(), snapshot: published.snapshot.clone() }));
-    }
     let object = published.catalog.get(*id);
     let object = object.ok_or_else(|| Error::new(ErrorKind::UndefinedTable, "a relation was dropped meanwhile"))?;
+    if let Some(view) = published.relations.get(id) {
+        let (view, snapshot) = (view.clone(), published.snapshot.clone());
+        return Ok(Arc::new(StoredRelation { view, snapshot, schema: object.schema() }));
+    }
     match &object.kind {
         ObjectKind::Source(_) => Ok(Arc::new(super::source::SourceRelation::new(object.clone(), published))),
         _ => Err(not_ready(*id, published)),
@@ -53,6 +54,8 @@ pub(crate) fn not_ready(id: ObjectId, published: &Published) -> Error {
 struct StoredRelation {
     view: PublishedView,
     snapshot: Arc<dyn Snapshot>,
+    /// The columns as the catalog names them; the operators call theirs as they like.
+    schema: SchemaRef,
 }
 
 impl fmt::Debug for StoredRelation {
@@ -64,7 +67,7 @@ impl fmt::Debug for StoredRelation {
 #[async_trait]
 impl TableProvider for StoredRelation {
     fn schema(&self) -> SchemaRef {
-        self.view.schema().clone()
+        self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -122,7 +125,7 @@ impl PartitionStream for StoredPartition {
         let shape = schema.clone();
         let rows = batches.map(move |batch| {
             let batch = batch.map_err(|e| external(dataflow_error(e)))?;
-            Ok(batch.with_schema(shape.clone())?)
+            Ok(named(&batch, &shape)?)
         });
         Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(rows)))
     }
