@@ -61,7 +61,7 @@ def ask(records, database):
             continue
         sql = "\n".join(record.sql)
         script += [f"\\echo @@begin {n}", sql, ";", f"\\echo @@end {n} :SQLSTATE :LAST_ERROR_MESSAGE"]
-        if record.head[0] == "query" and re.match(r"\s*(select|with|values|table)\b", sql, re.I):
+        if record.head[0] == "query" and re.match(r"\s*(select|with|values|table|insert|update|delete)\b", sql, re.I):
             script += [f"\\echo @@types {n}", sql, "\\gdesc", "\\echo @@done"]
     command = [PSQL, "-X", "-q", "-A", "-t", "-F", "\x1f", "-R", "\x1e\n", "-P", "null=NULL", "-d", database]
     run = subprocess.run(command, input="\n".join(script), capture_output=True, text=True, check=True)

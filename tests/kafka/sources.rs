@@ -160,13 +160,14 @@ pub fn new_partitions_are_found() {
     // The sender's own client learns of the partition by asking again.
     let late = crate::support::wait::until("the producer to see the partition", || {
         let fresh = Sender::new(shared(), &topic);
+        fresh.send(1, None, Some(r#"{"id":20}"#));
         fresh.send(2, None, Some(r#"{"id":2}"#));
         Some(fresh)
     });
     late.flush();
     sender.send(0, None, Some(r#"{"id":3}"#));
     sender.flush();
-    db.wait_for("SELECT * FROM v", &["1", "2", "3"]);
+    db.wait_for("SELECT * FROM v", &["1", "2", "20", "3"]);
     db.wait_for("SELECT partition FROM mr_catalog.source_partitions WHERE source = 's'", &["0", "1", "2"]);
 }
 

@@ -55,7 +55,8 @@ impl Probe {
 }
 
 fn new_latency() -> Latency {
-    Histogram::new(3).expect("three digits are within what a histogram can keep")
+    let most = GIVE_UP.as_micros() as u64 * 2;
+    Histogram::new_with_bounds(1, most, 3).expect("three digits of some seconds are within what a histogram can keep")
 }
 
 async fn measure(
