@@ -55,9 +55,11 @@ impl Coordinator {
             let mut left = self.inputs.values().filter(|i| i.has_input()).count();
             for input in self.inputs.values_mut() {
                 if input.has_input() {
-                    // Every source gets its share of the epoch, and what the ones before left over.
-                    let taken = input.take(rows / left, bytes / left, now);
-                    left -= 1;
+                    // Every source gets its share of the epoch, and what the ones before left over. One that got its first batch
+                    // since they were counted shares with the last.
+                    let sharing = left.max(1);
+                    let taken = input.take((rows / sharing).max(1), (bytes / sharing).max(1), now);
+                    left = sharing - 1;
                     rows = rows.saturating_sub(taken.rows).max(left);
                     bytes = bytes.saturating_sub(taken.bytes).max(left);
                     if let Some(ms) = taken.created_ms {
