@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use arrow::datatypes::IntervalMonthDayNano;
 use catalog::{LatePolicy, ObjectId};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::unparser::Unparser;
 use datafusion::sql::unparser::dialect::Dialect;
 
@@ -205,7 +207,12 @@ fn render(expression: &Expr, names: &[String]) -> String {
         Some(index) if index < names.len() => {
             Ok(Transformed::yes(Expr::Column(Column::new_unqualified(names[index].clone()))))
         }
-        _ => Ok(Transformed::no(expression)),
+        _ => Ok(match &expression {
+            Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => {
+                Transformed::yes(Expr::Column(Column::new_unqualified(interval(value))))
+            }
+            _ => Transformed::no(expression),
+        }),
     });
     let Ok(named) = named else { return expression.to_string() };
     let unparser = Unparser::new(&PlainNames).with_pretty(true);
@@ -226,6 +233,17 @@ impl Dialect for PlainNames {
 
 fn with_offset(column: &str, offset_us: i64) -> String {
     if offset_us == 0 { column.to_owned() } else { format!("{column} + {}", duration(offset_us)) }
+}
+
+/// An interval as PostgreSQL reads it.
+fn interval(value: &IntervalMonthDayNano) -> String {
+    let parts = [
+        (value.months != 0).then(|| format!("{} months", value.months)),
+        (value.days != 0).then(|| format!("{} days", value.days)),
+        (value.nanoseconds != 0).then(|| duration(value.nanoseconds / 1000)),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    format!("INTERVAL '{}'", if parts.is_empty() { "0".to_owned() } else { parts.join(" ") })
 }
 
 /// A length of time in the largest unit that says it exactly.
