@@ -11,6 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use catalog::{LatePolicy, ObjectId};
 use dataflow::{EpochInputs, Graph, GraphSettings, StateAllocator, ViewForm, ViewLayout};
+use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
@@ -218,7 +219,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let wanted = arguments.next().unwrap_or_default();
     let workers = arguments.next().map_or(Ok(1), |workers| workers.parse())?;
-    println!("{:<28} {:>9} {:>10} {:>8} {:>10} {:>9} {:>9} {:>9}", "", "krows/s", "step ms", "check", "commit ms", "written", "rows out", "state");
+    println!("{:<28} {:>9} {:>10} {:>8} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "krows/s", "step ms", "check", "commit ms", "written", "rows out", "state", "lookup ns");
     let mut generated = Vec::new();
     for epoch in 0..EPOCHS {
         let first = |batch| (epoch * EPOCH_BATCHES + batch) * BATCH_ROWS;
@@ -261,7 +262,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let total = stepping + checking + committing;
         println!(
-            "{name:<28} {:>9.0} {:>10} {:>8} {:>10} {:>8}M {:>8}k {:>8}M",
+            "{name:<28} {:>9.0} {:>10} {:>8} {:>10} {:>8}M {:>8}k {:>8}M {:>9}",
             rows_in as f64 / total.as_secs_f64() / 1e3,
             stepping.as_millis(),
             checking.as_millis(),
@@ -269,12 +270,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             written >> 20,
             rows_out / 1000,
             graph.state_bytes() >> 20,
+            lookup(&mut graph)?.map_or(String::new(), |time| time.as_nanos().to_string()),
         );
         drop(graph);
         drop(store);
         std::fs::remove_dir_all(&directory)?;
     }
     Ok(())
+}
+
+/// What finding a row by a bigint key takes.
+fn lookup(graph: &mut Graph) -> Result<Option<Duration>, Box<dyn std::error::Error>> {
+    const LOOKUPS: u32 = 20_000;
+    let view = graph.published(VIEW).ok_or("the view is stored")?;
+    match &view.layout().form {
+        ViewForm::Keyed { key } if key.len() == 1 => {}
+        _ => return Ok(None),
+    }
+    let start = Instant::now();
+    for n in 0..LOOKUPS {
+        view.get_one(graph.snapshot().as_ref(), &[ScalarValue::Int64(Some((mix(u64::from(n)) % 100_000) as i64))])?;
+    }
+    Ok(Some(start.elapsed() / LOOKUPS))
 }
 
 fn plan_inputs(plan: &Node) -> Vec<ObjectId> {

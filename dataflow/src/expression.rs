@@ -42,6 +42,15 @@ pub fn column_index(column: &Column) -> Result<usize> {
     index.ok_or_else(|| Error::Broken(format!("a plan names the column {column}")))
 }
 
+/// The position of the column that an expression is nothing but.
+pub fn plain_column(expression: &Expr) -> Option<usize> {
+    match expression {
+        Expr::Column(column) => column_index(column).ok(),
+        Expr::Alias(alias) => plain_column(&alias.expr),
+        _ => None,
+    }
+}
+
 /// Positions of the columns that expressions refer to.
 pub fn columns_of<'a>(expressions: impl IntoIterator<Item = &'a Expr>) -> Result<BTreeSet<usize>> {
     let mut columns = BTreeSet::new();
@@ -70,8 +79,7 @@ impl Expressions {
         let mut compiled = Vec::with_capacity(expressions.len());
         for (index, expression) in expressions.iter().enumerate() {
             let wanted = types.map(|types| &types[index]);
-            if let Expr::Column(column) = expression.clone().unalias_nested().data {
-                let column = column_index(&column)?;
+            if let Some(column) = plain_column(expression) {
                 if wanted.is_none_or(|wanted| wanted == input.field(column).data_type()) {
                     compiled.push(Compiled::Column(column));
                     continue;

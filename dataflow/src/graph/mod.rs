@@ -107,7 +107,7 @@ impl Graph {
         if upsert && !layout.as_ref().is_some_and(|layout| matches!(layout.form, ViewForm::Keyed { .. })) {
             return Err(Error::Broken("rows are set by key in a relation that has none".to_owned()));
         }
-        let stored = layout.map(|layout| Materialize::new(nullable(schema), layout, true)).transpose()?;
+        let stored = layout.map(|layout| Materialize::new(nullable(schema), layout, upsert)).transpose()?;
         self.insert(relation, Relation { root: None, stored, upsert })
     }
 
@@ -124,8 +124,14 @@ impl Graph {
         layout: Option<ViewLayout>,
         states: &mut dyn StateAllocator,
     ) -> Result<()> {
-        let stored =
-            layout.map(|layout| Materialize::new(nullable(root.schema()), layout, self.is_in_order(root))).transpose()?;
+        let store = |layout: ViewLayout| {
+            let in_order = match &layout.form {
+                ViewForm::Keyed { key } => self.is_in_order(root, key),
+                ViewForm::Bag | ViewForm::Log => true,
+            };
+            Materialize::new(nullable(root.schema()), layout, in_order)
+        };
+        let stored = layout.map(store).transpose()?;
         let origin = self.build(root, states)?;
         self.insert(relation, Relation { root: Some(origin), stored, upsert: false })
     }
@@ -141,14 +147,32 @@ impl Graph {
         }
     }
 
-    /// Whether changes of one key come in an order in which they can be applied one by one.
-    fn is_in_order(&self, node: &Node) -> bool {
+    /// Whether changes of rows that are equal in the columns `key` come in an order in which they can be applied one by one: what
+    /// takes a row away before what adds another.
+    fn is_in_order(&self, node: &Node, key: &[usize]) -> bool {
+        let all = |columns: &[usize]| columns.iter().all(|column| key.contains(column));
+        let first = |count: usize| (0..count).all(|column| key.contains(&column));
         match node {
-            // What it was is not known when a plan is built beside the graph; a view over a relation adds up.
-            Node::Input(input) => self.relations.get(&input.relation).is_some_and(|relation| relation.root.is_none()),
-            Node::Map(node) => self.is_in_order(&node.input),
-            Node::Window(node) => self.is_in_order(&node.input),
-            Node::Aggregate(_) | Node::Distinct(_) | Node::WindowClose(_) | Node::Constant(_) => true,
+            Node::Input(input) => match self.relations.get(&input.relation) {
+                Some(Relation { upsert: true, stored: Some(stored), .. }) => match &stored.layout().form {
+                    ViewForm::Keyed { key } => all(key),
+                    ViewForm::Bag | ViewForm::Log => false,
+                },
+                // A view, or a relation of another graph.
+                _ => false,
+            },
+            Node::Map(node) => {
+                let of_input = |column: &usize| crate::expression::plain_column(node.expressions.get(*column)?);
+                self.is_in_order(&node.input, &key.iter().filter_map(of_input).collect::<Vec<_>>())
+            }
+            Node::Window(node) => {
+                let width = node.input.schema().fields().len();
+                self.is_in_order(&node.input, &key.iter().copied().filter(|column| *column < width).collect::<Vec<_>>())
+            }
+            // Changes of one group stand together; those of different groups are in any order.
+            Node::Aggregate(node) => first(node.keys.len()),
+            Node::Distinct(node) => first(node.input.schema().fields().len()),
+            Node::WindowClose(_) | Node::Constant(_) => true,
             Node::Join(_) | Node::Union(_) => false,
         }
     }
@@ -424,6 +448,12 @@ impl Graph {
         let view = stored.published();
         stored.add_index(index.clone())?;
         view.index_entries(&snapshot, &index, emit)
+    }
+
+    /// As [`Graph::add_index`], for an index whose entries are in the store already.
+    pub fn restore_index(&mut self, relation: ObjectId, index: IndexLayout) -> Result<()> {
+        let stored = self.relations.get_mut(&relation).and_then(|relation| relation.stored.as_mut());
+        stored.ok_or_else(|| Error::Broken(format!("relation {} is not stored", relation.0)))?.add_index(index)
     }
 
     /// Drops an index; its state table is to be cleared.

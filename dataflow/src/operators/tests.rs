@@ -262,6 +262,26 @@ proptest! {
     }
 
     #[test]
+    fn a_key_that_spans_shards_loses_no_row(steps in steps(vec![2], 4, true)) {
+        let kinds = vec![Int, Int];
+        let counts = Arc::new(Node::Aggregate(Aggregate {
+            input: input(0, &kinds, false),
+            keys: vec![column(0)],
+            calls: vec![call(count::count_udaf(), vec![], false, None)],
+            window: None,
+            schema: schema([DataType::Int64, DataType::Int64]),
+        }));
+        // Old and new count of a group are in different shards of the upper operator.
+        let root = Arc::new(Node::Distinct(Distinct { input: counts }));
+        let case = Case { root, kinds: vec![kinds], form: ViewForm::Keyed { key: vec![0] } };
+        check(&case, &steps, || |world: &World<'_>| {
+            let mut counts: Bag<TextRow> = Bag::new();
+            world.inputs[0].iter().for_each(|(row, weight)| add(&mut counts, vec![shown(Int, row[0])], *weight));
+            counts.into_iter().map(|(key, n)| ([key, vec![n.to_string()]].concat(), 1)).collect()
+        });
+    }
+
+    #[test]
     fn aggregate_by_an_integer(steps in steps(vec![3], 5, true)) {
         let case = aggregate_case(vec![column(0)], vec![DataType::Int64], false);
         check(&case, &steps, || |world: &World<'_>| grouped(&world.inputs[0], |row| vec![shown(Int, row[0])]));
