@@ -30,7 +30,7 @@ demo: build
 KNOWN = $(shell sed -n 's/^\([^#[:space:]][^[:space:]]*\).*/--skip \1/p' tests/known_failures.txt)
 
 # Suites that a broker, clients or minutes of time are needed for are targets of their own until they have been seen to pass: `make suite`.
-SUITES = behaviour disk kafka auction_benchmark http wire
+SUITES = behaviour disk kafka auction_benchmark http wire tidy
 
 test: build
 	@scripts/setup.sh test
