@@ -234,7 +234,7 @@ fn write_fraction(micros: i64, out: &mut String) {
 /// `1 year 2 mons 3 days 04:05:06.7`.
 pub(super) fn write_interval(value: IntervalMonthDayNano, out: &mut String) {
     let start = out.len();
-    let mut part = |number: i32, unit: &str, out: &mut String| {
+    let part = |number: i32, unit: &str, out: &mut String| {
         if number != 0 {
             if out.len() > start {
                 out.push(' ');
