@@ -12,6 +12,9 @@ missing=()
 
 need() { missing+=("$1"); }
 have() { command -v "$1" >/dev/null 2>&1; }
+library() { # library PATTERN: whether there is one of this name (libclang-cpp is another one than libclang)
+    compgen -G "/usr/lib/llvm-*/lib/$1" >/dev/null || compgen -G "/usr/lib/*/$1" >/dev/null
+}
 header() { # header FILE: whether the C compiler finds it
     echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1
 }
@@ -23,8 +26,7 @@ build)
     have c++ || need g++
     have make || need make
     have pkg-config || need pkg-config
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null ||
-        [ -n "${LIBCLANG_PATH:-}" ] || need libclang-dev
+    [ -n "${LIBCLANG_PATH:-}" ] || library 'libclang.so*' || library 'libclang-[0-9]*.so*' || need libclang-dev
     if have cc; then
         header openssl/ssl.h || need libssl-dev
         header zlib.h || need zlib1g-dev
