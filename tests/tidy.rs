@@ -122,7 +122,11 @@ fn the_architecture_page_has_the_same_table() {
         if imports.contains("all") {
             continue;
         }
-        assert_eq!(imports, allowed.iter().copied().collect(), "imports of {folder}/ in ARCHITECTURE.md and in tidy.rs");
+        assert_eq!(
+            imports,
+            allowed.iter().copied().collect(),
+            "imports of {folder}/ in ARCHITECTURE.md and in tidy.rs"
+        );
     }
 }
 

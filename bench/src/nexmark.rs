@@ -172,13 +172,15 @@ fn declarations(options: &Options, tables: &[&str]) -> Result<String> {
                 options.events, options.lanes
             ),
             SourceKind::JsonFile => {
-                let path = options.path.as_deref().ok_or_else(|| Error::Usage("--source json-file needs --path DIR".to_owned()))?;
+                let path = options
+                    .path
+                    .as_deref()
+                    .ok_or_else(|| Error::Usage("--source json-file needs --path DIR".to_owned()))?;
                 format!("connector = 'file', path = '{}', format = 'json'", table_glob(path, table))
             }
-            SourceKind::Kafka => format!(
-                "connector = 'kafka', brokers = '{}', topic = '{table}', format = 'json'",
-                options.brokers
-            ),
+            SourceKind::Kafka => {
+                format!("connector = 'kafka', brokers = '{}', topic = '{table}', format = 'json'", options.brokers)
+            }
         };
         sql.push_str(&statement.replace(&format!("@{table}@"), &with));
     }

@@ -85,12 +85,8 @@ impl Catalog {
     pub fn restore(counters: Counters, objects: impl IntoIterator<Item = Object>) -> Result<Self> {
         let mut objects: Vec<_> = objects.into_iter().collect();
         objects.sort_by_key(|object| object.id);
-        let mut inner = Inner {
-            objects: BTreeMap::new(),
-            by_name: BTreeMap::new(),
-            dependents: BTreeMap::new(),
-            counters,
-        };
+        let mut inner =
+            Inner { objects: BTreeMap::new(), by_name: BTreeMap::new(), dependents: BTreeMap::new(), counters };
         for object in objects {
             inner.add(object).map_err(|error| Error::Damaged(error.to_string()))?;
         }
@@ -166,7 +162,10 @@ impl Catalog {
     /// The comment on an object or on one of its columns.
     pub fn comment(&self, object: ObjectId, column: Option<usize>) -> Option<&str> {
         let comments = &self.inner.counters.comments;
-        comments.iter().find(|comment| comment.object == object && comment.column == column).map(|found| found.text.as_str())
+        comments
+            .iter()
+            .find(|comment| comment.object == object && comment.column == column)
+            .map(|found| found.text.as_str())
     }
 
     /// Gives a new object its number and the numbers of its own state tables (a view's operators get theirs from
@@ -377,7 +376,10 @@ pub fn nearest<T>(wanted: &str, candidates: impl Iterator<Item = T>, name: impl 
     for candidate in candidates {
         let other = name(&candidate).to_lowercase();
         let mut distance = strsim::osa_distance(&wanted, &other);
-        if distance > bound && wanted.len() >= 3 && (other.starts_with(&wanted) || other.strip_suffix('s') == Some(&wanted)) {
+        if distance > bound
+            && wanted.len() >= 3
+            && (other.starts_with(&wanted) || other.strip_suffix('s') == Some(&wanted))
+        {
             distance = bound;
         }
         if distance <= bound && best.as_ref().is_none_or(|(least, _)| distance < *least) {

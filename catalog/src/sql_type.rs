@@ -102,7 +102,12 @@ impl SqlType {
     /// What the metadata of a field must say; `None` where the Arrow type says it all.
     pub fn metadata(&self) -> Option<String> {
         match self {
-            Self::Varchar(_) | Self::Char(_) | Self::Name | Self::Uuid | Self::Json | Self::Jsonb
+            Self::Varchar(_)
+            | Self::Char(_)
+            | Self::Name
+            | Self::Uuid
+            | Self::Json
+            | Self::Jsonb
             | Self::Numeric(_) => Some(self.to_string()),
             _ => None,
         }
@@ -128,19 +133,24 @@ impl SqlType {
             DataType::UInt64 => Self::Numeric(Some((20, 0))),
             DataType::Float16 | DataType::Float32 => Self::Real,
             DataType::Float64 => Self::Double,
-            DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s)
+            DataType::Decimal32(p, s)
+            | DataType::Decimal64(p, s)
+            | DataType::Decimal128(p, s)
             | DataType::Decimal256(p, s) => Self::Numeric(Some((*p, *s))),
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Self::Bytea,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Self::Bytea
+            }
             DataType::Date32 | DataType::Date64 => Self::Date,
             DataType::Time32(_) | DataType::Time64(_) => Self::Time,
             DataType::Timestamp(_, None) => Self::Timestamp,
             DataType::Timestamp(_, Some(_)) => Self::Timestamptz,
             DataType::Interval(_) | DataType::Duration(_) => Self::Interval,
-            DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _)
-            | DataType::ListView(element) | DataType::LargeListView(element) => {
-                Self::Array(Box::new(Self::of_field(element)?))
-            }
+            DataType::List(element)
+            | DataType::LargeList(element)
+            | DataType::FixedSizeList(element, _)
+            | DataType::ListView(element)
+            | DataType::LargeListView(element) => Self::Array(Box::new(Self::of_field(element)?)),
             DataType::Dictionary(_, value) => Self::of_data_type(value)?,
             DataType::RunEndEncoded(_, value) => Self::of_field(value)?,
             DataType::Struct(_) | DataType::Union(..) | DataType::Map(..) => return None,

@@ -123,7 +123,11 @@ impl ServerArguments {
             workers,
             checkpoint_interval: span(self.checkpoint_interval, file.checkpoint_interval, default.checkpoint_interval),
             checkpoint_bytes: size(self.checkpoint_bytes, file.checkpoint_bytes, default.checkpoint_bytes),
-            sink_commit_interval: span(self.sink_commit_interval, file.sink_commit_interval, default.sink_commit_interval),
+            sink_commit_interval: span(
+                self.sink_commit_interval,
+                file.sink_commit_interval,
+                default.sink_commit_interval,
+            ),
             epoch_rows: self.epoch_rows.or(file.epoch_rows).unwrap_or(default.epoch_rows),
             epoch_bytes: size(self.epoch_bytes, file.epoch_bytes, default.epoch_bytes),
             query_memory_bytes: size(self.query_memory, file.query_memory, default.query_memory_bytes),
@@ -168,11 +172,8 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let file = file("workers = 3\nmemory_budget = \"64MiB\"\nsql_addr = \"127.0.0.1:1\"\ninit = [\"a.sql\"]\n");
-        let arguments = ServerArguments {
-            workers: Some(2),
-            config: Some(file.path().to_owned()),
-            ..ServerArguments::default()
-        };
+        let arguments =
+            ServerArguments { workers: Some(2), config: Some(file.path().to_owned()), ..ServerArguments::default() };
         let config = arguments.resolve().unwrap();
         assert_eq!(config.engine.workers, 2);
         assert_eq!(config.engine.memory_budget_bytes, 64 << 20);

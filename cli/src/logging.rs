@@ -13,7 +13,8 @@ const DEFAULT_FILTER: &str = "info";
 pub(crate) fn start(filter: Option<&str>, json: bool) -> Result<(), Failure> {
     let text = filter.unwrap_or(DEFAULT_FILTER);
     let filter = EnvFilter::try_new(text).map_err(|error| Failure::Setting(format!("log filter {text:?}: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     let started = if json { builder.json().try_init() } else { builder.try_init() };
     started.map_err(|error| Failure::Setting(format!("logging: {error}")))
 }

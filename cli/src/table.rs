@@ -20,7 +20,9 @@ pub(crate) fn table(columns: &[ResultColumn], rows: &[Vec<Option<String>>]) -> S
             .iter()
             .zip(row)
             .zip(&widths)
-            .map(|((column, value), width)| pad(&shown(value).replace('\n', "\u{21b5}"), *width, is_number(&column.sql_type)))
+            .map(|((column, value), width)| {
+                pad(&shown(value).replace('\n', "\u{21b5}"), *width, is_number(&column.sql_type))
+            })
             .collect();
         out.push_str(&format!(" {} \n", cells.join(" | ")));
     }

@@ -123,7 +123,8 @@ fn aggregate(input: Arc<Node>, keys: Vec<Expr>, calls: Vec<AggregateCall>, types
 
 /// Bids with the category of their auction: (category, price), while it was open.
 fn open_bids(residual: bool) -> Arc<Node> {
-    let bids = map(bid_input(), None, vec![col("c0"), col("c2"), col("c3")], &[DataType::Int64, DataType::Int64, time()]);
+    let bids =
+        map(bid_input(), None, vec![col("c0"), col("c2"), col("c3")], &[DataType::Int64, DataType::Int64, time()]);
     let auctions = input(AUCTIONS, &auction_types());
     let auctions = map(
         auctions,
@@ -166,14 +167,20 @@ fn plans() -> Vec<(&'static str, Arc<Node>, ViewForm)> {
         late: LatePolicy::Drop,
         schema: schema(&[integer(), time(), time(), time()]),
     }));
-    let hot = aggregate(windowed, vec![col("c0"), col("c2")], vec![call(count_udaf(), vec![])], &[integer(), time(), integer()]);
+    let hot = aggregate(
+        windowed,
+        vec![col("c0"), col("c2")],
+        vec![call(count_udaf(), vec![])],
+        &[integer(), time(), integer()],
+    );
     let best = aggregate(
         open_bids(true),
         vec![col("c3"), col("c4")],
         vec![call(max_udaf(), vec![col("c1")])],
         &[integer(), integer(), integer()],
     );
-    let average = aggregate(best, vec![col("c1")], vec![call(avg_udaf(), vec![col("c2")])], &[integer(), decimal.clone()]);
+    let average =
+        aggregate(best, vec![col("c1")], vec![call(avg_udaf(), vec![col("c2")])], &[integer(), decimal.clone()]);
     let category = map(
         input(AUCTIONS, &auction_types()),
         Some(col("c1").eq(lit(10_i64))),
@@ -194,15 +201,41 @@ fn plans() -> Vec<(&'static str, Arc<Node>, ViewForm)> {
     let keyed = |key: &[usize]| ViewForm::Keyed { key: key.to_vec() };
     vec![
         ("log (q0)", bid_input(), ViewForm::Log),
-        ("map (q1)", map(bid_input(), None, [vec![col("c0") * lit(2_i64)], bid_columns].concat(), &[vec![integer()], bid_types()].concat()), ViewForm::Log),
-        ("filter (q2)", map(bid_input(), Some((col("c0") % lit(123_i64)).eq(lit(0_i64))), vec![col("c0"), col("c2")], &[integer(), integer()]), ViewForm::Log),
-        ("count by bidder (q12)", aggregate(bid_input(), vec![col("c1")], vec![call(count_udaf(), vec![])], &[integer(), integer()]), keyed(&[0])),
+        (
+            "map (q1)",
+            map(
+                bid_input(),
+                None,
+                [vec![col("c0") * lit(2_i64)], bid_columns].concat(),
+                &[vec![integer()], bid_types()].concat(),
+            ),
+            ViewForm::Log,
+        ),
+        (
+            "filter (q2)",
+            map(
+                bid_input(),
+                Some((col("c0") % lit(123_i64)).eq(lit(0_i64))),
+                vec![col("c0"), col("c2")],
+                &[integer(), integer()],
+            ),
+            ViewForm::Log,
+        ),
+        (
+            "count by bidder (q12)",
+            aggregate(bid_input(), vec![col("c1")], vec![call(count_udaf(), vec![])], &[integer(), integer()]),
+            keyed(&[0]),
+        ),
         ("statistics by auction (q17)", statistics("c0"), keyed(&[0])),
         ("hop and count (q5)", hot, keyed(&[0, 1])),
         ("join, max, average (q4)", average, keyed(&[0])),
         ("join (q20)", expanded, ViewForm::Log),
         ("distinct pairs", Arc::new(Node::Distinct(Distinct { input: pairs() })), keyed(&[0, 1])),
-        ("union, bag", Arc::new(Node::Union(Union { inputs: vec![pairs(), pairs()], schema: schema(&[integer(), integer()]) })), ViewForm::Bag),
+        (
+            "union, bag",
+            Arc::new(Node::Union(Union { inputs: vec![pairs(), pairs()], schema: schema(&[integer(), integer()]) })),
+            ViewForm::Bag,
+        ),
     ]
 }
 
@@ -219,7 +252,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let wanted = arguments.next().unwrap_or_default();
     let workers = arguments.next().map_or(Ok(1), |workers| workers.parse())?;
-    println!("{:<28} {:>9} {:>10} {:>8} {:>10} {:>9} {:>9} {:>9} {:>9}", "", "krows/s", "step ms", "check", "commit ms", "written", "rows out", "state", "lookup ns");
+    println!(
+        "{:<28} {:>9} {:>10} {:>8} {:>10} {:>9} {:>9} {:>9} {:>9}",
+        "", "krows/s", "step ms", "check", "commit ms", "written", "rows out", "state", "lookup ns"
+    );
     let mut generated = Vec::new();
     for epoch in 0..EPOCHS {
         let first = |batch| (epoch * EPOCH_BATCHES + batch) * BATCH_ROWS;
@@ -244,9 +280,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let deltas = HashMap::from([(BIDS, bids.clone()), (AUCTIONS, auctions.clone())]);
             // Those that the plan reads.
             let read = plan_inputs(&plan);
-            rows_in += deltas.iter().filter(|(id, _)| read.contains(id)).flat_map(|(_, d)| d).map(Delta::num_rows).sum::<usize>();
+            rows_in += deltas
+                .iter()
+                .filter(|(id, _)| read.contains(id))
+                .flat_map(|(_, d)| d)
+                .map(Delta::num_rows)
+                .sum::<usize>();
             let start = Instant::now();
-            let outputs = graph.step(EpochInputs { epoch: Epoch(epoch as u64 + 1), deltas, ..EpochInputs::default() })?;
+            let outputs =
+                graph.step(EpochInputs { epoch: Epoch(epoch as u64 + 1), deltas, ..EpochInputs::default() })?;
             stepping += start.elapsed();
             rows_out += outputs.changes.get(&VIEW).into_iter().flatten().map(Delta::num_rows).sum::<usize>();
             if (epoch as u64 + 1) % CHECKPOINT_EVERY == 0 {

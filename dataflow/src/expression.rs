@@ -33,7 +33,10 @@ pub struct Expressions {
 enum Compiled {
     /// A column as it is.
     Column(usize),
-    Computed { expression: Arc<dyn PhysicalExpr>, data_type: DataType },
+    Computed {
+        expression: Arc<dyn PhysicalExpr>,
+        data_type: DataType,
+    },
 }
 
 /// The position that a column's name says.

@@ -65,7 +65,12 @@ impl DeadLetters {
     }
 
     /// Removes those of a source that is dropped.
-    pub(crate) fn forget(&mut self, source: ObjectId, snapshot: &Arc<dyn Snapshot>, changes: &mut ChangeSet) -> Result<()> {
+    pub(crate) fn forget(
+        &mut self,
+        source: ObjectId,
+        snapshot: &Arc<dyn Snapshot>,
+        changes: &mut ChangeSet,
+    ) -> Result<()> {
         self.next.remove(&source);
         scan(snapshot, Some(source), &mut |source, number, _| {
             changes.delete(&key(source, number));
@@ -141,5 +146,8 @@ fn to_hex(bytes: &[u8]) -> String {
 fn from_hex(text: &str) -> Option<Bytes> {
     let digit = |b: u8| (b as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some((digit(*pair.first()?)? << 4) | digit(*pair.get(1)?)?)).collect::<Option<Vec<u8>>>().map(Bytes::from)
+    pairs
+        .map(|pair| Some((digit(*pair.first()?)? << 4) | digit(*pair.get(1)?)?))
+        .collect::<Option<Vec<u8>>>()
+        .map(Bytes::from)
 }

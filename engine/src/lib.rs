@@ -36,9 +36,9 @@ pub use backup::{backup, restore};
 pub use catalog::SqlType;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
+pub use pg_catalog::type_numbers;
 pub use session::{
     Cancel, Notice, Parameter, Prepared, Response, ResultColumn, Rows, Session, SessionParameters, TransactionStatus,
 };
-pub use pg_catalog::type_numbers;
 pub use settings::Settings;
 pub use sql::Statement;

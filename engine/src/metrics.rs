@@ -40,24 +40,78 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         out.push(Sample { name, help, kind, labels, value });
     };
     add("millrace_epoch", "The last published epoch.", Gauge, &[], published.epoch.0 as f64);
-    add("millrace_state_bytes", "Memory held by operator state and overlays, in bytes.", Gauge, &[], runtime.state_bytes as f64);
-    add("millrace_cache_bytes", "Memory held by the store's caches, in bytes.", Gauge, &[], runtime.store.memory_bytes as f64);
+    add(
+        "millrace_state_bytes",
+        "Memory held by operator state and overlays, in bytes.",
+        Gauge,
+        &[],
+        runtime.state_bytes as f64,
+    );
+    add(
+        "millrace_cache_bytes",
+        "Memory held by the store's caches, in bytes.",
+        Gauge,
+        &[],
+        runtime.store.memory_bytes as f64,
+    );
     add("millrace_store_bytes", "Live data on disk, in bytes.", Gauge, &[], runtime.store.disk_bytes as f64);
-    add("millrace_committed_bytes_total", "Keys and values committed, in bytes.", Counter, &[], runtime.store.committed_bytes as f64);
+    add(
+        "millrace_committed_bytes_total",
+        "Keys and values committed, in bytes.",
+        Counter,
+        &[],
+        runtime.store.committed_bytes as f64,
+    );
     add("millrace_commits_total", "Commits.", Counter, &[], runtime.store.commits as f64);
-    add("millrace_commit_waits", "1 while a commit waits for room on the disk.", Gauge, &[], f64::from(u8::from(runtime.commit_trouble.is_some())));
+    add(
+        "millrace_commit_waits",
+        "1 while a commit waits for room on the disk.",
+        Gauge,
+        &[],
+        f64::from(u8::from(runtime.commit_trouble.is_some())),
+    );
     for object in published.catalog.objects() {
         let name = object.name.to_string();
         if let Some(input) = runtime.inputs.get(&object.id) {
             let labels = [("source", name.as_str())];
             let counters = input.read.counters;
             add("millrace_source_records_total", "Rows decoded.", Counter, &labels, counters.rows as f64);
-            add("millrace_source_bytes_total", "Bytes of keys and values read.", Counter, &labels, counters.bytes as f64);
-            add("millrace_source_decode_errors_total", "Records that could not be decoded.", Counter, &labels, counters.dead_letters as f64);
-            add("millrace_source_late_rows_total", "Rows left out because their windows were closed.", Counter, &labels, counters.late as f64);
-            add("millrace_source_lag_records", "Records that wait in all partitions.", Gauge, &labels, lag(input) as f64);
+            add(
+                "millrace_source_bytes_total",
+                "Bytes of keys and values read.",
+                Counter,
+                &labels,
+                counters.bytes as f64,
+            );
+            add(
+                "millrace_source_decode_errors_total",
+                "Records that could not be decoded.",
+                Counter,
+                &labels,
+                counters.dead_letters as f64,
+            );
+            add(
+                "millrace_source_late_rows_total",
+                "Rows left out because their windows were closed.",
+                Counter,
+                &labels,
+                counters.late as f64,
+            );
+            add(
+                "millrace_source_lag_records",
+                "Records that wait in all partitions.",
+                Gauge,
+                &labels,
+                lag(input) as f64,
+            );
             if let Some(watermark) = published.watermarks.get(&object.id) {
-                add("millrace_source_watermark_seconds", "The watermark, in seconds since 1970.", Gauge, &labels, *watermark as f64 / 1e6);
+                add(
+                    "millrace_source_watermark_seconds",
+                    "The watermark, in seconds since 1970.",
+                    Gauge,
+                    &labels,
+                    *watermark as f64 / 1e6,
+                );
             }
         }
         if object.is_stored() {
@@ -65,9 +119,21 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         }
         if let Some(sink) = runtime.sinks.get(&object.id) {
             let labels = [("sink", name.as_str())];
-            add("millrace_outbox_bytes", "Compressed changes that a sink has not confirmed, in bytes.", Gauge, &labels, sink.outbox_bytes as f64);
+            add(
+                "millrace_outbox_bytes",
+                "Compressed changes that a sink has not confirmed, in bytes.",
+                Gauge,
+                &labels,
+                sink.outbox_bytes as f64,
+            );
             add("millrace_sink_rows_total", "Rows emitted.", Counter, &labels, sink.status.rows as f64);
-            add("millrace_sink_errors_total", "Deliveries that failed and were tried again.", Counter, &labels, sink.status.errors as f64);
+            add(
+                "millrace_sink_errors_total",
+                "Deliveries that failed and were tried again.",
+                Counter,
+                &labels,
+                sink.status.errors as f64,
+            );
         }
     }
     out

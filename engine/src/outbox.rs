@@ -153,7 +153,8 @@ fn with_weight(schema: &SchemaRef) -> SchemaRef {
 
 /// The opposite of [`encode`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Delta> {
-    let damaged = |what: String| Error::new(crate::ErrorKind::Storage, format!("an outbox entry can't be read: {what}"));
+    let damaged =
+        |what: String| Error::new(crate::ErrorKind::Storage, format!("an outbox entry can't be read: {what}"));
     let mut reader = StreamReader::try_new(bytes, None).map_err(|e| damaged(e.to_string()))?;
     let batch = reader.next().ok_or_else(|| damaged("it is empty".to_owned()))?.map_err(|e| damaged(e.to_string()))?;
     let last = batch.num_columns() - 1;

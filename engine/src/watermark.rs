@@ -143,7 +143,8 @@ mod tests {
         assert_eq!(tracker.advance(now), Some(45));
         tracker.observe(&batch(1, vec![40]), now);
         assert_eq!(tracker.advance(now), Some(45));
-        let again = WatermarkTracker::new(Watermark { column: 0, delay_us: 5 }, None, [0, 1], Some(&tracker.saved()), now);
+        let again =
+            WatermarkTracker::new(Watermark { column: 0, delay_us: 5 }, None, [0, 1], Some(&tracker.saved()), now);
         assert_eq!(again.saved(), tracker.saved());
     }
 

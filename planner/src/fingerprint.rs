@@ -37,24 +37,20 @@ impl Node {
                 "window {:?} time={} watermark_of={:?} late={:?}",
                 node.kind, node.time, node.watermark_of, node.late
             ),
-            Self::Aggregate(node) => {
-                write!(out, "aggregate window={:?}", node.window).map(|()| {
-                    write_expressions(out, "key", node.keys.iter());
-                    for call in &node.calls {
-                        out.push_str(if call.distinct { "\ndistinct " } else { "\ncall " });
-                        out.push_str(call.function.name());
-                        write_expressions(out, "argument", call.args.iter());
-                        write_expressions(out, "filter", call.filter.iter());
-                    }
-                })
-            }
-            Self::Join(node) => {
-                write!(out, "join {} null_equal={}", join_name(node.kind), node.null_equal).map(|()| {
-                    write_expressions(out, "left", node.on.iter().map(|(left, _)| left));
-                    write_expressions(out, "right", node.on.iter().map(|(_, right)| right));
-                    write_expressions(out, "residual", node.residual.iter());
-                })
-            }
+            Self::Aggregate(node) => write!(out, "aggregate window={:?}", node.window).map(|()| {
+                write_expressions(out, "key", node.keys.iter());
+                for call in &node.calls {
+                    out.push_str(if call.distinct { "\ndistinct " } else { "\ncall " });
+                    out.push_str(call.function.name());
+                    write_expressions(out, "argument", call.args.iter());
+                    write_expressions(out, "filter", call.filter.iter());
+                }
+            }),
+            Self::Join(node) => write!(out, "join {} null_equal={}", join_name(node.kind), node.null_equal).map(|()| {
+                write_expressions(out, "left", node.on.iter().map(|(left, _)| left));
+                write_expressions(out, "right", node.on.iter().map(|(_, right)| right));
+                write_expressions(out, "residual", node.residual.iter());
+            }),
             Self::Union(_) => write!(out, "union"),
             Self::Distinct(_) => write!(out, "distinct"),
             Self::WindowClose(node) => write!(

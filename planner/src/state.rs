@@ -54,7 +54,11 @@ impl Aggregate {
             } else if matches!(call.function.name(), "min" | "max") && !append_only {
                 let kind = ValueTableKind::Ordered { filter: call.filter.clone() };
                 if !tables.iter().any(|table| table.kind == kind && table.argument == *argument) {
-                    tables.push(ValueTable { role: format!("ordered {}", tables.len()), kind, argument: argument.clone() });
+                    tables.push(ValueTable {
+                        role: format!("ordered {}", tables.len()),
+                        kind,
+                        argument: argument.clone(),
+                    });
                 }
             }
         }

@@ -20,7 +20,8 @@ fn create(catalog: &Catalog, text: &str) -> (Catalog, CreatePlan) {
         parameter_types: &[],
     };
     let statement = sql::parse_one(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let Plan::Create(plan) = planner::plan(&statement, &context).unwrap_or_else(|error| panic!("{text}: {error}")) else {
+    let Plan::Create(plan) = planner::plan(&statement, &context).unwrap_or_else(|error| panic!("{text}: {error}"))
+    else {
         panic!("{text} makes nothing");
     };
     let (catalog, object) = catalog.assign(plan.object.clone());

@@ -46,7 +46,10 @@ fn health_and_metrics() {
 #[test]
 fn statements_are_answered_in_json() {
     let server = Running::start();
-    let (status, answer) = sql(&server, "select 1 as a, 1.50::numeric(4,2) as b, null::text as c, array[1,2] as d, true as e, '{\"k\": [1]}'::jsonb as f");
+    let (status, answer) = sql(
+        &server,
+        "select 1 as a, 1.50::numeric(4,2) as b, null::text as c, array[1,2] as d, true as e, '{\"k\": [1]}'::jsonb as f",
+    );
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["columns"][1], serde_json::json!({ "name": "b", "type": "numeric(4,2)" }));
     assert_eq!(answer["rows"], serde_json::json!([[1, "1.50", null, [1, 2], true, { "k": [1] }]]));
@@ -64,7 +67,8 @@ fn statements_are_answered_in_json() {
 #[test]
 fn web_pages_are_kept_out() {
     let server = Running::start();
-    let post = |headers: &str| request(&server, &format!("POST /api/sql HTTP/1.1\r\n{headers}"), "{\"query\":\"select 1\"}").0;
+    let post =
+        |headers: &str| request(&server, &format!("POST /api/sql HTTP/1.1\r\n{headers}"), "{\"query\":\"select 1\"}").0;
     assert_eq!(post("Host: localhost\r\nContent-Type: application/json"), 200);
     assert_eq!(post("Host: localhost\r\nContent-Type: text/plain"), 415);
     assert_eq!(post("Host: localhost\r\nContent-Type: application/json\r\nOrigin: http://evil.example"), 403);

@@ -5,7 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Client, Running, any, bind, brief, close_statement, describe_statement, execute, flush, parse, query, sync};
+use support::{
+    Client, Running, any, bind, brief, close_statement, describe_statement, execute, flush, parse, query, sync,
+};
 
 #[test]
 fn encryption_is_declined_politely() {
@@ -22,7 +24,8 @@ fn encryption_is_declined_politely() {
 #[test]
 fn settings_are_reported_at_the_start_and_when_they_change() {
     let server = Running::start();
-    let mut client = Client::connect(server.sql_addr, &[("application_name", "tester"), ("options", "-c TimeZone=Europe/Berlin")]);
+    let mut client =
+        Client::connect(server.sql_addr, &[("application_name", "tester"), ("options", "-c TimeZone=Europe/Berlin")]);
     let parameter = |client: &Client, name: &str| {
         client.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     };
@@ -113,17 +116,41 @@ fn statements_are_prepared_described_and_run() {
     let server = Running::start();
     let mut client = server.connect();
     let run = |client: &mut Client, text: &str, types: &[u32], parameters: &[Option<&str>]| {
-        client.pipeline(&[parse("", text, types), describe_statement(""), bind("", "", parameters, 0), execute("", 0), sync()])
+        client.pipeline(&[
+            parse("", text, types),
+            describe_statement(""),
+            bind("", "", parameters, 0),
+            execute("", 0),
+            sync(),
+        ])
     };
     assert_eq!(run(&mut client, "select $1", &[], &[Some("x")]), ["1", "t 25", "T", "2", "D x", "C SELECT 1", "Z I"]);
-    assert_eq!(run(&mut client, "select $1+1", &[23], &[Some("5")]), ["1", "t 23", "T", "2", "D 6", "C SELECT 1", "Z I"]);
-    assert_eq!(run(&mut client, "select 1 limit $1", &[], &[Some("1")]), ["1", "t 20", "T", "2", "D 1", "C SELECT 1", "Z I"]);
-    assert_eq!(run(&mut client, "show search_path", &[], &[]), ["1", "t ", "T", "2", "D \"$user\", public", "C SHOW", "Z I"]);
+    assert_eq!(
+        run(&mut client, "select $1+1", &[23], &[Some("5")]),
+        ["1", "t 23", "T", "2", "D 6", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(
+        run(&mut client, "select 1 limit $1", &[], &[Some("1")]),
+        ["1", "t 20", "T", "2", "D 1", "C SELECT 1", "Z I"]
+    );
+    assert_eq!(
+        run(&mut client, "show search_path", &[], &[]),
+        ["1", "t ", "T", "2", "D \"$user\", public", "C SHOW", "Z I"]
+    );
     assert_eq!(run(&mut client, "create table z (a int)", &[], &[]), ["1", "t ", "n", "2", "C CREATE TABLE", "Z I"]);
-    assert_eq!(run(&mut client, "insert into z values ($1)", &[], &[Some("7")]), ["1", "t 23", "n", "2", "C INSERT 0 1", "Z I"]);
-    assert_eq!(run(&mut client, "select a from z where a = $1", &[], &[Some("7")]), ["1", "t 23", "T", "2", "D 7", "C SELECT 1", "Z I"]);
+    assert_eq!(
+        run(&mut client, "insert into z values ($1)", &[], &[Some("7")]),
+        ["1", "t 23", "n", "2", "C INSERT 0 1", "Z I"]
+    );
+    assert_eq!(
+        run(&mut client, "select a from z where a = $1", &[], &[Some("7")]),
+        ["1", "t 23", "T", "2", "D 7", "C SELECT 1", "Z I"]
+    );
     assert_eq!(run(&mut client, "begin", &[], &[]), ["1", "t ", "n", "2", "C BEGIN", "Z T"]);
-    assert_eq!(run(&mut client, "select $1::int", &[], &[None]), ["1", "t 23", "T", "2", "D NULL", "C SELECT 1", "Z T"]);
+    assert_eq!(
+        run(&mut client, "select $1::int", &[], &[None]),
+        ["1", "t 23", "T", "2", "D NULL", "C SELECT 1", "Z T"]
+    );
     assert_eq!(run(&mut client, "select $1::int", &[], &[Some("x")]), ["1", "t 23", "T", "E 22P02", "Z E"]);
 }
 
@@ -131,7 +158,15 @@ fn statements_are_prepared_described_and_run() {
 fn binary_results_are_postgresqls() {
     let server = Running::start();
     let mut client = server.connect();
-    client.send_raw(&[parse("", "select 7, 1.5::numeric(4,1), timestamp '2000-01-01 00:00:01'", &[]), bind("", "", &[], 1), execute("", 0), sync()].concat());
+    client.send_raw(
+        &[
+            parse("", "select 7, 1.5::numeric(4,1), timestamp '2000-01-01 00:00:01'", &[]),
+            bind("", "", &[], 1),
+            execute("", 0),
+            sync(),
+        ]
+        .concat(),
+    );
     let messages = client.until('Z');
     let row = messages.iter().find(|message| message.kind == 'D').unwrap();
     let expected = [
@@ -154,7 +189,10 @@ fn portals_hand_out_rows_in_parts_within_a_transaction() {
         sync(),
     ]);
     assert_eq!(first.len(), 14);
-    assert_eq!((first[2].as_str(), first[11].as_str(), first[12].as_str(), first[13].as_str()), ("D 1", "D 10", "s", "Z T"));
+    assert_eq!(
+        (first[2].as_str(), first[11].as_str(), first[12].as_str(), first[13].as_str()),
+        ("D 1", "D 10", "s", "Z T")
+    );
     let second = client.pipeline(&[execute("p", 10), sync()]);
     assert_eq!((second[0].as_str(), second[10].as_str()), ("D 11", "s"));
     let third = client.pipeline(&[execute("p", 10), sync()]);
@@ -167,14 +205,23 @@ fn portals_hand_out_rows_in_parts_within_a_transaction() {
 fn names_that_exist_or_do_not_are_errors() {
     let server = Running::start();
     let mut client = server.connect();
-    assert_eq!(client.pipeline(&[parse("s", "select 1", &[]), parse("s", "select 2", &[]), sync()]), ["1", "E 42P05", "Z I"]);
+    assert_eq!(
+        client.pipeline(&[parse("s", "select 1", &[]), parse("s", "select 2", &[]), sync()]),
+        ["1", "E 42P05", "Z I"]
+    );
     assert_eq!(client.pipeline(&[bind("", "nosuch", &[], 0), sync()]), ["E 26000", "Z I"]);
     assert_eq!(client.pipeline(&[execute("nosuch", 0), sync()]), ["E 34000", "Z I"]);
     assert_eq!(client.pipeline(&[bind("p", "s", &[], 0), bind("p", "s", &[], 0), sync()]), ["2", "E 42P03", "Z I"]);
-    assert_eq!(client.pipeline(&[close_statement("s"), close_statement("s"), bind("", "s", &[], 0), sync()]), ["3", "3", "E 26000", "Z I"]);
+    assert_eq!(
+        client.pipeline(&[close_statement("s"), close_statement("s"), bind("", "s", &[], 0), sync()]),
+        ["3", "3", "E 26000", "Z I"]
+    );
     assert_eq!(client.pipeline(&[parse("", "select 1; select 2", &[]), sync()]), ["E 42601", "Z I"]);
     assert_eq!(client.pipeline(&[parse("", "select $1", &[]), bind("", "", &[], 0), sync()]), ["1", "E 08P01", "Z I"]);
-    assert_eq!(client.pipeline(&[parse("", "", &[]), describe_statement(""), bind("", "", &[], 0), execute("", 0), sync()]), ["1", "t ", "n", "2", "I", "Z I"]);
+    assert_eq!(
+        client.pipeline(&[parse("", "", &[]), describe_statement(""), bind("", "", &[], 0), execute("", 0), sync()]),
+        ["1", "t ", "n", "2", "I", "Z I"]
+    );
 }
 
 #[test]
@@ -182,7 +229,9 @@ fn a_pipeline_is_one_transaction_that_an_error_undoes() {
     let server = Running::start();
     let mut client = server.connect();
     client.query("create table t (a int primary key)");
-    let insert = |value: &str| [parse("", "insert into t values ($1::int)", &[25]), bind("", "", &[Some(value)], 0), execute("", 0)].concat();
+    let insert = |value: &str| {
+        [parse("", "insert into t values ($1::int)", &[25]), bind("", "", &[Some(value)], 0), execute("", 0)].concat()
+    };
     let answer = client.pipeline(&[insert("1"), insert("x"), insert("2"), sync()]);
     assert_eq!(answer, ["1", "2", "C INSERT 0 1", "1", "2", "E 22P02", "Z I"]);
     assert_eq!(client.query("select count(*) from t")[1], "D 0");
@@ -236,7 +285,9 @@ fn a_cancel_request_ends_the_statement_and_not_the_session() {
     let wrong: Vec<u8> = client.key.iter().map(|byte| !byte).collect();
     for key in [wrong, client.key.clone()] {
         let length = (12 + key.len()) as i32;
-        other.send_raw(&[&length.to_be_bytes()[..], &80_877_102_i32.to_be_bytes(), &client.process.to_be_bytes(), &key].concat());
+        other.send_raw(
+            &[&length.to_be_bytes()[..], &80_877_102_i32.to_be_bytes(), &client.process.to_be_bytes(), &key].concat(),
+        );
         assert!(other.is_closed());
         other = Client::raw(server.sql_addr);
     }
@@ -295,7 +346,8 @@ fn shutdown_says_goodbye() {
 fn addresses_that_others_can_reach_need_insecure() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let engine = engine::Engine::open(engine::Settings { workers: 1, ..engine::Settings::default() }).unwrap();
-    let settings = server::ServerSettings { sql_addr: "0.0.0.0:0".parse().unwrap(), ..server::ServerSettings::default() };
+    let settings =
+        server::ServerSettings { sql_addr: "0.0.0.0:0".parse().unwrap(), ..server::ServerSettings::default() };
     let refused = runtime.block_on(server::Server::start(engine.clone(), settings)).err().unwrap();
     assert!(refused.to_string().contains("--insecure"), "{refused}");
     runtime.block_on(engine.shutdown()).unwrap();

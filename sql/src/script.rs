@@ -72,7 +72,8 @@ fn unreadable(error: &TokenizerError, text: &str, lines: &Lines) -> Error {
         message if message.starts_with("Expected close delimiter") => "unterminated quoted identifier",
         _ => "syntax error",
     };
-    let message = if near.is_empty() { format!("{what} at end of input") } else { format!("{what} at or near \"{near}\"") };
+    let message =
+        if near.is_empty() { format!("{what} at end of input") } else { format!("{what} at or near \"{near}\"") };
     Error::syntax(message, Span::at(start))
 }
 

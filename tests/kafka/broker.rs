@@ -234,7 +234,10 @@ impl Apache {
     fn broker(&self) -> Command {
         let watch = r#"exec 3<&0; java "$@" & pid=$!; (cat <&3 >/dev/null; kill -KILL $pid 2>/dev/null) & wait $pid; code=$?; kill $! 2>/dev/null; exit $code"#;
         let mut command = Command::new("bash");
-        command.args(["-c", watch, "bash"]).args(self.java_arguments("kafka.Kafka")).arg(self.path("server.properties"));
+        command
+            .args(["-c", watch, "bash"])
+            .args(self.java_arguments("kafka.Kafka"))
+            .arg(self.path("server.properties"));
         command.stdin(Stdio::piped());
         command
     }
@@ -277,10 +280,7 @@ fn free_port() -> u16 {
 
 /// Whether brokers answer a request for metadata with at least one broker in it.
 fn answers(bootstrap: &str) -> bool {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("log_level", "0")
-        .create()
-        .unwrap();
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).set("log_level", "0").create().unwrap();
     consumer.fetch_metadata(None, Duration::from_secs(2)).is_ok_and(|metadata| !metadata.brokers().is_empty())
 }

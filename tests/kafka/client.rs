@@ -50,7 +50,8 @@ pub fn create_topic(broker: &Broker, name: &str, partitions: i32) {
     crate::support::wait::until("leaders of the new topic", || {
         let metadata = consumer.fetch_metadata(Some(name), TIMEOUT).ok()?;
         let topic = metadata.topics().first()?;
-        let ready = topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0);
+        let ready =
+            topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0);
         ready.then_some(())
     });
 }

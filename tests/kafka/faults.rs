@@ -92,7 +92,9 @@ pub fn sigkill_loses_nothing_and_repeats_nothing() {
     );
     let expected = Expected::from_topics(&topics);
     assert!(expected.orders > 1_000, "the load was real: {} orders", expected.orders);
-    wait::until_equal("all orders", &vec![vec![expected.orders.to_string()]], || client.rows("SELECT sum(n) FROM revenue"));
+    wait::until_equal("all orders", &vec![vec![expected.orders.to_string()]], || {
+        client.rows("SELECT sum(n) FROM revenue")
+    });
     wait::until_equal("all payments", &vec![vec![expected.paid_rows.to_string()]], || {
         client.rows("SELECT count(*) FROM paid")
     });
@@ -196,7 +198,9 @@ impl Expected {
             let cents = cents(&order["amount"]);
             let at = order["ordered_at"].as_str().unwrap();
             let window = format!("{}0", &at[..at.len() - 1]);
-            for (n, total) in [revenue.entry(customer.clone()).or_default(), windows.entry((window, customer.clone())).or_default()] {
+            for (n, total) in
+                [revenue.entry(customer.clone()).or_default(), windows.entry((window, customer.clone())).or_default()]
+            {
                 *n += 1;
                 *total += cents;
             }

@@ -73,7 +73,9 @@ pub fn http_tells_health_metrics_and_answers() {
     assert_eq!(answer["error"]["code"], "42P01", "{body}");
     let (status, body) = server.http("GET", "/metrics", "");
     assert_eq!(status, 200);
-    for metric in ["millrace_epoch ", "millrace_view_rows{view=\"t\"}", "millrace_epoch_seconds_bucket", "millrace_store_bytes "] {
+    for metric in
+        ["millrace_epoch ", "millrace_view_rows{view=\"t\"}", "millrace_epoch_seconds_bucket", "millrace_store_bytes "]
+    {
         assert!(body.contains(metric), "{metric} is missing in\n{body}");
     }
 }

@@ -30,10 +30,18 @@ pub fn trials() -> Vec<Trial> {
         ("sources::bad_records_become_dead_letters", AnyBroker, sources::bad_records_become_dead_letters),
         ("sources::skip_and_null_policies", AnyBroker, sources::skip_and_null_policies),
         ("sources::metadata_is_included", AnyBroker, sources::metadata_is_included),
-        ("sources::upsert_table_follows_keys_and_tombstones", AnyBroker, sources::upsert_table_follows_keys_and_tombstones),
+        (
+            "sources::upsert_table_follows_keys_and_tombstones",
+            AnyBroker,
+            sources::upsert_table_follows_keys_and_tombstones,
+        ),
         ("sources::start_latest_skips_what_was_there", AnyBroker, sources::start_latest_skips_what_was_there),
         ("sources::start_offsets_are_exact", AnyBroker, sources::start_offsets_are_exact),
-        ("sources::start_timestamp_finds_the_first_record_since", RealBroker, sources::start_timestamp_finds_the_first_record_since),
+        (
+            "sources::start_timestamp_finds_the_first_record_since",
+            RealBroker,
+            sources::start_timestamp_finds_the_first_record_since,
+        ),
         ("sources::new_partitions_are_found", RealBroker, sources::new_partitions_are_found),
         ("sources::missing_topic_is_an_error_at_create", RealBroker, sources::missing_topic_is_an_error_at_create),
         ("sources::a_restart_goes_on_where_it_was", AnyBroker, sources::a_restart_goes_on_where_it_was),
@@ -44,11 +52,23 @@ pub fn trials() -> Vec<Trial> {
         ("sinks::a_restart_repeats_nothing", RealBroker, sinks::a_restart_repeats_nothing),
         ("outage::broker_goes_away_and_comes_back", OwnBroker, outage::broker_goes_away_and_comes_back),
         ("lifecycle::sigterm_drains_and_exits_0", AnyBroker, lifecycle::sigterm_drains_and_exits_0),
-        ("lifecycle::second_server_on_a_directory_is_refused", AnyBroker, lifecycle::second_server_on_a_directory_is_refused),
+        (
+            "lifecycle::second_server_on_a_directory_is_refused",
+            AnyBroker,
+            lifecycle::second_server_on_a_directory_is_refused,
+        ),
         ("lifecycle::a_public_address_is_refused", AnyBroker, lifecycle::a_public_address_is_refused),
-        ("lifecycle::http_tells_health_metrics_and_answers", AnyBroker, lifecycle::http_tells_health_metrics_and_answers),
+        (
+            "lifecycle::http_tells_health_metrics_and_answers",
+            AnyBroker,
+            lifecycle::http_tells_health_metrics_and_answers,
+        ),
         ("lifecycle::acknowledged_writes_survive_sigkill", AnyBroker, lifecycle::acknowledged_writes_survive_sigkill),
-        ("faults::sigkill_loses_nothing_and_repeats_nothing", RealBroker, faults::sigkill_loses_nothing_and_repeats_nothing),
+        (
+            "faults::sigkill_loses_nothing_and_repeats_nothing",
+            RealBroker,
+            faults::sigkill_loses_nothing_and_repeats_nothing,
+        ),
     ];
     let missing = [broker::why_not_real(), broker::why_not_restarted()];
     if let [_, Some(why)] = &missing {

@@ -49,14 +49,20 @@ pub fn json_becomes_typed_columns() {
 }
 
 pub fn bad_records_become_dead_letters() {
-    let (topic, _) =
-        topic_with(1, &[r#"{"id":1,"n":1}"#, r#"{"id":"x","n":2}"#, "not json", r#"{"id":3,"n":3}"#, r#"{"id":4,"n":1.5}"#]);
+    let (topic, _) = topic_with(
+        1,
+        &[r#"{"id":1,"n":1}"#, r#"{"id":"x","n":2}"#, "not json", r#"{"id":3,"n":3}"#, r#"{"id":4,"n":1.5}"#],
+    );
     let mut db = Database::durable();
     db.run(&format!("CREATE SOURCE s (id int, n int) {}", json(shared(), &topic, "")));
     db.run("CREATE MATERIALIZED VIEW v AS SELECT id, n FROM s");
     db.wait_for("SELECT id FROM v", &["1", "3"]);
     let letters = "SELECT source, partition, \"offset\", payload FROM mr_catalog.dead_letters";
-    let expected = [r"s|0|1|\x7b226964223a2278222c226e223a327d", r"s|0|2|\x6e6f74206a736f6e", r"s|0|4|\x7b226964223a342c226e223a312e357d"];
+    let expected = [
+        r"s|0|1|\x7b226964223a2278222c226e223a327d",
+        r"s|0|2|\x6e6f74206a736f6e",
+        r"s|0|4|\x7b226964223a342c226e223a312e357d",
+    ];
     db.wait_for(letters, &expected);
     let reasons = db.lines("SELECT reason FROM mr_catalog.dead_letters WHERE \"offset\" = 1");
     assert!(reasons[0].contains("id"), "the reason names the column: {reasons:?}");
@@ -144,7 +150,10 @@ pub fn start_timestamp_finds_the_first_record_since() {
         sender.flush();
     }
     let mut db = Database::durable();
-    db.run(&format!("CREATE SOURCE s (id int) {}", json(shared(), &topic, ", start = 'timestamp:2023-11-14T22:14:20Z'")));
+    db.run(&format!(
+        "CREATE SOURCE s (id int) {}",
+        json(shared(), &topic, ", start = 'timestamp:2023-11-14T22:14:20Z'")
+    ));
     db.run("CREATE MATERIALIZED VIEW v AS SELECT id FROM s");
     db.wait_for("SELECT * FROM v", &["2", "3"]);
 }
@@ -176,7 +185,8 @@ pub fn missing_topic_is_an_error_at_create() {
     let error = db.error(&format!("CREATE SOURCE s (id int) {}", json(shared(), "no-such-topic", "")));
     assert!(error.to_string().contains("no-such-topic"), "{error}");
     assert_eq!(db.error("SELECT * FROM s").state(), "42P01", "nothing was made");
-    let nobody = "CREATE SOURCE s (id int) WITH (connector = 'kafka', brokers = '127.0.0.1:1', topic = 't', format = 'json')";
+    let nobody =
+        "CREATE SOURCE s (id int) WITH (connector = 'kafka', brokers = '127.0.0.1:1', topic = 't', format = 'json')";
     assert!(db.error(nobody).to_string().contains("127.0.0.1:1"));
 }
 
@@ -184,7 +194,9 @@ pub fn a_restart_goes_on_where_it_was() {
     let (topic, sender) = topic_with(2, &[r#"{"id":1}"#, r#"{"id":2}"#, r#"{"id":3}"#]);
     let mut db = Database::durable();
     db.run(&format!("CREATE SOURCE s (id int) {}", json(shared(), &topic, "")));
-    db.run("CREATE MATERIALIZED VIEW v AS SELECT id % 2 AS odd, count(*) AS n, sum(id) AS total FROM s GROUP BY id % 2");
+    db.run(
+        "CREATE MATERIALIZED VIEW v AS SELECT id % 2 AS odd, count(*) AS n, sum(id) AS total FROM s GROUP BY id % 2",
+    );
     db.wait_for("SELECT * FROM v", &["0|1|2", "1|2|4"]);
     for _ in 0..3 {
         db.reopen();

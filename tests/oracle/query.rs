@@ -44,7 +44,8 @@ impl Relation {
         let column = |(name, kind): (&str, Kind)| Column { name: name.to_owned(), kind };
         let columns = [("id", Kind::Int), ("a", Kind::Int), ("b", Kind::Int), ("s", Kind::Text), ("f", Kind::Float)];
         let columns: Vec<_> = columns.into_iter().map(column).collect();
-        let table = |name: &&str| Self { sql: (*name).to_owned(), oracle: (*name).to_owned(), columns: columns.clone() };
+        let table =
+            |name: &&str| Self { sql: (*name).to_owned(), oracle: (*name).to_owned(), columns: columns.clone() };
         TABLES.iter().map(table).collect()
     }
 }
@@ -75,7 +76,8 @@ fn source(random: &mut Random, relations: &[Relation], depth: usize, alias: &str
     } else {
         random.pick(relations).clone()
     };
-    let columns = relation.columns.iter().map(|c| Column { name: format!("{alias}.{}", c.name), kind: c.kind }).collect();
+    let columns =
+        relation.columns.iter().map(|c| Column { name: format!("{alias}.{}", c.name), kind: c.kind }).collect();
     Relation { sql: format!("{} AS {alias}", relation.sql), oracle: format!("{} AS {alias}", relation.oracle), columns }
 }
 
@@ -154,7 +156,8 @@ fn call(random: &mut Random, columns: &[Column]) -> (String, Kind) {
         10 => (format!("bool_and({})", predicate(random, columns, 1)), Kind::Bool),
         _ => (format!("sum(DISTINCT {int})"), Kind::Int),
     };
-    let filter = if random.one_in(4) { format!(" FILTER (WHERE {})", predicate(random, columns, 1)) } else { String::new() };
+    let filter =
+        if random.one_in(4) { format!(" FILTER (WHERE {})", predicate(random, columns, 1)) } else { String::new() };
     (text + &filter, kind)
 }
 
@@ -214,7 +217,8 @@ fn union(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let kinds: Vec<_> = (0..1 + random.below(3)).map(|_| *random.pick(&[Kind::Int, Kind::Text])).collect();
     let mut side = |alias: &str| {
         let from = source(random, relations, depth.saturating_sub(1), alias);
-        let expressions: Vec<_> = kinds.iter().map(|kind| (expression(random, &from.columns, *kind, 1), *kind)).collect();
+        let expressions: Vec<_> =
+            kinds.iter().map(|kind| (expression(random, &from.columns, *kind, 1), *kind)).collect();
         let (list, columns) = outputs(&expressions);
         let tail = filter(random, &from.columns);
         query(&format!("SELECT {list}"), &from, &tail, columns)

@@ -67,7 +67,10 @@ fn simulate(seed: u64) {
                 assert!(machine.store.is_stopped(), "seed {seed}: {failure}\n{statement}");
                 machine.restart();
                 let found = machine.ledger();
-                assert!(found == ledger || found == after, "seed {seed}: {statement}\nfound {found:?}\nbefore {ledger:?}");
+                assert!(
+                    found == ledger || found == after,
+                    "seed {seed}: {statement}\nfound {found:?}\nbefore {ledger:?}"
+                );
                 ledger = found;
             }
         }

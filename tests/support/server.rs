@@ -37,7 +37,8 @@ pub fn command(data_dir: &Path) -> Command {
 impl ServerProcess {
     /// Starts one and waits for its `ready` line.
     pub fn start(data_dir: &Path, more: &[&str]) -> Self {
-        Self::try_start(data_dir, more).unwrap_or_else(|status| panic!("the server ended before it was ready: {status}"))
+        Self::try_start(data_dir, more)
+            .unwrap_or_else(|status| panic!("the server ended before it was ready: {status}"))
     }
 
     /// As [`ServerProcess::start`], but gives back how a server ended that never became ready.

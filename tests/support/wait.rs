@@ -26,7 +26,10 @@ pub fn until_equal<T: PartialEq + Debug>(what: &str, expected: &T, mut ask: impl
         if answer == *expected {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}\nexpected {expected:?}\n   found {answer:?}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} for {what}\nexpected {expected:?}\n   found {answer:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

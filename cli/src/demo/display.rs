@@ -88,11 +88,20 @@ impl Display {
         line("\x1b[1mMillrace\x1b[0m  Kafka \u{2192} incremental views \u{2192} SQL \u{2192} Kafka");
         line("");
         line(&format!("  running       {:>10} s", elapsed.as_secs()));
-        line(&format!("  sent          {sent:>10}    {sent_rate:>9.0}/s   orders, payments, {} malformed", produced.malformed));
-        line(&format!("  orders seen   {:>10}    {counted_rate:>9.0}/s   in {} rows of windows", facts.orders, facts.revenue_rows));
+        line(&format!(
+            "  sent          {sent:>10}    {sent_rate:>9.0}/s   orders, payments, {} malformed",
+            produced.malformed
+        ));
+        line(&format!(
+            "  orders seen   {:>10}    {counted_rate:>9.0}/s   in {} rows of windows",
+            facts.orders, facts.revenue_rows
+        ));
         line(&format!("  orders paid   {:>10}", facts.paid_orders));
         line(&format!("  lag           {:>10}    dead letters {}", facts.lag, facts.dead_letters));
-        line(&format!("  visible after {p50:>7.1} ms    p50, {p99:.1} ms p99, from produce to query (epoch {})", facts.epoch));
+        line(&format!(
+            "  visible after {p50:>7.1} ms    p50, {p99:.1} ms p99, from produce to query (epoch {})",
+            facts.epoch
+        ));
         line("");
         line(&format!("  \x1b[1m{:<16}{:>10}{:>16}{:>16}\x1b[0m", "top customers", "orders", "revenue", "best minute"));
         for [customer, orders, revenue, best] in &facts.top {

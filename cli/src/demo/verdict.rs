@@ -46,7 +46,9 @@ pub(crate) async fn reach(
         let orders = number(session, "SELECT sum(orders) FROM top_customers").await?;
         let paid = number(session, "SELECT count(*) FROM paid_orders").await?;
         let dead = number(session, "SELECT count(*) FROM mr_catalog.dead_letters").await?;
-        if (orders, paid, dead) == (produced.orders, produced.payments, produced.malformed) || start.elapsed() > PATIENCE {
+        if (orders, paid, dead) == (produced.orders, produced.payments, produced.malformed)
+            || start.elapsed() > PATIENCE
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -56,7 +58,8 @@ pub(crate) async fn reach(
     loop {
         let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
         let records = tokio::task::spawn_blocking(move || read_committed(&brokers, &topic, PATIENCE)).await;
-        let records = records.map_err(|error| Failure::Demo(format!("reading the sink topic: {error}")))?.map_err(outside)?;
+        let records =
+            records.map_err(|error| Failure::Demo(format!("reading the sink topic: {error}")))?.map_err(outside)?;
         emitted = records.len();
         sink = Totals::new();
         for record in &records {

@@ -247,7 +247,9 @@ impl Accumulators {
             let groups: Vec<u32> = transitions.rows.iter().map(|row| all.groups[*row as usize]).collect();
             let rows = GroupRows { groups: &groups, weights: Some(&transitions.weights), selection: None };
             let argument = match arguments_of(&of.kind).first() {
-                Some(argument) => Some(take(&arguments[*argument], &UInt32Array::from(transitions.rows.clone()), None)?),
+                Some(argument) => {
+                    Some(take(&arguments[*argument], &UInt32Array::from(transitions.rows.clone()), None)?)
+                }
                 None => None,
             };
             accumulator.update(argument.as_ref(), rows)?;

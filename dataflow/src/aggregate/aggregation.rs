@@ -47,9 +47,16 @@ pub(super) enum Kind {
     /// Rows in which none of the arguments is NULL.
     Count(Vec<usize>),
     Sum(usize),
-    FloatSum { argument: usize, with_squares: bool },
+    FloatSum {
+        argument: usize,
+        with_squares: bool,
+    },
     Booleans(usize),
-    Extreme { argument: usize, end: End, data_type: DataType },
+    Extreme {
+        argument: usize,
+        end: End,
+        data_type: DataType,
+    },
 }
 
 /// Which rows an accumulator takes.
@@ -86,15 +93,36 @@ pub(super) enum Output {
     /// `count(*)`: the rows of the group.
     Rows,
     Count(usize),
-    Sum { of: usize, scale: i8, data_type: DataType },
-    Average { of: usize, scale: i8, data_type: DataType },
-    FloatSum { of: usize, data_type: DataType },
-    FloatAverage { of: usize, data_type: DataType },
-    Spread { of: usize, spread: Spread, data_type: DataType },
+    Sum {
+        of: usize,
+        scale: i8,
+        data_type: DataType,
+    },
+    Average {
+        of: usize,
+        scale: i8,
+        data_type: DataType,
+    },
+    FloatSum {
+        of: usize,
+        data_type: DataType,
+    },
+    FloatAverage {
+        of: usize,
+        data_type: DataType,
+    },
+    Spread {
+        of: usize,
+        spread: Spread,
+        data_type: DataType,
+    },
     All(usize),
     Any(usize),
     Extreme(usize),
-    Ordered { table: usize, end: End },
+    Ordered {
+        table: usize,
+        end: End,
+    },
 }
 
 impl Aggregation {
@@ -276,7 +304,12 @@ impl Planning {
         Ok(Output::Ordered { table, end })
     }
 
-    fn over_argument(&mut self, call: &AggregateCall, source: Source, kind: impl FnOnce(usize) -> Kind) -> Result<usize> {
+    fn over_argument(
+        &mut self,
+        call: &AggregateCall,
+        source: Source,
+        kind: impl FnOnce(usize) -> Kind,
+    ) -> Result<usize> {
         let argument = self.argument(only_argument(call)?);
         Ok(self.accumulator(kind(argument), source))
     }

@@ -210,8 +210,7 @@ fn add_limbs(sum: &mut [u64], offset: usize, term: &[u64], negative: bool) {
             return;
         }
         let term_limb = term_limb.unwrap_or(0);
-        let (value, first) =
-            if negative { limb.overflowing_sub(term_limb) } else { limb.overflowing_add(term_limb) };
+        let (value, first) = if negative { limb.overflowing_sub(term_limb) } else { limb.overflowing_add(term_limb) };
         let (value, second) =
             if negative { value.overflowing_sub(carry.into()) } else { value.overflowing_add(carry.into()) };
         *limb = value;

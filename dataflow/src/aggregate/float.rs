@@ -79,7 +79,13 @@ impl FloatSum {
 
     fn add_special(&mut self, group: usize, value: f64, weight: i64) {
         let specials = self.specials.entry(group).or_default();
-        specials[if value.is_nan() { 0 } else if value > 0.0 { 1 } else { 2 }] += weight;
+        specials[if value.is_nan() {
+            0
+        } else if value > 0.0 {
+            1
+        } else {
+            2
+        }] += weight;
         if *specials == [0; 3] {
             self.specials.remove(&group);
         }

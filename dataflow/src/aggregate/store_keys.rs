@@ -64,7 +64,11 @@ impl KeyList {
     }
 
     /// The values of the keys, with one multi-get in the order that the store likes; `each` is called with the position of a key that the store has.
-    pub(super) fn multi_get(&self, store: &dyn Snapshot, mut each: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn multi_get(
+        &self,
+        store: &dyn Snapshot,
+        mut each: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_unstable_by(|a, b| self.get(*a).cmp(self.get(*b)));
         let keys: Vec<&[u8]> = order.iter().map(|index| self.get(*index)).collect();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, UInt64Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, MAX_DECIMAL128_FOR_EACH_PRECISION,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    MAX_DECIMAL128_FOR_EACH_PRECISION, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
 };
 
 use super::rows::GroupRows;
@@ -167,7 +167,9 @@ impl Sum {
 
 fn power_of_ten(exponent: i32) -> Result<i128> {
     let exponent = u32::try_from(exponent).ok().filter(|exponent| *exponent <= u32::from(DECIMAL128_MAX_PRECISION));
-    exponent.map(|exponent| 10_i128.pow(exponent)).ok_or(Error::Unsupported("an aggregate of less scale than its argument".to_owned()))
+    exponent
+        .map(|exponent| 10_i128.pow(exponent))
+        .ok_or(Error::Unsupported("an aggregate of less scale than its argument".to_owned()))
 }
 
 /// `sum * factor / count`, cut off; the product may need more than 128 bits.

@@ -170,7 +170,11 @@ impl Shard {
         let fields: Vec<_> = fields.map(|(i, data_type)| Field::new(format!("c{i}"), data_type, true)).collect();
         let arguments = crate::expression::Expressions::new(&Schema::new(fields), self.aggregation.arguments(), None)?;
         let schema = Arc::new(Schema::new(
-            input_types().into_iter().enumerate().map(|(i, t)| Field::new(format!("c{i}"), t, true)).collect::<Vec<_>>(),
+            input_types()
+                .into_iter()
+                .enumerate()
+                .map(|(i, t)| Field::new(format!("c{i}"), t, true))
+                .collect::<Vec<_>>(),
         ));
         let batch = arrow::array::RecordBatch::try_new(schema, batch).unwrap();
         let arguments = arguments.evaluate(&batch)?;
@@ -219,10 +223,12 @@ impl Shard {
         let mut entries = 0;
         for state in &self.states {
             let (start, end) = state_range(*state);
-            self.snapshot.scan(&start, &end, &mut |_, _| {
-                entries += 1;
-                Visit::Continue
-            }).unwrap();
+            self.snapshot
+                .scan(&start, &end, &mut |_, _| {
+                    entries += 1;
+                    Visit::Continue
+                })
+                .unwrap();
         }
         entries
     }
@@ -361,9 +367,10 @@ fn expected_integer(case: &Case, mut values: Vec<i128>, scale: i8) -> String {
         _ => unreachable!(),
     };
     match &case.data_type {
-        DataType::Decimal128(precision, _) => {
-            text(&(Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(*precision, scale).unwrap()) as ArrayRef))
-        }
+        DataType::Decimal128(precision, _) => text(
+            &(Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(*precision, scale).unwrap())
+                as ArrayRef),
+        ),
         _ => value.to_string(),
     }
 }

@@ -474,7 +474,8 @@ impl Graph {
 
     fn vertices_of(&self, relation: ObjectId) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        let mut open: Vec<Origin> = self.relations.get(&relation).and_then(|relation| relation.root).into_iter().collect();
+        let mut open: Vec<Origin> =
+            self.relations.get(&relation).and_then(|relation| relation.root).into_iter().collect();
         while let Some(origin) = open.pop() {
             if let Origin::Vertex(index) = origin
                 && found.insert(index)

@@ -2,8 +2,8 @@
 
 use datafusion::functions_aggregate::count;
 use datafusion::logical_expr::{col, lit};
-use planner::incremental::{Aggregate, AggregateCall, Map};
 use delta::{Delta, Epoch};
+use planner::incremental::{Aggregate, AggregateCall, Map};
 use storage::{Durability, MemoryStore, Store};
 
 use super::*;
@@ -212,7 +212,8 @@ fn rows_are_set_and_deleted_by_key() {
     store.commit(graph.checkpoint().unwrap(), Durability::Process).unwrap();
     graph.committed(store.snapshot().unwrap()).unwrap();
     // Setting what is there changes nothing; a deletion only needs the key; deleting what isn't there is nothing.
-    let outputs = feed(&mut graph, &[(1, Some(20), 1), (2, None, -1), (3, None, -1), (4, Some(5), 1), (4, None, -1)], 2);
+    let outputs =
+        feed(&mut graph, &[(1, Some(20), 1), (2, None, -1), (3, None, -1), (4, Some(5), 1), (4, None, -1)], 2);
     assert_eq!(outputs.changes[&table].iter().map(Delta::num_rows).sum::<usize>(), 1);
     assert_eq!(read(&mut graph, 1), rows(&[(1, 20)]));
     assert_eq!(read(&mut graph, 2), rows(&[(20, 1)]));

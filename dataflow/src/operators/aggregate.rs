@@ -114,10 +114,10 @@ impl Aggregate {
             keys: order.len(),
             key_order,
             encoder: KeyEncoder::new(types[..order.len()].to_vec())?,
-            closing: node.window.as_ref().map(|window| Closing {
-                offset_us: window.offset_us,
-                watermark_of: window.watermark_of.clone(),
-            }),
+            closing: node
+                .window
+                .as_ref()
+                .map(|window| Closing { offset_us: window.offset_us, watermark_of: window.watermark_of.clone() }),
             schema: nullable(&node.schema),
         };
         let always = node.keys.is_empty();
@@ -274,9 +274,10 @@ fn difference(shared: &Shared, keys: Vec<ArrayRef>, before: Vec<Rows>, after: &R
         });
     }
     let types = shared.schema.fields().iter().map(|field| field.data_type());
-    let columns = columns.into_iter().zip(types).map(|(column, t)| {
-        if column.data_type() == t { Ok(column) } else { cast(&column, t) }
-    });
+    let columns = columns
+        .into_iter()
+        .zip(types)
+        .map(|(column, t)| if column.data_type() == t { Ok(column) } else { cast(&column, t) });
     let batch = batch_of(&shared.schema, columns.collect::<Result<_, _>>()?, rows)?;
     Ok(Some(Delta::new(batch, weights)))
 }

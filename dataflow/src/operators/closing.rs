@@ -88,7 +88,12 @@ impl Earliest {
     }
 
     /// The keys in the store whose first column is at most `closed_to`.
-    fn stored_keys<V: SlotValues>(&mut self, keyed: &Keyed<V>, closed_to: i64, store: &dyn Snapshot) -> Result<Vec<Vec<u8>>> {
+    fn stored_keys<V: SlotValues>(
+        &mut self,
+        keyed: &Keyed<V>,
+        closed_to: i64,
+        store: &dyn Snapshot,
+    ) -> Result<Vec<Vec<u8>>> {
         let mut keys = Vec::new();
         let mut next = i64::MAX;
         for vnode in vnodes_of(keyed.shard()).take(VNODES_PER_SHARD) {
@@ -112,7 +117,12 @@ impl Earliest {
 }
 
 /// Brings keys into memory that aren't there.
-fn load<V: SlotValues>(keyed: &mut Keyed<V>, encoder: &KeyEncoder, keys: &[Vec<u8>], store: &dyn Snapshot) -> Result<()> {
+fn load<V: SlotValues>(
+    keyed: &mut Keyed<V>,
+    encoder: &KeyEncoder,
+    keys: &[Vec<u8>],
+    store: &dyn Snapshot,
+) -> Result<()> {
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let mut hashes = Vec::new();
     hash_keys(&encoder.decode(&keys)?, keys.len(), &mut hashes);

@@ -44,9 +44,15 @@ pub(crate) enum Kind {
 /// Something that happens to an input.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Insert { input: usize, row: Row },
+    Insert {
+        input: usize,
+        row: Row,
+    },
     /// Removes the nth of the rows that are there.
-    Remove { input: usize, nth: usize },
+    Remove {
+        input: usize,
+        nth: usize,
+    },
 }
 
 /// What happens after an epoch.
@@ -78,7 +84,8 @@ pub(crate) fn steps(widths: Vec<usize>, values: i64, removals: bool) -> impl Str
         row.truncate(widths[input]);
         Op::Insert { input, row }
     });
-    let remove = (0..inputs, any::<prop::sample::Index>()).prop_map(|(input, nth)| Op::Remove { input, nth: nth.index(1 << 20) });
+    let remove = (0..inputs, any::<prop::sample::Index>())
+        .prop_map(|(input, nth)| Op::Remove { input, nth: nth.index(1 << 20) });
     let op = if removals { prop_oneof![3 => insert, 2 => remove].boxed() } else { insert.boxed() };
     let after = prop_oneof![
         2 => Just(After::Nothing),
@@ -262,7 +269,9 @@ fn run(
                 Op::Insert { input, row } => (*input, row.clone(), 1),
                 Op::Remove { input, nth } => {
                     let count = inputs[*input].len();
-                    let Some(row) = (count > 0).then(|| inputs[*input].keys().nth(nth % count).unwrap().clone()) else { continue };
+                    let Some(row) = (count > 0).then(|| inputs[*input].keys().nth(nth % count).unwrap().clone()) else {
+                        continue;
+                    };
                     (*input, row, -1)
                 }
             };

@@ -10,7 +10,10 @@ use datafusion::logical_expr::{Expr, col, lit};
 use planner::incremental::*;
 use proptest::prelude::*;
 
-use super::testing::{Bag, Case, Kind, Row, Step, TextRow, World, add, check, column, data_type, input, input_id, schema, schema_of, shown, steps};
+use super::testing::{
+    Bag, Case, Kind, Row, Step, TextRow, World, add, check, column, data_type, input, input_id, schema, schema_of,
+    shown, steps,
+};
 use crate::view::ViewForm;
 
 use Kind::{Int, Text, Time};
@@ -77,7 +80,12 @@ fn distinct_oracle(world: &World<'_>) -> Bag<TextRow> {
     world.inputs[0].keys().map(|row| (shown_row(&[Int, Text], row), 1)).collect()
 }
 
-fn call(function: Arc<datafusion::logical_expr::AggregateUDF>, args: Vec<Expr>, distinct: bool, filter: Option<Expr>) -> AggregateCall {
+fn call(
+    function: Arc<datafusion::logical_expr::AggregateUDF>,
+    args: Vec<Expr>,
+    distinct: bool,
+    filter: Option<Expr>,
+) -> AggregateCall {
     AggregateCall { function, args, distinct, filter }
 }
 

@@ -427,8 +427,9 @@ mod tests {
     fn slots_are_found_freed_and_used_again() {
         let mut table = KeyTable::default();
         let long = [7; 100];
-        let keys: Vec<(u64, Vec<u8>)> =
-            (0..100_u64).map(|i| (i % 7, [i.to_be_bytes().as_slice(), if i % 2 == 0 { &long } else { &[] }].concat())).collect();
+        let keys: Vec<(u64, Vec<u8>)> = (0..100_u64)
+            .map(|i| (i % 7, [i.to_be_bytes().as_slice(), if i % 2 == 0 { &long } else { &[] }].concat()))
+            .collect();
         for (i, (hash, key)) in keys.iter().enumerate() {
             assert_eq!(table.find_or_insert(*hash, key), (i as u32, true));
         }

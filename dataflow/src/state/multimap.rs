@@ -192,7 +192,8 @@ impl Multimap {
         self.is_complete(store)?;
         let slots: Vec<u32> = hashes.iter().enumerate().map(|(row, hash)| self.slot(*hash, keys.key(row))).collect();
         if let Some(weights) = weights {
-            let unknown = |(slot, weight): &(&u32, &i64)| **weight < 0 && self.chains[**slot as usize].flags & LOADED == 0;
+            let unknown =
+                |(slot, weight): &(&u32, &i64)| **weight < 0 && self.chains[**slot as usize].flags & LOADED == 0;
             let missing: Vec<u32> = slots.iter().zip(weights).filter(unknown).map(|(slot, _)| *slot).collect();
             self.load(missing, store)?;
         }
@@ -214,7 +215,8 @@ impl Multimap {
         }
         // A row without columns is only counted.
         let merge = row.is_empty();
-        let rest = if weight < 0 || self.negative > 0 || merge { self.cancel(slot, row, weight, merge) } else { weight };
+        let rest =
+            if weight < 0 || self.negative > 0 || merge { self.cancel(slot, row, weight, merge) } else { weight };
         if rest != 0 {
             self.push_row(slot, row, rest);
         }
@@ -527,7 +529,10 @@ impl Multimap {
             let old = old_rows[id as usize];
             let bytes = old_arena.from(old.at);
             let new = map.rows.len() as u32;
-            map.rows.push(RowRef { at: map.arena.push(&bytes[..map.codec.row_len(bytes)]), next: NO_ROW | old.next & STORED });
+            map.rows.push(RowRef {
+                at: map.arena.push(&bytes[..map.codec.row_len(bytes)]),
+                next: NO_ROW | old.next & STORED,
+            });
             if weight(id) != 1 || !map.weights.is_empty() {
                 map.weights.resize(new as usize, 1);
                 map.weights.push(weight(id));

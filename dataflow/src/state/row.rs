@@ -368,7 +368,9 @@ impl Kind {
             DataType::Boolean => Self::Boolean,
             DataType::Null => Self::Null,
             DataType::Utf8View | DataType::Utf8 | DataType::LargeUtf8 => Self::Text,
-            DataType::BinaryView | DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => Self::Bytes,
+            DataType::BinaryView | DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
+                Self::Bytes
+            }
             nested => {
                 let field = SortField::new(nested.clone());
                 if !RowConverter::supports_fields(std::slice::from_ref(&field)) {

@@ -48,8 +48,7 @@ impl BlockCodec {
         let batch = RecordBatch::try_new_with_options(self.stored.clone(), columns?, &options)?;
         let mut dictionaries = DictionaryTracker::new(false);
         let mut context = IpcWriteContext::default();
-        let (_, block) =
-            IpcDataGenerator::default().encode(&batch, &mut dictionaries, &self.options, &mut context)?;
+        let (_, block) = IpcDataGenerator::default().encode(&batch, &mut dictionaries, &self.options, &mut context)?;
         let mut bytes = Vec::with_capacity(4 + block.ipc_message.len() + block.arrow_data.len());
         bytes.extend_from_slice(&(block.ipc_message.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&block.ipc_message);
@@ -61,7 +60,8 @@ impl BlockCodec {
     pub(crate) fn decode(&self, bytes: &[u8], projection: Option<&[usize]>) -> Result<RecordBatch> {
         let corrupt = |what: &str| Error::Corrupt(format!("a block of rows: {what}"));
         let (len, rest) = bytes.split_first_chunk().ok_or_else(|| corrupt("too short"))?;
-        let (message, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(|| corrupt("too short"))?;
+        let (message, body) =
+            rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(|| corrupt("too short"))?;
         let message = root_as_message(message).map_err(|error| corrupt(&error.to_string()))?;
         let header = message.header_as_record_batch().ok_or_else(|| corrupt("no record batch"))?;
         let batch = read_record_batch(
@@ -96,7 +96,10 @@ fn stored_type(data_type: &DataType) -> DataType {
 }
 
 /// Batches of about a block's size with the same rows in the same order.
-pub(crate) fn to_blocks<'a>(schema: &SchemaRef, batches: impl Iterator<Item = &'a RecordBatch>) -> Result<Vec<RecordBatch>> {
+pub(crate) fn to_blocks<'a>(
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = &'a RecordBatch>,
+) -> Result<Vec<RecordBatch>> {
     let mut blocks = Vec::new();
     let mut small: Vec<&RecordBatch> = Vec::new();
     let mut rows = 0;

@@ -397,7 +397,6 @@ impl Readers {
         }
         Ok((keys, hashes))
     }
-
 }
 
 /// Positions of rows with a positive weight.

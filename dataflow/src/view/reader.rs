@@ -19,8 +19,8 @@ use storage::{ChangeSet, Snapshot, StateId, Visit};
 
 use super::log::{BlockCodec, block_key};
 use super::materialize::{IndexKeys, stored_count};
-use super::scan::Scan;
 use super::overlay::Overlay;
+use super::scan::Scan;
 use super::{Head, IndexLayout, ViewForm, ViewLayout, full_key};
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, RowCodec};
@@ -149,7 +149,12 @@ impl PublishedView {
     }
 
     /// The encoded row under each key, if there is one.
-    pub(crate) fn stored_rows(&self, store: &dyn Snapshot, keys: &[ArrayRef], rows: usize) -> Result<Vec<Option<Bytes>>> {
+    pub(crate) fn stored_rows(
+        &self,
+        store: &dyn Snapshot,
+        keys: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Vec<Option<Bytes>>> {
         let mut hashes = Vec::new();
         hash_keys(keys, rows, &mut hashes);
         let encoded = self.encode_keys(keys, rows)?;
@@ -200,7 +205,8 @@ impl PublishedView {
             return Err(Error::Broken(format!("no index in state {}", index.0)));
         };
         let keys = &inner.readers.indexes[position];
-        let types = keys.types().get(..values.len()).ok_or_else(|| Error::Broken("too many index values".to_owned()))?;
+        let types =
+            keys.types().get(..values.len()).ok_or_else(|| Error::Broken("too many index values".to_owned()))?;
         let mut hashes = Vec::new();
         hash_keys(&values[..1], 1, &mut hashes);
         let encoded = KeyEncoder::new(types.to_vec())?.encode(values, 1)?;
@@ -209,11 +215,19 @@ impl PublishedView {
         match &inner.body {
             Body::Keyed(_) => self.keyed_by_index(store, index, &prefix, overlay),
             Body::Bag(_) => self.bag_by_index(store, index, &prefix, overlay, keys),
-            Body::Log(batches) => self.log_by_index(store, index, &prefix, batches, &keys.columns[..values.len()], values),
+            Body::Log(batches) => {
+                self.log_by_index(store, index, &prefix, batches, &keys.columns[..values.len()], values)
+            }
         }
     }
 
-    fn keyed_by_index(&self, store: &dyn Snapshot, index: StateId, prefix: &[u8], overlay: &Overlay) -> Result<RecordBatch> {
+    fn keyed_by_index(
+        &self,
+        store: &dyn Snapshot,
+        index: StateId,
+        prefix: &[u8],
+        overlay: &Overlay,
+    ) -> Result<RecordBatch> {
         let state = self.inner.layout.state;
         let mut keys = Vec::new();
         visit_prefix(store, index, prefix, |key, row| {
@@ -320,7 +334,12 @@ impl PublishedView {
 }
 
 /// Visits the entries of a state whose key (behind the state's number) begins with `prefix`.
-fn visit_prefix(store: &dyn Snapshot, state: StateId, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8])) -> Result<()> {
+fn visit_prefix(
+    store: &dyn Snapshot,
+    state: StateId,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> Result<()> {
     let start = full_key(state, prefix);
     let mut end = start.clone();
     // The next string that doesn't begin with the prefix.

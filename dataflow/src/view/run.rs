@@ -139,7 +139,10 @@ impl Run {
     }
 
     /// Entries whose key begins with `prefix`, in key order.
-    pub(crate) fn with_prefix<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8], Option<&'a [u8]>)> {
+    pub(crate) fn with_prefix<'a>(
+        &'a self,
+        prefix: &'a [u8],
+    ) -> impl Iterator<Item = (u64, &'a [u8], Option<&'a [u8]>)> {
         let key = |at: &u32| self.entries[*at as usize].key(&self.bytes);
         let sorted = self.sorted.get_or_init(|| {
             let mut positions: Vec<u32> = (0..small(self.len())).collect();

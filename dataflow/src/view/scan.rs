@@ -32,11 +32,19 @@ pub struct Scan {
 #[derive(Clone)]
 enum Place {
     /// In the store, from that full key on.
-    Store { next: Vec<u8> },
+    Store {
+        next: Vec<u8>,
+    },
     /// In the overlay.
-    Overlay { shard: usize, layer: usize, position: usize },
+    Overlay {
+        shard: usize,
+        layer: usize,
+        position: usize,
+    },
     /// In a log's batches that aren't written yet.
-    Pending { position: usize },
+    Pending {
+        position: usize,
+    },
     End,
 }
 

@@ -106,7 +106,8 @@ impl Relation {
         let view = self.view.published();
         self.view.add_index(index.clone()).unwrap();
         let snapshot = self.snapshot.clone();
-        view.index_entries(&snapshot, &index, &mut |changes| Ok(self.store.commit(changes, Durability::Process)?)).unwrap();
+        view.index_entries(&snapshot, &index, &mut |changes| Ok(self.store.commit(changes, Durability::Process)?))
+            .unwrap();
         self.snapshot = self.store.snapshot().unwrap();
     }
 
@@ -163,7 +164,8 @@ fn run(mut relation: Relation, actions: Vec<Action>, changes: impl Fn(&Bag<Row>,
     for action in actions {
         match action {
             Action::Epoch(wishes) => {
-                let wishes = wishes.into_iter().map(|(key, text, number, set)| (vec![Some(key), Some(text), number], set));
+                let wishes =
+                    wishes.into_iter().map(|(key, text, number, set)| (vec![Some(key), Some(text), number], set));
                 let changes = changes(&relation.rows, wishes.collect());
                 if !changes.is_empty() {
                     relation.apply(&changes);
@@ -269,7 +271,8 @@ fn an_idle_log_fills_its_blocks() {
 fn large_relations_come_in_batches() {
     for form in [ViewForm::Keyed { key: vec![0] }, ViewForm::Bag, ViewForm::Log] {
         let mut relation = Relation::new(form, true, 1);
-        let rows = |range: std::ops::Range<i64>| range.map(|i| (vec![Some(i), Some(i % 7), Some(i)], 1)).collect::<Vec<_>>();
+        let rows =
+            |range: std::ops::Range<i64>| range.map(|i| (vec![Some(i), Some(i % 7), Some(i)], 1)).collect::<Vec<_>>();
         relation.apply(&rows(0..20_000));
         relation.commit();
         relation.apply(&rows(20_000..30_000));

@@ -141,7 +141,9 @@ impl Coordinator {
     /// Whether no input of a plan has had any row, so that there is no past to read.
     fn is_fresh(&self, plan: &ViewPlan) -> bool {
         plan.inputs.iter().all(|id| match self.relations.get(id) {
-            Some(view) => !self.hydrating.contains_key(id) && view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0),
+            Some(view) => {
+                !self.hydrating.contains_key(id) && view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0)
+            }
             None => self.inputs.get(id).is_none_or(Input::is_untouched),
         })
     }
@@ -256,8 +258,7 @@ impl Coordinator {
         }
         let spec = sink_spec(object, connector, from, &self.server_id);
         let durable = if how == Installed::Recovered { self.epoch } else { Epoch(0) };
-        let mut sink =
-            RunningSink::start(spec, from.id, state, self.store.clone(), durable, self.bell.clone())?;
+        let mut sink = RunningSink::start(spec, from.id, state, self.store.clone(), durable, self.bell.clone())?;
         if how == Installed::New
             && let Some(view) = self.relations.get(&from.id)
         {

@@ -39,9 +39,7 @@ impl Coordinator {
         }
         let now = Instant::now();
         self.stopping.is_empty()
-            && self.inputs.values().any(|i| {
-                i.has_input() || i.watermark.as_ref().is_some_and(|w| w.would_advance(now))
-            })
+            && self.inputs.values().any(|i| i.has_input() || i.watermark.as_ref().is_some_and(|w| w.would_advance(now)))
     }
 
     /// Takes what has arrived, up to the bounds of an epoch.

@@ -238,7 +238,10 @@ impl Coordinator {
     /// Lets others see how things are.
     fn refresh_runtime(&mut self) {
         let now = Instant::now();
-        if self.shown && now.duration_since(self.refreshed) < REFRESH && !self.inputs.values().any(Input::has_just_finished) {
+        if self.shown
+            && now.duration_since(self.refreshed) < REFRESH
+            && !self.inputs.values().any(Input::has_just_finished)
+        {
             return;
         }
         self.refreshed = now;

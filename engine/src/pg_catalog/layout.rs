@@ -99,7 +99,8 @@ mod tests {
         let class = find(&QualifiedName { schema: "pg_catalog".into(), name: "pg_class".into() }).expect("it exists");
         assert_eq!((class.oid, class.is_view, class.columns.len()), (1259, false, 33));
         assert_eq!(class.columns[16].name, "relkind");
-        let columns = find(&QualifiedName { schema: "information_schema".into(), name: "columns".into() }).expect("it exists");
+        let columns =
+            find(&QualifiedName { schema: "information_schema".into(), name: "columns".into() }).expect("it exists");
         assert_eq!((columns.is_view, columns.columns.len()), (true, 44));
         assert_eq!(columns.columns[4].sql_type, SqlType::Integer);
     }

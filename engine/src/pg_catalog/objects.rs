@@ -49,7 +49,8 @@ pub(super) fn schema_oid(name: &str) -> u32 {
         "mr_catalog" => MR_CATALOG_OID,
         // FNV-1a: any fixed hash will do. Two names would have to share thirty bits to be mistaken for each other.
         name => {
-            let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+            let hash =
+                name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
             FIRST_SCHEMA + (hash & 0x3fff_ffff)
         }
     }
@@ -168,7 +169,8 @@ pub(super) fn class_oid(catalog: &Catalog, path: &[String], schema: Option<&str>
         if let Some(layout) = layout::find(&wanted) {
             return Some(layout.oid);
         }
-        let relation = || relations(catalog).into_iter().find(|relation| relation.name == wanted).map(|found| found.oid);
+        let relation =
+            || relations(catalog).into_iter().find(|relation| relation.name == wanted).map(|found| found.oid);
         let index = || indexes(catalog).into_iter().find(|index| index.name == wanted).map(|found| found.oid);
         relation().or_else(index)
     })
@@ -276,11 +278,81 @@ pub(super) fn quote_identifier(name: &str) -> String {
 
 /// PostgreSQL's reserved words: names that must be quoted.
 const RESERVED: [&str; 77] = [
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check", "collate",
-    "column", "constraint", "create", "current_catalog", "current_date", "current_role", "current_time", "current_timestamp",
-    "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign",
-    "from", "grant", "group", "having", "in", "initially", "intersect", "into", "lateral", "leading", "limit", "localtime",
-    "localtimestamp", "not", "null", "offset", "on", "only", "or", "order", "placing", "primary", "references", "returning",
-    "select", "session_user", "some", "symmetric", "table", "then", "to", "trailing", "true", "union", "unique", "user", "using",
-    "variadic", "when", "where", "window", "with",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "initially",
+    "intersect",
+    "into",
+    "lateral",
+    "leading",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "select",
+    "session_user",
+    "some",
+    "symmetric",
+    "table",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "when",
+    "where",
+    "window",
+    "with",
 ];

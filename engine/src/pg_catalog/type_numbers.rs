@@ -122,8 +122,14 @@ pub fn size(sql_type: &SqlType) -> i16 {
         SqlType::BigInt | SqlType::Double | SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz => 8,
         SqlType::Interval | SqlType::Uuid => 16,
         SqlType::Name => 64,
-        SqlType::Numeric(_) | SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Bytea
-        | SqlType::Json | SqlType::Jsonb | SqlType::Array(_) => -1,
+        SqlType::Numeric(_)
+        | SqlType::Text
+        | SqlType::Varchar(_)
+        | SqlType::Char(_)
+        | SqlType::Bytea
+        | SqlType::Json
+        | SqlType::Jsonb
+        | SqlType::Array(_) => -1,
     }
 }
 
@@ -132,8 +138,12 @@ pub fn typmod(sql_type: &SqlType) -> i32 {
     /// PostgreSQL counts a header of four bytes into lengths.
     const HEADER: i32 = 4;
     match sql_type {
-        SqlType::Varchar(Some(length)) | SqlType::Char(length) => i32::try_from(*length).map_or(-1, |n| n.saturating_add(HEADER)),
-        SqlType::Numeric(Some((precision, scale))) => ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + HEADER,
+        SqlType::Varchar(Some(length)) | SqlType::Char(length) => {
+            i32::try_from(*length).map_or(-1, |n| n.saturating_add(HEADER))
+        }
+        SqlType::Numeric(Some((precision, scale))) => {
+            ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + HEADER
+        }
         SqlType::Array(element) => typmod(element),
         _ => -1,
     }

@@ -34,9 +34,15 @@ pub(crate) fn look_up(
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(key.len());
     for (value, data_type) in key.iter().zip(&types) {
         if value.is_null() {
-            return Ok(Some(RecordBatch::new_empty(view.schema().clone())).map(|rows| project(lookup, &rows, parameters)).transpose()?);
+            return Ok(Some(RecordBatch::new_empty(view.schema().clone()))
+                .map(|rows| project(lookup, &rows, parameters))
+                .transpose()?);
         }
-        let value = if value.data_type() == *data_type { value.clone() } else { value.cast_to(data_type).map_err(query_error)? };
+        let value = if value.data_type() == *data_type {
+            value.clone()
+        } else {
+            value.cast_to(data_type).map_err(query_error)?
+        };
         columns.push(value.to_array_of_size(1).map_err(query_error)?);
     }
     let store = &*published.snapshot;
@@ -102,7 +108,11 @@ fn constant(expression: &Expr, parameters: &[Parameter]) -> Result<ScalarValue> 
         Expr::Cast(cast) => {
             let value = constant(&cast.expr, parameters)?;
             let data_type = cast.field.data_type();
-            return if value.data_type() == *data_type { Ok(value) } else { value.cast_to(data_type).map_err(query_error) };
+            return if value.data_type() == *data_type {
+                Ok(value)
+            } else {
+                value.cast_to(data_type).map_err(query_error)
+            };
         }
         Expr::Alias(alias) => return constant(&alias.expr, parameters),
         _ => {}
@@ -136,7 +146,8 @@ pub(crate) fn evaluate_on(
     parameters: &[Parameter],
 ) -> Result<ArrayRef> {
     let bound = bind(expression, parameters)?;
-    let physical = create_physical_expr(&bound, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(query_error)?;
+    let physical = create_physical_expr(&bound, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+        .map_err(query_error)?;
     match physical.evaluate(rows).map_err(query_error)? {
         ColumnarValue::Array(array) => Ok(array),
         ColumnarValue::Scalar(value) => value.to_array_of_size(rows.num_rows()).map_err(query_error),

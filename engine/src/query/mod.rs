@@ -27,9 +27,9 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use planner::ViewPlan;
 use planner::context::{FunctionRegistry, PlanContext, PlanSettings};
 use planner::query::{QueryPlan, RelationRef, RelationSource};
-use planner::ViewPlan;
 
 pub(crate) use lookup::{evaluate_constants, evaluate_on, look_up};
 pub(crate) use provider::not_ready;
@@ -69,8 +69,13 @@ impl Queries {
     pub(crate) fn plan_view(&self, object: &Object, catalog: &Catalog) -> Result<ViewPlan> {
         let settings = PlanSettings { search_path: vec![object.name.schema.clone()], ..PlanSettings::default() };
         let system = crate::system::Relations;
-        let context =
-            PlanContext { catalog, settings: &settings, system: &system, functions: &self.functions, parameter_types: &[] };
+        let context = PlanContext {
+            catalog,
+            settings: &settings,
+            system: &system,
+            functions: &self.functions,
+            parameter_types: &[],
+        };
         planner::plan_stored_view(object, &context).map_err(|e| {
             let error = Error::from(e);
             Error { message: format!("{} can't be planned again: {}", object.name, error.message), ..error }
@@ -274,12 +279,6 @@ impl From<planner::Error> for Error {
             Kind::Unsupported => ErrorKind::Unsupported,
             Kind::Internal => ErrorKind::Internal,
         };
-        Self {
-            kind,
-            message: error.message,
-            detail: error.detail,
-            hint: error.hint,
-            position: None,
-        }
+        Self { kind, message: error.message, detail: error.detail, hint: error.hint, position: None }
     }
 }

@@ -64,8 +64,11 @@ impl TableProvider for SourceRelation {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let partition =
-            Arc::new(SourcePartition { object: self.object.clone(), until: self.until.clone(), schema: self.schema.clone() });
+        let partition = Arc::new(SourcePartition {
+            object: self.object.clone(),
+            until: self.until.clone(),
+            schema: self.schema.clone(),
+        });
         let exec = StreamingTableExec::try_new(self.schema.clone(), vec![partition], projection, None, false, limit)?;
         Ok(Arc::new(exec))
     }

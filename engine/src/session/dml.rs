@@ -151,10 +151,7 @@ impl Session {
         published: &Published,
         attempt: &mut usize,
     ) -> Result<Option<Effect>> {
-        let delta = Delta::new(
-            reshaped(effect.delta.batch(), &table.schema())?,
-            effect.delta.weights().cloned(),
-        );
+        let delta = Delta::new(reshaped(effect.delta.batch(), &table.schema())?, effect.delta.weights().cloned());
         if self.transaction.is_block() {
             self.transaction.write(table.id, delta);
             return Ok(Some(effect));
@@ -290,7 +287,13 @@ impl Session {
     }
 
     /// The table's rows that have the keys of these rows, as this session sees them.
-    fn existing(&self, table: &Object, rows: &RecordBatch, key: &[usize], published: &Published) -> Result<RecordBatch> {
+    fn existing(
+        &self,
+        table: &Object,
+        rows: &RecordBatch,
+        key: &[usize],
+        published: &Published,
+    ) -> Result<RecordBatch> {
         let view = published.relations.get(&table.id);
         let view = view.ok_or_else(|| Error::internal(format!("{} has no rows", table.name)))?;
         let columns: Vec<ArrayRef> = key.iter().map(|column| rows.column(*column).clone()).collect();
@@ -326,9 +329,7 @@ pub(super) fn contents(table: ObjectId, pending: &[Delta], published: &Published
 
 /// The rows that are left when all changes are added up, each as often as it is there.
 fn sum(schema: &SchemaRef, changes: &[Delta]) -> Result<RecordBatch> {
-    let same_schema = |delta: &Delta| -> Result<Delta> {
-        Ok(delta.with_batch(reshaped(delta.batch(), schema)?))
-    };
+    let same_schema = |delta: &Delta| -> Result<Delta> { Ok(delta.with_batch(reshaped(delta.batch(), schema)?)) };
     let changes = changes.iter().map(same_schema).collect::<Result<Vec<_>>>()?;
     let total = consolidate(&Delta::concat(schema, &changes).map_err(delta_error)?).map_err(delta_error)?;
     let mut rows = Vec::with_capacity(total.num_rows());
@@ -370,8 +371,10 @@ fn unnamed(columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
 /// The old rows go, the new ones come.
 fn exchange(old: &RecordBatch, new: &RecordBatch) -> Result<Delta> {
     let batch = concat(&[old, new])?;
-    let weights: Int64Array =
-        std::iter::repeat_n(-1, old.num_rows()).chain(std::iter::repeat_n(1, new.num_rows())).collect::<Vec<i64>>().into();
+    let weights: Int64Array = std::iter::repeat_n(-1, old.num_rows())
+        .chain(std::iter::repeat_n(1, new.num_rows()))
+        .collect::<Vec<i64>>()
+        .into();
     Ok(Delta::new(batch, Some(weights)))
 }
 
@@ -384,7 +387,8 @@ fn concat(batches: &[&RecordBatch]) -> Result<RecordBatch> {
 /// The same columns under another schema of the same types; NULL in a column that has none is an error.
 fn reshaped(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options).map_err(|e| query_error(e.into()))
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+        .map_err(|e| query_error(e.into()))
 }
 
 fn take(rows: &RecordBatch, positions: &[u32]) -> Result<RecordBatch> {
@@ -427,7 +431,10 @@ fn check_not_null(table: &Object, rows: &RecordBatch) -> Result<()> {
             let row = (0..array.len()).find(|i| array.is_null(*i)).unwrap_or_default();
             return Err(Error::new(
                 ErrorKind::NotNullViolation,
-                format!("null value in column \"{}\" of relation \"{}\" violates not-null constraint", column.name, table.name.name),
+                format!(
+                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                    column.name, table.name.name
+                ),
             )
             .with_detail(format!("Failing row contains ({}).", row_text(rows, row))));
         }

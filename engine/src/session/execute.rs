@@ -185,7 +185,8 @@ impl Session {
         let published = self.readable(&query.reads).await?;
         let overrides = self.overrides(&published, &query.reads);
         let (plan, context) = self.shared.queries.physical(&query.logical, parameters, &published, &overrides).await?;
-        let mut rows = datafusion::physical_plan::execute_stream(plan.clone(), context.task_ctx()).map_err(query_error)?;
+        let mut rows =
+            datafusion::physical_plan::execute_stream(plan.clone(), context.task_ctx()).map_err(query_error)?;
         while let Some(batch) = rows.next().await {
             batch.map_err(query_error)?;
         }
@@ -198,7 +199,8 @@ impl Session {
     fn explain_view(&mut self, prepared: &Prepared, relation: ObjectId) -> Result<Response> {
         let operators = self.shared.runtime.lock().operators.clone();
         let published = self.published();
-        let name = |id: ObjectId| published.catalog.get(id).map_or_else(|| format!("#{}", id.0), |o| o.name.to_string());
+        let name =
+            |id: ObjectId| published.catalog.get(id).map_or_else(|| format!("#{}", id.0), |o| o.name.to_string());
         let used = operators.iter().filter(|o| o.relations.contains(&relation));
         let lines: Vec<String> = used.map(|operator| operator_line(operator, &name)).collect();
         self.plan_text(prepared, &lines.join("\n"))
@@ -278,8 +280,11 @@ impl Session {
             return Err(Error::new(ErrorKind::DuplicateCursor, format!("cursor \"{name}\" already exists")));
         }
         if !hold && !self.transaction.is_block() {
-            return Err(Error::new(ErrorKind::NoActiveTransaction, "DECLARE CURSOR can only be used in transaction blocks")
-                .with_hint("begin a transaction, or declare the cursor WITH HOLD"));
+            return Err(Error::new(
+                ErrorKind::NoActiveTransaction,
+                "DECLARE CURSOR can only be used in transaction blocks",
+            )
+            .with_hint("begin a transaction, or declare the cursor WITH HOLD"));
         }
         let inner = Prepared {
             parameter_types: prepared.parameter_types.clone(),
@@ -308,13 +313,15 @@ impl Session {
             let batch = match cursor.rest.take() {
                 Some(batch) => batch,
                 // What follows changes waits for the first row only: then it gives what is there.
-                None if cursor.rows.live && rows > 0 => match futures::FutureExt::now_or_never(cursor.rows.batches.try_next()) {
-                    Some(batch) => match batch? {
-                        Some(batch) => batch,
+                None if cursor.rows.live && rows > 0 => {
+                    match futures::FutureExt::now_or_never(cursor.rows.batches.try_next()) {
+                        Some(batch) => match batch? {
+                            Some(batch) => batch,
+                            None => break,
+                        },
                         None => break,
-                    },
-                    None => break,
-                },
+                    }
+                }
                 None => match cursor.rows.batches.try_next().await? {
                     Some(batch) => batch,
                     None => break,
@@ -371,7 +378,11 @@ fn typed(arguments: Vec<Parameter>, prepared: &Prepared) -> Result<Vec<Parameter
     if arguments.len() != prepared.parameter_types.len() {
         return Err(Error::new(
             ErrorKind::Syntax,
-            format!("wrong number of parameters: expected {} but got {}", prepared.parameter_types.len(), arguments.len()),
+            format!(
+                "wrong number of parameters: expected {} but got {}",
+                prepared.parameter_types.len(),
+                arguments.len()
+            ),
         ));
     }
     let typed = arguments.into_iter().zip(&prepared.parameter_types);

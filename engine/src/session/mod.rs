@@ -19,10 +19,10 @@ use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use planner::context::{PlanContext, PlanSettings};
 use planner::statement::plan::Plan;
 use sql::Statement;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::engine::Shared;

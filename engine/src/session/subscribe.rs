@@ -46,8 +46,13 @@ impl Session {
             }
             _ => None,
         };
-        let following =
-            Following { epoch: subscription.start.epoch, schema: plan.schema.clone(), snapshot, subscription, _followed: followed };
+        let following = Following {
+            epoch: subscription.start.epoch,
+            schema: plan.schema.clone(),
+            snapshot,
+            subscription,
+            _followed: followed,
+        };
         let batches = futures::stream::unfold(Some(following), |following| async {
             let mut following = following?;
             match following.next().await {
@@ -63,8 +68,11 @@ impl Session {
     /// Attaches a query to the running graph for as long as it is followed.
     async fn follow(&self, plan: planner::ViewPlan) -> Result<Followed> {
         if !is_stateless(&plan.root) {
-            return Err(Error::new(ErrorKind::Unsupported, "EMIT CHANGES of a query that needs state is not supported")
-                .with_hint("create a materialized view of the query and SUBSCRIBE to it"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "EMIT CHANGES of a query that needs state is not supported",
+            )
+            .with_hint("create a materialized view of the query and SUBSCRIBE to it"));
         }
         let relation: Arc<Mutex<Option<ObjectId>>> = Arc::default();
         let change = Box::new(DdlChange::Follow { plan: Box::new(plan), relation: relation.clone() });
@@ -132,7 +140,8 @@ impl Following {
         };
         let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_value(epoch, rows)), weights];
         columns.extend(delta.batch().columns().iter().cloned());
-        let field = |(i, c): (usize, &ArrayRef)| arrow::datatypes::Field::new(format!("c{i}"), c.data_type().clone(), true);
+        let field =
+            |(i, c): (usize, &ArrayRef)| arrow::datatypes::Field::new(format!("c{i}"), c.data_type().clone(), true);
         let schema = arrow::datatypes::Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
         let batch = RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| query_error(e.into()))?;
         conform(&batch, &self.schema)

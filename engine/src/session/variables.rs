@@ -197,8 +197,7 @@ impl Variables {
 
 fn known(name: &str) -> Result<&'static Variable> {
     find(name).ok_or_else(|| {
-        let error =
-            Error::new(ErrorKind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""));
+        let error = Error::new(ErrorKind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""));
         let distance = |v: &&Variable| strsim::osa_distance(&v.name.to_ascii_lowercase(), &name.to_ascii_lowercase());
         match VARIABLES.iter().min_by_key(distance).filter(|near| distance(near) <= 2) {
             Some(near) => error.with_hint(format!("did you mean \"{}\"?", near.name)),
@@ -282,8 +281,14 @@ mod tests {
         assert_eq!(variables.get("statement_timeout").as_deref(), Some("0"));
         let error = variables.set("statement_timout", Some("1"), false).expect_err("a slip");
         assert_eq!(error.hint.as_deref(), Some("did you mean \"statement_timeout\"?"));
-        assert_eq!(variables.set("server_version", Some("9"), false).expect_err("fixed").kind, ErrorKind::CantChangeNow);
-        assert_eq!(variables.set("client_encoding", Some("latin1"), false).expect_err("bad").kind, ErrorKind::InvalidParameterValue);
+        assert_eq!(
+            variables.set("server_version", Some("9"), false).expect_err("fixed").kind,
+            ErrorKind::CantChangeNow
+        );
+        assert_eq!(
+            variables.set("client_encoding", Some("latin1"), false).expect_err("bad").kind,
+            ErrorKind::InvalidParameterValue
+        );
         variables.set("myapp.user", Some("7"), false).expect("anybody's");
         assert_eq!(variables.get("myapp.user").as_deref(), Some("7"));
     }

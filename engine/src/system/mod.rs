@@ -22,7 +22,10 @@ pub(crate) struct Relations;
 impl SystemRelations for Relations {
     fn relation(&self, name: &QualifiedName) -> Option<SchemaRef> {
         if name.schema == MR_CATALOG {
-            return mr_catalog::RELATIONS.iter().find(|relation| relation.name == name.name).map(|relation| relation.schema());
+            return mr_catalog::RELATIONS
+                .iter()
+                .find(|relation| relation.name == name.name)
+                .map(|relation| relation.schema());
         }
         pg_catalog::relation(name)
     }

@@ -316,7 +316,8 @@ fn sinks(session: &SessionRelations) -> Result<RecordBatch> {
 
 fn operators(session: &SessionRelations) -> Result<RecordBatch> {
     let rows = session.shared.runtime.lock().operators.clone();
-    let name = |id: ObjectId| session.published.catalog.get(id).map_or_else(|| format!("#{}", id.0), |o| o.name.to_string());
+    let name =
+        |id: ObjectId| session.published.catalog.get(id).map_or_else(|| format!("#{}", id.0), |o| o.name.to_string());
     batch(
         &OPERATORS,
         vec![

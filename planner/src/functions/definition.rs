@@ -85,7 +85,9 @@ impl ScalarUDFImpl for Definition {
         let sql_type = (self.returns)(args.arg_fields)?;
         // A numeric without precision of its own keeps the scale that the arguments lead to: the type that is returned says it.
         let field = match sql_type {
-            SqlType::Numeric(Some((precision, scale))) => Field::new(self.name, DataType::Decimal128(precision, scale), true),
+            SqlType::Numeric(Some((precision, scale))) => {
+                Field::new(self.name, DataType::Decimal128(precision, scale), true)
+            }
             other => other.field(self.name, true),
         };
         Ok(field.into())
@@ -99,9 +101,9 @@ impl ScalarUDFImpl for Definition {
 /// Any of these lists of exact types, after the usual conversions.
 pub(crate) fn one_of(lists: &[&[DataType]], volatility: Volatility) -> Signature {
     use datafusion::logical_expr::TypeSignature;
-    let lists = lists.iter().map(|types| {
-        if types.is_empty() { TypeSignature::Nullary } else { TypeSignature::Exact(types.to_vec()) }
-    });
+    let lists = lists
+        .iter()
+        .map(|types| if types.is_empty() { TypeSignature::Nullary } else { TypeSignature::Exact(types.to_vec()) });
     Signature::one_of(lists.collect(), volatility)
 }
 
@@ -122,9 +124,9 @@ pub(crate) fn columnar(args: &ScalarFunctionArgs, result: ArrayRef) -> Result<Co
 /// The text of an argument that is the same for all rows.
 pub(crate) fn constant_text(value: &ColumnarValue) -> Option<&str> {
     match value {
-        ColumnarValue::Scalar(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text))) => {
-            Some(text)
-        }
+        ColumnarValue::Scalar(
+            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
+        ) => Some(text),
         _ => None,
     }
 }

@@ -23,14 +23,31 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("json_get_text", any(2), |_| Ok(SqlType::Text), |args| by_step(args, Answer::Text)),
         Definition::new("json_get_path", any(2), |fields| Ok(json_type(fields)), |args| by_path(args, Answer::Json)),
         Definition::new("json_get_path_text", any(2), |_| Ok(SqlType::Text), |args| by_path(args, Answer::Text)),
-        Definition::new("json_extract_path", path(), |fields| Ok(json_type(fields)), |args| by_steps(args, Answer::Json))
-            .with_alias("jsonb_extract_path"),
+        Definition::new(
+            "json_extract_path",
+            path(),
+            |fields| Ok(json_type(fields)),
+            |args| by_steps(args, Answer::Json),
+        )
+        .with_alias("jsonb_extract_path"),
         Definition::new("json_extract_path_text", path(), |_| Ok(SqlType::Text), |args| by_steps(args, Answer::Text))
             .with_alias("jsonb_extract_path_text"),
-        Definition::new("json_typeof", text(), |_| Ok(SqlType::Text), |args| map_text(args, type_of)).with_alias("jsonb_typeof"),
-        Definition::new("json_array_length", text(), |_| Ok(SqlType::Integer), array_length).with_alias("jsonb_array_length"),
-        Definition::new("text_to_json", text(), |_| Ok(SqlType::Json), |args| map_text(args, |text| normalise(text, false))),
-        Definition::new("text_to_jsonb", text(), |_| Ok(SqlType::Jsonb), |args| map_text(args, |text| normalise(text, true))),
+        Definition::new("json_typeof", text(), |_| Ok(SqlType::Text), |args| map_text(args, type_of))
+            .with_alias("jsonb_typeof"),
+        Definition::new("json_array_length", text(), |_| Ok(SqlType::Integer), array_length)
+            .with_alias("jsonb_array_length"),
+        Definition::new(
+            "text_to_json",
+            text(),
+            |_| Ok(SqlType::Json),
+            |args| map_text(args, |text| normalise(text, false)),
+        ),
+        Definition::new(
+            "text_to_jsonb",
+            text(),
+            |_| Ok(SqlType::Jsonb),
+            |args| map_text(args, |text| normalise(text, true)),
+        ),
     ]
 }
 
@@ -72,7 +89,11 @@ fn step<'a>(json: &'a str, step: Step<'_>) -> Option<&'a str> {
 
 /// A step of a path: a number picks an element of an array.
 fn path_step<'a>(json: &'a str, name: &str) -> Option<&'a str> {
-    if json.trim_start().starts_with('[') { step(json, Step::Element(name.parse().ok()?)) } else { step(json, Step::Member(name)) }
+    if json.trim_start().starts_with('[') {
+        step(json, Step::Element(name.parse().ok()?))
+    } else {
+        step(json, Step::Member(name))
+    }
 }
 
 fn answer(value: Option<&str>, answer: Answer, builder: &mut StringViewBuilder) {
@@ -148,7 +169,8 @@ fn path_of(column: &ArrayRef, row: usize) -> Result<Vec<String>> {
         DataType::List(_) => column.as_list::<i32>().value(row),
         data_type if data_type.is_string() => {
             let text = as_views(column)?;
-            let array = crate::query::literal::parse(text.value(row), &SqlType::Array(Box::new(SqlType::Text)))?.to_array()?;
+            let array =
+                crate::query::literal::parse(text.value(row), &SqlType::Array(Box::new(SqlType::Text)))?.to_array()?;
             array.as_list::<i32>().value(0)
         }
         _ => return unexpected("a path into json"),
@@ -164,7 +186,11 @@ fn by_steps(args: &ScalarFunctionArgs, wanted: Answer) -> Result<ColumnarValue> 
     let mut builder = StringViewBuilder::with_capacity(json.len());
     for row in 0..json.len() {
         let present = json.is_valid(row) && names.iter().all(|names| names.is_valid(row));
-        let value = if present { names.iter().try_fold(json.value(row), |json, names| path_step(json, names.value(row))) } else { None };
+        let value = if present {
+            names.iter().try_fold(json.value(row), |json, names| path_step(json, names.value(row)))
+        } else {
+            None
+        };
         answer(value, wanted, &mut builder);
     }
     columnar(args, Arc::new(builder.finish()))
@@ -190,7 +216,9 @@ fn array_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         match value {
             None => builder.append_null(),
             Some(json) => match serde_json::from_str::<Vec<&RawValue>>(json) {
-                Ok(elements) => builder.append_value(elements.len() as <Int32Type as arrow::datatypes::ArrowPrimitiveType>::Native),
+                Ok(elements) => {
+                    builder.append_value(elements.len() as <Int32Type as arrow::datatypes::ArrowPrimitiveType>::Native)
+                }
                 Err(_) => return invalid("cannot get array length of a non-array".to_owned()),
             },
         }

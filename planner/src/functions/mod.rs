@@ -79,7 +79,8 @@ impl FunctionRegistry {
         options.sql_parser.enable_options_value_normalization = false;
         options.execution.time_zone = Some("UTC".to_owned());
         let own = OwnFunctions::new();
-        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(crate::query::operator::Operators::new(own.clone()))];
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> =
+            vec![Arc::new(crate::query::operator::Operators::new(own.clone()))];
         expr_planners.extend(SessionStateDefaults::default_expr_planners());
         let mut registry = Self {
             scalar: HashMap::new(),

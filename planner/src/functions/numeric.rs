@@ -35,7 +35,9 @@ fn division_type(fields: &[FieldRef]) -> Result<SqlType> {
 fn divide(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let (left, right) = (as_decimal128_array(&columns[0])?, as_decimal128_array(&columns[1])?);
-    let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else { return unexpected("numeric_div") };
+    let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else {
+        return unexpected("numeric_div");
+    };
     // left / 10^sl over right / 10^sr, with `scale` digits: left * 10^(scale - sl + sr) / right.
     let shift = i32::from(scale) - i32::from(left.scale()) + i32::from(right.scale());
     let result = quotients(left, right, shift.unsigned_abs())?;
@@ -97,7 +99,6 @@ fn wide_rounded(dividend: i256, divisor: i256) -> Option<i128> {
 fn overflow() -> DataFusionError {
     Error::new(ErrorKind::OutOfRange, "numeric field overflow").into()
 }
-
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

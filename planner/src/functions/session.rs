@@ -16,8 +16,11 @@ pub(super) fn functions() -> Vec<Definition> {
     vec![
         // Planning puts the name of its argument's type in its place.
         Definition::new("pg_typeof", any, |_| Ok(SqlType::Text), |_| unexpected("pg_typeof")),
-        Definition::new("version", one_of(none, Volatility::Stable), |_| Ok(SqlType::Text), |_| {
-        Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(VERSION.to_owned()))))
-        }),
+        Definition::new(
+            "version",
+            one_of(none, Volatility::Stable),
+            |_| Ok(SqlType::Text),
+            |_| Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(VERSION.to_owned())))),
+        ),
     ]
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use catalog::SqlType;
 use catalog::sql_type::NUMERIC_DEFAULT;
@@ -29,8 +29,18 @@ pub(super) fn functions() -> Vec<Definition> {
             |_| Ok(SqlType::Text),
             check_length,
         ),
-        Definition::new("quote_ident", text(), |_| Ok(SqlType::Text), |args| map_text(args, |text| Ok(quote_ident(text)))),
-        Definition::new("quote_literal", text(), |_| Ok(SqlType::Text), |args| map_text(args, |text| Ok(quote_literal(text)))),
+        Definition::new(
+            "quote_ident",
+            text(),
+            |_| Ok(SqlType::Text),
+            |args| map_text(args, |text| Ok(quote_ident(text))),
+        ),
+        Definition::new(
+            "quote_literal",
+            text(),
+            |_| Ok(SqlType::Text),
+            |args| map_text(args, |text| Ok(quote_literal(text))),
+        ),
         Definition::new("quote_nullable", text(), |_| Ok(SqlType::Text), quote_nullable),
         Definition::new(
             "format",
@@ -58,7 +68,8 @@ pub(super) fn map_text(args: &ScalarFunctionArgs, function: impl Fn(&str) -> Res
 
 /// Any text column as views.
 pub(super) fn as_views(column: &ArrayRef) -> Result<StringViewArray> {
-    let views = if *column.data_type() == DataType::Utf8View { column.clone() } else { cast(column, &DataType::Utf8View)? };
+    let views =
+        if *column.data_type() == DataType::Utf8View { column.clone() } else { cast(column, &DataType::Utf8View)? };
     Ok(views.as_string_view().clone())
 }
 
@@ -113,7 +124,9 @@ impl<'a> Writer<'a> {
             DataType::Timestamp(TimeUnit::Microsecond, zone) => {
                 Self::Timestamp(column.as_primitive::<TimestampMicrosecondType>(), zone.is_some())
             }
-            DataType::Interval(IntervalUnit::MonthDayNano) => Self::Interval(column.as_primitive::<IntervalMonthDayNanoType>()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                Self::Interval(column.as_primitive::<IntervalMonthDayNanoType>())
+            }
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
                 let views = cast(column, &DataType::BinaryView)?;
                 Self::Bytes(views.as_binary_view().clone())
@@ -131,7 +144,8 @@ impl<'a> Writer<'a> {
             Self::Float64(column) => write_float(column.value(row), &column.value(row).to_string(), out),
             Self::Decimal(column, plain) => {
                 let text = column.value_as_string(row);
-                let trimmed = if *plain && text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+                let trimmed =
+                    if *plain && text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
                 out.push_str(trimmed);
             }
             Self::Date(column) => {
@@ -143,7 +157,8 @@ impl<'a> Writer<'a> {
                 write_time(time, out);
             }
             Self::Timestamp(column, zoned) => {
-                let timestamp = DateTime::from_timestamp_micros(column.value(row)).ok_or_else(out_of_range)?.naive_utc();
+                let timestamp =
+                    DateTime::from_timestamp_micros(column.value(row)).ok_or_else(out_of_range)?.naive_utc();
                 write_timestamp(timestamp, out);
                 if *zoned {
                     out.push_str("+00");
@@ -271,7 +286,13 @@ fn write_list(items: &ArrayRef, out: &mut String) -> Result<()> {
         }
         match item {
             None => out.push_str("NULL"),
-            Some(text) if nested || !needs_quotes(text) => out.push_str(if text == "true" && is_boolean(items) { "t" } else if text == "false" && is_boolean(items) { "f" } else { text }),
+            Some(text) if nested || !needs_quotes(text) => out.push_str(if text == "true" && is_boolean(items) {
+                "t"
+            } else if text == "false" && is_boolean(items) {
+                "f"
+            } else {
+                text
+            }),
             Some(text) => {
                 out.push('"');
                 for character in text.chars() {
@@ -323,19 +344,92 @@ fn check_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 /// An identifier that is read back as it is.
 pub(crate) fn quote_ident(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-        && text.chars().all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_')
+        && text
+            .chars()
+            .all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_')
         && !RESERVED.contains(&text);
     if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
 /// Words that PostgreSQL reserves.
 const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check", "collate", "column",
-    "constraint", "create", "current_catalog", "current_date", "current_role", "current_time", "current_timestamp", "current_user", "default",
-    "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "from", "grant", "group", "having", "in",
-    "initially", "intersect", "into", "lateral", "leading", "limit", "localtime", "localtimestamp", "not", "null", "offset", "on", "only", "or",
-    "order", "placing", "primary", "references", "returning", "select", "session_user", "some", "symmetric", "table", "then", "to", "trailing",
-    "true", "union", "unique", "user", "using", "variadic", "when", "where", "window", "with",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "initially",
+    "intersect",
+    "into",
+    "lateral",
+    "leading",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "select",
+    "session_user",
+    "some",
+    "symmetric",
+    "table",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "when",
+    "where",
+    "window",
+    "with",
 ];
 
 fn quote_literal(text: &str) -> String {
@@ -345,7 +439,10 @@ fn quote_literal(text: &str) -> String {
 
 fn quote_nullable(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
-    let quoted = as_views(&columns[0])?.iter().map(|value| Some(value.map_or_else(|| "NULL".to_owned(), quote_literal))).collect::<Vec<_>>();
+    let quoted = as_views(&columns[0])?
+        .iter()
+        .map(|value| Some(value.map_or_else(|| "NULL".to_owned(), quote_literal)))
+        .collect::<Vec<_>>();
     columnar(args, Arc::new(StringViewArray::from_iter(quoted)))
 }
 
@@ -374,7 +471,8 @@ fn format_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     for (row, format) in formats.iter().enumerate() {
         match format {
             Some(format) => {
-                let value = |index: usize| values.get(index).map(|column| column.is_valid(row).then(|| column.value(row)));
+                let value =
+                    |index: usize| values.get(index).map(|column| column.is_valid(row).then(|| column.value(row)));
                 builder.append_value(formatted(format, value)?);
             }
             None => builder.append_null(),
@@ -410,14 +508,20 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
             return super::definition::invalid("unterminated format() type specifier".to_owned());
         };
         rest = characters.as_str();
-        let Some(value) = value(next) else { return super::definition::invalid("too few arguments for format()".to_owned()) };
+        let Some(value) = value(next) else {
+            return super::definition::invalid("too few arguments for format()".to_owned());
+        };
         next += 1;
         let text = match (kind, value) {
             ('s', value) => value.unwrap_or_default().to_owned(),
             ('I', Some(value)) => quote_ident(value),
-            ('I', None) => return super::definition::invalid("null values cannot be formatted as an SQL identifier".to_owned()),
+            ('I', None) => {
+                return super::definition::invalid("null values cannot be formatted as an SQL identifier".to_owned());
+            }
             ('L', value) => value.map_or_else(|| "NULL".to_owned(), quote_literal),
-            (other, _) => return super::definition::invalid(format!("unrecognized format() type specifier \"{other}\"")),
+            (other, _) => {
+                return super::definition::invalid(format!("unrecognized format() type specifier \"{other}\""));
+            }
         };
         let padding = " ".repeat(width.saturating_sub(text.chars().count()));
         if left {
@@ -444,7 +548,14 @@ mod tests {
             write_float(value, &value.to_string(), &mut out);
             out
         };
-        let golden = [(1e20, "1e+20"), (1.5, "1.5"), (1e-5, "1e-05"), (123_456_789_012_345.0, "123456789012345"), (1e15, "1e+15"), (-0.25, "-0.25")];
+        let golden = [
+            (1e20, "1e+20"),
+            (1.5, "1.5"),
+            (1e-5, "1e-05"),
+            (123_456_789_012_345.0, "123456789012345"),
+            (1e15, "1e+15"),
+            (-0.25, "-0.25"),
+        ];
         for (value, expected) in golden {
             assert_eq!(text(value), expected);
         }

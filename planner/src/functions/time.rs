@@ -4,13 +4,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Builder, Float64Array, IntervalMonthDayNanoArray, IntervalMonthDayNanoBuilder, PrimitiveArray,
-    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, Decimal128Builder, Float64Array, IntervalMonthDayNanoArray, IntervalMonthDayNanoBuilder,
+    PrimitiveArray, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Field, FieldRef, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use catalog::SqlType;
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
@@ -44,7 +44,8 @@ pub(super) fn functions() -> Vec<Definition> {
     let any = |count| Signature::any(count, Volatility::Immutable);
     let text = || one_of(&[&[DataType::Utf8View]], Volatility::Immutable);
     let interval_and_number = || one_of(&[&[month_day_nano(), DataType::Float64]], Volatility::Immutable);
-    let two_timestamps = || one_of(&[&[timestamptz(), timestamptz()], &[timestamp(), timestamp()]], Volatility::Immutable);
+    let two_timestamps =
+        || one_of(&[&[timestamptz(), timestamptz()], &[timestamp(), timestamp()]], Volatility::Immutable);
     let integers = vec![DataType::Int64; 6];
     let mut parts = integers.clone();
     parts.push(DataType::Float64);
@@ -52,13 +53,43 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("timezone", any(2), zone_type, at_time_zone),
         Definition::new("timestamp_diff", any(2), |_| Ok(SqlType::Interval), difference),
         Definition::new("age", two_timestamps(), |_| Ok(SqlType::Interval), age),
-        Definition::new("interval_mul", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, |factor| factor)),
-        Definition::new("interval_div", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, |factor| 1.0 / factor)),
-        Definition::new("make_interval", one_of(&[&parts], Volatility::Immutable), |_| Ok(SqlType::Interval), make_interval),
+        Definition::new(
+            "interval_mul",
+            interval_and_number(),
+            |_| Ok(SqlType::Interval),
+            |args| scale(args, |factor| factor),
+        ),
+        Definition::new(
+            "interval_div",
+            interval_and_number(),
+            |_| Ok(SqlType::Interval),
+            |args| scale(args, |factor| 1.0 / factor),
+        ),
+        Definition::new(
+            "make_interval",
+            one_of(&[&parts], Volatility::Immutable),
+            |_| Ok(SqlType::Interval),
+            make_interval,
+        ),
         Definition::new("extract_epoch", any(1), |_| Ok(SqlType::Numeric(Some((38, 6)))), |args| field(args, epoch, 6)),
-        Definition::new("extract_second", any(1), |_| Ok(SqlType::Numeric(Some((38, 6)))), |args| field(args, in_minute, 6)),
-        Definition::new("extract_milliseconds", any(1), |_| Ok(SqlType::Numeric(Some((38, 3)))), |args| field(args, in_minute, 3)),
-        Definition::new("extract_microseconds", any(1), |_| Ok(SqlType::Numeric(Some((38, 0)))), |args| field(args, in_minute, 0)),
+        Definition::new(
+            "extract_second",
+            any(1),
+            |_| Ok(SqlType::Numeric(Some((38, 6)))),
+            |args| field(args, in_minute, 6),
+        ),
+        Definition::new(
+            "extract_milliseconds",
+            any(1),
+            |_| Ok(SqlType::Numeric(Some((38, 3)))),
+            |args| field(args, in_minute, 3),
+        ),
+        Definition::new(
+            "extract_microseconds",
+            any(1),
+            |_| Ok(SqlType::Numeric(Some((38, 0)))),
+            |args| field(args, in_minute, 0),
+        ),
         Definition::new("text_to_timestamp", text(), |_| Ok(SqlType::Timestamp), |args| read_timestamps(args, false)),
         Definition::new(
             "text_to_timestamptz",
@@ -72,7 +103,9 @@ pub(super) fn functions() -> Vec<Definition> {
 
 /// The functions that say what time it is: one value for a whole statement, put in as the statement starts to run.
 pub(super) fn clocks() -> Vec<Arc<ScalarUDF>> {
-    let clock = |name, zoned| Arc::new(ScalarUDF::from(Clock { name, zoned, signature: Signature::nullary(Volatility::Stable) }));
+    let clock = |name, zoned| {
+        Arc::new(ScalarUDF::from(Clock { name, zoned, signature: Signature::nullary(Volatility::Stable) }))
+    };
     vec![
         clock("now", true),
         clock("current_timestamp", true),
@@ -347,7 +380,11 @@ fn make_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             let days = part(2, row)?.checked_mul(7)?.checked_add(part(3, row)?)?;
             let minutes = part(4, row)?.checked_mul(60)?.checked_add(part(5, row)?)?;
             let micros = minutes.checked_mul(60_000_000)?.checked_add((seconds.value(row) * 1e6).round() as i64)?;
-            Some(IntervalMonthDayNano::new(i32::try_from(months).ok()?, i32::try_from(days).ok()?, micros.checked_mul(1000)?))
+            Some(IntervalMonthDayNano::new(
+                i32::try_from(months).ok()?,
+                i32::try_from(days).ok()?,
+                micros.checked_mul(1000)?,
+            ))
         };
         let any_null = columns.iter().any(|column| column.is_null(row));
         match (any_null, made()) {
@@ -482,7 +519,10 @@ mod tests {
 
     #[test]
     fn offsets_are_counted_as_postgresql_counts_them() {
-        assert_eq!((offset("+02"), offset("-03:30"), offset("UTC+2"), offset("nowhere")), (Some(7200), Some(-12_600), Some(-7200), None));
+        assert_eq!(
+            (offset("+02"), offset("-03:30"), offset("UTC+2"), offset("nowhere")),
+            (Some(7200), Some(-12_600), Some(-7200), None)
+        );
     }
 
     #[test]

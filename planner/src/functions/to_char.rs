@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Builder, StringViewBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Builder, StringViewBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
+};
 use catalog::SqlType;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use datafusion::common::Result;
@@ -166,7 +170,18 @@ const FIELDS: &[(&str, Field)] = &[
 ];
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -322,14 +337,17 @@ fn to_char(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             let zoned = matches!(columns[0].data_type(), DataType::Timestamp(_, Some(_)));
             times_to_char(args, &columns, zoned)
         }
-        DataType::Interval(_) | DataType::Duration(_) | DataType::Time64(_) | DataType::Time32(_) => intervals_to_char(args, &columns),
+        DataType::Interval(_) | DataType::Duration(_) | DataType::Time64(_) | DataType::Time32(_) => {
+            intervals_to_char(args, &columns)
+        }
         data_type if data_type.is_numeric() => numbers_to_char(args, &columns),
         _ => unexpected("to_char"),
     }
 }
 
 fn times_to_char(args: &ScalarFunctionArgs, columns: &[ArrayRef], zoned: bool) -> Result<ColumnarValue> {
-    let times = cast(&columns[0], &DataType::Timestamp(TimeUnit::Microsecond, if zoned { Some("UTC".into()) } else { None }))?;
+    let times =
+        cast(&columns[0], &DataType::Timestamp(TimeUnit::Microsecond, if zoned { Some("UTC".into()) } else { None }))?;
     let times: &TimestampMicrosecondArray = times.as_primitive::<TimestampMicrosecondType>();
     let patterns = Patterns::of(&args.args[1], &columns[1])?;
     let mut builder = StringViewBuilder::with_capacity(times.len());
@@ -439,7 +457,8 @@ fn number_text(number: &str, pattern: &str) -> Result<String> {
     let signed_first = upper.starts_with('S');
     let signed_last = upper.ends_with('S');
     let minus_last = upper.ends_with("MI");
-    let places = upper.trim_start_matches('S').trim_end_matches('S').trim_end_matches("MI").replace('D', ".").replace('G', ",");
+    let places =
+        upper.trim_start_matches('S').trim_end_matches('S').trim_end_matches("MI").replace('D', ".").replace('G', ",");
     if let Some(other) = places.chars().find(|character| !matches!(character, '9' | '0' | '.' | ',' | ' ')) {
         return super::definition::invalid(format!("to_char does not support \"{other}\" in a pattern for numbers"));
     }
@@ -502,7 +521,8 @@ fn number_text(number: &str, pattern: &str) -> Result<String> {
 fn rounded(number: &str, decimals: usize) -> (bool, String, String) {
     let (negative, digits) = number.strip_prefix('-').map_or((false, number), |digits| (true, digits));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let mut all: Vec<u8> = whole.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(decimals)).collect();
+    let mut all: Vec<u8> =
+        whole.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(decimals)).collect();
     if fraction.as_bytes().get(decimals).is_some_and(|digit| *digit >= b'5') {
         let mut at = all.len();
         loop {
@@ -560,7 +580,16 @@ fn read(text: &str, pieces: &[Piece]) -> Option<NaiveDateTime> {
                 year = Some(match width {
                     4 => value,
                     // Two digits are the year nearest to 2020.
-                    _ => value + if value < 70 { 2000 } else if value < 100 { 1900 } else { 0 },
+                    _ => {
+                        value
+                            + if value < 70 {
+                                2000
+                            } else if value < 100 {
+                                1900
+                            } else {
+                                0
+                            }
+                    }
                 });
             }
             Field::Month => month = number(2)?,
@@ -630,7 +659,8 @@ fn to_date(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             builder.append_null();
             continue;
         }
-        let time = read(values.value(row), &compile(patterns.value(row))).ok_or_else(|| unreadable(values.value(row)))?;
+        let time =
+            read(values.value(row), &compile(patterns.value(row))).ok_or_else(|| unreadable(values.value(row)))?;
         builder.append_value((time.date() - NaiveDate::default()).num_days() as i32);
     }
     columnar(args, Arc::new(builder.finish()))
@@ -655,7 +685,8 @@ fn to_timestamp(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
                 builder.append_null();
                 continue;
             }
-            let time = read(values.value(row), &compile(patterns.value(row))).ok_or_else(|| unreadable(values.value(row)))?;
+            let time =
+                read(values.value(row), &compile(patterns.value(row))).ok_or_else(|| unreadable(values.value(row)))?;
             builder.append_value(time.and_utc().timestamp_micros());
         }
     }
@@ -715,7 +746,10 @@ mod tests {
         let read = |text, pattern| read(text, &compile(pattern)).map(|time| time.to_string());
         assert_eq!(read("2024-01-01", "YYYY-MM-DD").as_deref(), Some("2024-01-01 00:00:00"));
         assert_eq!(read("20240102", "YYYYMMDD").as_deref(), Some("2024-01-02 00:00:00"));
-        assert_eq!(read("05 Dec 2000 01:02:03 PM", "DD Mon YYYY HH12:MI:SS AM").as_deref(), Some("2000-12-05 13:02:03"));
+        assert_eq!(
+            read("05 Dec 2000 01:02:03 PM", "DD Mon YYYY HH12:MI:SS AM").as_deref(),
+            Some("2000-12-05 13:02:03")
+        );
         assert_eq!(read("2024-13-01", "YYYY-MM-DD"), None);
     }
 }

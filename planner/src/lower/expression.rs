@@ -28,7 +28,11 @@ pub(super) fn positional(expression: &Expr, schema: &DFSchema) -> Result<Expr> {
     let numbered = expression.clone().transform_up(|expression| match expression {
         Expr::Column(name) => Ok(Transformed::yes(column(schema.index_of_column(&name)?))),
         Expr::Alias(alias) => Ok(Transformed::yes(*alias.expr)),
-        Expr::OuterReferenceColumn(..) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
+        Expr::OuterReferenceColumn(..)
+        | Expr::Exists(_)
+        | Expr::InSubquery(_)
+        | Expr::ScalarSubquery(_)
+        | Expr::SetComparison(_) => {
             let error = Error::unsupported("this form of subquery in a materialized view")
                 .with_hint("Write it as a join, or as a condition of WHERE that stands alone.");
             Err(DataFusionError::from(error))

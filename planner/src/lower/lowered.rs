@@ -42,7 +42,12 @@ impl ColumnInfo {
 impl Lowered {
     /// A class that no column has.
     pub(super) fn free_class(&self) -> Class {
-        self.columns.iter().map(|column| column.class + 1).chain(self.keys.iter().flatten().map(|c| c + 1)).max().unwrap_or(0)
+        self.columns
+            .iter()
+            .map(|column| column.class + 1)
+            .chain(self.keys.iter().flatten().map(|c| c + 1))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Keeps the smallest keys, each once, and none that contains another.

@@ -6,9 +6,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Filter, Operator, Projection};
 
-use super::expression::{
-    column, column_index, count_columns, numbered_schema, positional, substitute, types_over,
-};
+use super::expression::{column, column_index, count_columns, numbered_schema, positional, substitute, types_over};
 use super::lowered::{ColumnInfo, Lowered};
 use super::{Lowering, shared};
 use crate::Result;

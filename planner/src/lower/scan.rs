@@ -37,11 +37,7 @@ impl Lowering<'_> {
         let mut lowered = Lowered {
             columns: info.schema.fields().iter().enumerate().map(column_info).collect(),
             keys: Vec::new(),
-            node: shared(Node::Input(Input {
-                relation,
-                schema: info.schema.clone(),
-                append_only: info.append_only,
-            })),
+            node: shared(Node::Input(Input { relation, schema: info.schema.clone(), append_only: info.append_only })),
         };
         if !info.key.is_empty() {
             lowered.set_keys(vec![info.key.iter().copied().collect::<BTreeSet<_>>()]);

@@ -53,7 +53,9 @@ pub(crate) fn cast(
         SqlType::Jsonb => tagged(own_call("text_to_jsonb", expr)?),
         SqlType::Bytea if source_class == Class::Text => own_call("text_to_bytea", expr)?,
         SqlType::Interval if source_class == Class::Text => own_call("text_to_interval", expr)?,
-        SqlType::Timestamptz if source_class == Class::Text => own.call("text_to_timestamptz", vec![expr, Expr::Literal(ScalarValue::from(zone), None)])?,
+        SqlType::Timestamptz if source_class == Class::Text => {
+            own.call("text_to_timestamptz", vec![expr, Expr::Literal(ScalarValue::from(zone), None)])?
+        }
         SqlType::Timestamp | SqlType::Date | SqlType::Time if source_class == Class::Text => {
             let timestamp = own_call("text_to_timestamp", expr)?;
             if *target == SqlType::Timestamp { timestamp } else { tagged(timestamp) }
@@ -66,7 +68,9 @@ pub(crate) fn cast(
             let local = own.call("timezone", vec![Expr::Literal(ScalarValue::from(zone), None), expr])?;
             if *target == SqlType::Timestamp { local } else { tagged(local) }
         }
-        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt if matches!(source_class, Class::Float | Class::Decimal) => {
+        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt
+            if matches!(source_class, Class::Float | Class::Decimal) =>
+        {
             tagged(datafusion::functions::math::round().call(vec![expr]))
         }
         SqlType::Numeric(None) => match source_class {
@@ -149,11 +153,12 @@ pub(crate) fn to_text(expr: Expr, schema: &DFSchema, own: &OwnFunctions) -> Data
 /// Whether PostgreSQL has the cast.
 fn castable(source: &SqlType, target: &SqlType, context: Context) -> bool {
     use SqlType::{
-        Array, BigInt, Boolean, Bytea, Char, Date, Double, Integer, Interval, Json, Jsonb, Name, Numeric, Oid, Real, SmallInt, Text, Time,
-        Timestamp, Timestamptz, Uuid, Varchar,
+        Array, BigInt, Boolean, Bytea, Char, Date, Double, Integer, Interval, Json, Jsonb, Name, Numeric, Oid, Real,
+        SmallInt, Text, Time, Timestamp, Timestamptz, Uuid, Varchar,
     };
     let textual = |sql_type: &SqlType| matches!(sql_type, Text | Varchar(_) | Char(_) | Name);
-    let numeric = |sql_type: &SqlType| matches!(sql_type, SmallInt | Integer | BigInt | Real | Double | Numeric(_) | Oid);
+    let numeric =
+        |sql_type: &SqlType| matches!(sql_type, SmallInt | Integer | BigInt | Real | Double | Numeric(_) | Oid);
     match (source, target) {
         _ if source == target => true,
         (_, target) if textual(target) => true,

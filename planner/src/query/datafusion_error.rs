@@ -74,9 +74,10 @@ fn schema_error(error: &SchemaError) -> Error {
             let message = format!("column reference \"{}\" is ambiguous", field.name);
             Error::new(ErrorKind::AmbiguousColumn, message).at(field.spans().first().map(of_plan_span))
         }
-        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
-            Error::new(ErrorKind::DuplicateAlias, format!("table name \"{}\" specified more than once", qualifier.table()))
-        }
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => Error::new(
+            ErrorKind::DuplicateAlias,
+            format!("table name \"{}\" specified more than once", qualifier.table()),
+        ),
         SchemaError::DuplicateUnqualifiedField { name } => {
             Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
         }
@@ -86,7 +87,9 @@ fn schema_error(error: &SchemaError) -> Error {
 fn field_not_found(field: &Column, valid: &[Column]) -> Error {
     let span = field.spans().first().map(of_plan_span);
     if let Some(relation) = &field.relation {
-        let known = |relation: &str| valid.iter().any(|column| column.relation.as_ref().is_some_and(|known| known.table() == relation));
+        let known = |relation: &str| {
+            valid.iter().any(|column| column.relation.as_ref().is_some_and(|known| known.table() == relation))
+        };
         if !known(relation.table()) {
             let relations = valid.iter().filter_map(|column| column.relation.as_ref().map(|relation| relation.table()));
             let hint = nearest(relation.table(), relations, |relation| relation)
@@ -116,7 +119,8 @@ fn plan_error(message: &str) -> Error {
     if let Some(at) = message.find("No function matches the given name and argument types '") {
         let rest = &message[at + "No function matches the given name and argument types '".len()..];
         let call = rest.split("'.").next().unwrap_or_default();
-        return Error::new(ErrorKind::UndefinedFunction, format!("function {} does not exist", sql_names(call))).with_hint(casts);
+        return Error::new(ErrorKind::UndefinedFunction, format!("function {} does not exist", sql_names(call)))
+            .with_hint(casts);
     }
     if message.starts_with("Cannot infer common argument type for comparison operation")
         || message.starts_with("Cannot coerce arithmetic expression")
@@ -137,7 +141,9 @@ fn plan_error(message: &str) -> Error {
     {
         let column = message.split('"').nth(1).or_else(|| message.split('\'').nth(1));
         let text = match column {
-            Some(column) => format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+            Some(column) => {
+                format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function")
+            }
             None => "a column must appear in the GROUP BY clause or be used in an aggregate function".to_owned(),
         };
         return Error::new(ErrorKind::Grouping, text);
@@ -148,15 +154,22 @@ fn plan_error(message: &str) -> Error {
     if message.starts_with("Source table contains") {
         return Error::new(ErrorKind::InvalidColumnReference, lower_first(message));
     }
-    if message.contains("must have the same number of columns") || message.contains("have different number of columns") {
-        return Error::new(ErrorKind::Syntax, "each UNION, INTERSECT or EXCEPT query must have the same number of columns");
+    if message.contains("must have the same number of columns") || message.contains("have different number of columns")
+    {
+        return Error::new(
+            ErrorKind::Syntax,
+            "each UNION, INTERSECT or EXCEPT query must have the same number of columns",
+        );
     }
     if message.starts_with("Unsupported") || message.contains("not supported") || message.contains("not implemented") {
         return Error::new(ErrorKind::Unsupported, lower_first(message));
     }
     if message.starts_with("Cannot create filter with non-boolean predicate") {
         let sql_type = message.rsplit("returning ").next().map(sql_names).unwrap_or_default();
-        return Error::new(ErrorKind::DatatypeMismatch, format!("argument of WHERE must be type boolean, not type {sql_type}"));
+        return Error::new(
+            ErrorKind::DatatypeMismatch,
+            format!("argument of WHERE must be type boolean, not type {sql_type}"),
+        );
     }
     Error::new(ErrorKind::DatatypeMismatch, lower_first(message))
 }
@@ -208,7 +221,9 @@ fn arrow_error(error: &ArrowError) -> Error {
     match error {
         ArrowError::DivideByZero => Error::new(ErrorKind::DivisionByZero, "division by zero"),
         ArrowError::ArithmeticOverflow(_) => Error::new(ErrorKind::OutOfRange, "value is out of range"),
-        ArrowError::CastError(message) | ArrowError::ParseError(message) => Error::new(ErrorKind::InvalidText, lower_first(message)),
+        ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+            Error::new(ErrorKind::InvalidText, lower_first(message))
+        }
         other => Error::new(ErrorKind::DatatypeMismatch, lower_first(&other.to_string())),
     }
 }

@@ -170,7 +170,8 @@ fn clock(token: &str) -> Option<i64> {
         return None;
     }
     let whole = hours.checked_mul(3600)?.checked_add(minutes * 60)?;
-    let nanos = whole.checked_mul(1_000_000_000)?.checked_add((seconds * NANOS_PER_SECOND / 1e3).round() as i64 * 1000)?;
+    let nanos =
+        whole.checked_mul(1_000_000_000)?.checked_add((seconds * NANOS_PER_SECOND / 1e3).round() as i64 * 1000)?;
     Some(sign * nanos)
 }
 

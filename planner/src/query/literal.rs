@@ -18,7 +18,9 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
     let trimmed = text.trim();
     let invalid = || {
         let kind = match sql_type {
-            SqlType::Date | SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz | SqlType::Interval => ErrorKind::InvalidDatetime,
+            SqlType::Date | SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz | SqlType::Interval => {
+                ErrorKind::InvalidDatetime
+            }
             _ => ErrorKind::InvalidText,
         };
         let name = match sql_type {
@@ -29,7 +31,8 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
         };
         Error::new(kind, format!("invalid input syntax for type {name}: \"{text}\""))
     };
-    let out_of_range = || Error::new(ErrorKind::OutOfRange, format!("value \"{text}\" is out of range for type {sql_type}"));
+    let out_of_range =
+        || Error::new(ErrorKind::OutOfRange, format!("value \"{text}\" is out of range for type {sql_type}"));
     Ok(match sql_type {
         SqlType::Boolean => ScalarValue::Boolean(Some(boolean(trimmed).ok_or_else(invalid)?)),
         SqlType::SmallInt => {
@@ -105,7 +108,8 @@ pub(crate) fn null(sql_type: &SqlType) -> Result<ScalarValue> {
 fn through_arrow(text: &str, data_type: &DataType) -> Result<ScalarValue> {
     let array = StringArray::from(vec![text]);
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let value = cast_with_options(&array, data_type, &options).map_err(|error| Error::new(ErrorKind::InvalidText, error.to_string()))?;
+    let value = cast_with_options(&array, data_type, &options)
+        .map_err(|error| Error::new(ErrorKind::InvalidText, error.to_string()))?;
     Ok(ScalarValue::try_from_array(&value, 0)?)
 }
 
@@ -377,6 +381,9 @@ mod tests {
             parse("2024-01-02 03:04:05.25+02", &SqlType::Timestamptz).unwrap(),
             ScalarValue::TimestampMicrosecond(Some(1_704_157_445_250_000), Some("UTC".into()))
         );
-        assert_eq!(parse("\\xdeadBEEF", &SqlType::Bytea).unwrap(), ScalarValue::BinaryView(Some(vec![0xde, 0xad, 0xbe, 0xef])));
+        assert_eq!(
+            parse("\\xdeadBEEF", &SqlType::Bytea).unwrap(),
+            ScalarValue::BinaryView(Some(vec![0xde, 0xad, 0xbe, 0xef]))
+        );
     }
 }

@@ -5,7 +5,9 @@ use catalog::{Catalog, Object};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, FetchType, LogicalPlan, Operator, SkipType, Volatility};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, FetchType, LogicalPlan, Operator, SkipType, Volatility,
+};
 
 use super::source::{RelationRef, RelationSource};
 use super::{LookupPath, PointLookup};
@@ -51,7 +53,11 @@ pub(crate) fn detect(plan: &LogicalPlan, catalog: &Catalog) -> Option<PointLooku
 }
 
 /// The primary key if all its columns are given, else the index of which most leading columns are.
-fn best_path(object: &Object, catalog: &Catalog, equalities: &[Option<(usize, Expr)>]) -> Option<(LookupPath, Vec<usize>)> {
+fn best_path(
+    object: &Object,
+    catalog: &Catalog,
+    equalities: &[Option<(usize, Expr)>],
+) -> Option<(LookupPath, Vec<usize>)> {
     if let Some(key) = object.key() {
         if key.iter().all(|column| equalities[*column].is_some()) {
             return Some((LookupPath::Primary, key.to_vec()));
@@ -116,7 +122,8 @@ fn peel(plan: &LogicalPlan) -> Option<Peeled> {
             if scan.projection.is_some() || !scan.filters.is_empty() || scan.fetch.is_some() {
                 return None;
             }
-            let columns = source.schema.fields().iter().map(|field| Expr::Column(Column::new_unqualified(field.name())));
+            let columns =
+                source.schema.fields().iter().map(|field| Expr::Column(Column::new_unqualified(field.name())));
             Some(Peeled { relation, expressions: columns.collect(), conditions: Vec::new(), limit: None })
         }
         LogicalPlan::SubqueryAlias(alias) => peel(&alias.input),

@@ -92,7 +92,9 @@ pub enum LookupPath {
 pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
     let (logical, visible) = match bind_query(query, context, false) {
         // Columns of a wildcard may be called as others that stand beside it.
-        Err(error) if error.kind == ErrorKind::DuplicateColumn => bind_query(query, context, true).map_err(|_| error)?,
+        Err(error) if error.kind == ErrorKind::DuplicateColumn => {
+            bind_query(query, context, true).map_err(|_| error)?
+        }
         bound => bound?,
     };
     finish(logical, &visible, context)
@@ -221,7 +223,9 @@ pub(crate) fn relations(plan: &LogicalPlan) -> Result<(Vec<ObjectId>, Vec<Qualif
 /// A query whose columns go on into another plan: bound and typed, not analyzed.
 pub(crate) fn bind_source(query: &ast::Query, context: &PlanContext<'_>) -> Result<LogicalPlan> {
     let bound = match bind_query(query, context, false) {
-        Err(error) if error.kind == ErrorKind::DuplicateColumn => bind_query(query, context, true).map_err(|_| error)?,
+        Err(error) if error.kind == ErrorKind::DuplicateColumn => {
+            bind_query(query, context, true).map_err(|_| error)?
+        }
         bound => bound?,
     };
     Ok(bound.0)
@@ -250,7 +254,8 @@ pub(crate) fn collect_parameters(expr: &Expr, found: &mut BTreeMap<usize, SqlTyp
     expr.apply(|expr| {
         if let Expr::Placeholder(placeholder) = expr {
             if let Ok(number) = placeholder.id[1..].parse::<usize>() {
-                let sql_type = placeholder.field.as_ref().and_then(|field| SqlType::of_field(field)).unwrap_or(SqlType::Text);
+                let sql_type =
+                    placeholder.field.as_ref().and_then(|field| SqlType::of_field(field)).unwrap_or(SqlType::Text);
                 found.entry(number).or_insert(sql_type);
             }
         }
@@ -267,7 +272,10 @@ pub(crate) fn parameter_list(mut found: BTreeMap<usize, SqlType>, context: &Plan
         .map(|number| {
             let declared = given.get(number - 1).cloned().flatten();
             declared.or_else(|| found.remove(&number)).ok_or_else(|| {
-                Error::new(ErrorKind::IndeterminateType, format!("could not determine data type of parameter ${number}"))
+                Error::new(
+                    ErrorKind::IndeterminateType,
+                    format!("could not determine data type of parameter ${number}"),
+                )
             })
         })
         .collect()

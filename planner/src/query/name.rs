@@ -32,12 +32,15 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             .or_else(|| figure(root)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
         Expr::Function(function) => figure_function(function),
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast | CastKind::SafeCast, expr, data_type, .. } => {
-            match figure(expr) {
-                Some((name, Strength::Own)) => Some((name, Strength::Own)),
-                _ => Some((type_name(data_type), Strength::Weak)),
-            }
-        }
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast | CastKind::SafeCast,
+            expr,
+            data_type,
+            ..
+        } => match figure(expr) {
+            Some((name, Strength::Own)) => Some((name, Strength::Own)),
+            _ => Some((type_name(data_type), Strength::Weak)),
+        },
         Expr::TypedString(typed) => Some((type_name(&typed.data_type), Strength::Weak)),
         Expr::Interval(_) => Some(("interval".to_owned(), Strength::Weak)),
         Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
@@ -104,13 +107,17 @@ fn type_name(data_type: &DataType) -> String {
         DataType::Char(_) | DataType::Character(_) => "bpchar".to_owned(),
         DataType::Time(_, sql::ast::TimezoneInfo::Tz | sql::ast::TimezoneInfo::WithTimeZone) => "timetz".to_owned(),
         DataType::Time(..) => "time".to_owned(),
-        DataType::Timestamp(_, sql::ast::TimezoneInfo::Tz | sql::ast::TimezoneInfo::WithTimeZone) => "timestamptz".to_owned(),
+        DataType::Timestamp(_, sql::ast::TimezoneInfo::Tz | sql::ast::TimezoneInfo::WithTimeZone) => {
+            "timestamptz".to_owned()
+        }
         DataType::Timestamp(..) => "timestamp".to_owned(),
         DataType::Interval { .. } => "interval".to_owned(),
-        DataType::Array(sql::ast::ArrayElemTypeDef::SquareBracket(element, _) | sql::ast::ArrayElemTypeDef::AngleBracket(element)) => {
-            type_name(element)
+        DataType::Array(
+            sql::ast::ArrayElemTypeDef::SquareBracket(element, _) | sql::ast::ArrayElemTypeDef::AngleBracket(element),
+        ) => type_name(element),
+        DataType::Custom(name, _) => {
+            name.0.last().and_then(|part| part.as_ident()).map_or_else(|| name.to_string(), folded)
         }
-        DataType::Custom(name, _) => name.0.last().and_then(|part| part.as_ident()).map_or_else(|| name.to_string(), folded),
         other => other.to_string().to_lowercase(),
     }
 }

@@ -78,7 +78,8 @@ fn extract(field: &str, value: Expr, own: &OwnFunctions) -> DataFusionResult<Exp
         "minutes" => "minute",
         other => other,
     };
-    let part = datafusion::functions::datetime::date_part().call(vec![Expr::Literal(ScalarValue::from(field), None), value]);
+    let part =
+        datafusion::functions::datetime::date_part().call(vec![Expr::Literal(ScalarValue::from(field), None), value]);
     Ok(cast(part, DataType::Decimal128(10, 0)))
 }
 
@@ -157,10 +158,9 @@ pub(crate) fn sql_type_of(expr: &Expr, schema: &DFSchema) -> DataFusionResult<Sq
 pub(crate) fn resolve(expr: Expr, sql_type: &SqlType) -> Result<Expr> {
     Ok(match expr {
         Expr::Literal(ScalarValue::Utf8(Some(text)), None) => typed_literal(&text, sql_type)?,
-        Expr::Placeholder(Placeholder { id, field: None }) => Expr::Placeholder(Placeholder {
-            field: Some(sql_type.field(&id, true).into()),
-            id,
-        }),
+        Expr::Placeholder(Placeholder { id, field: None }) => {
+            Expr::Placeholder(Placeholder { field: Some(sql_type.field(&id, true).into()), id })
+        }
         other => other,
     })
 }
@@ -215,7 +215,9 @@ pub(crate) fn binary(
 ) -> DataFusionResult<Option<Expr>> {
     let (left, right) = (narrowed(left), narrowed(right));
     // A column that doesn't exist is told by DataFusion, which knows where it stands.
-    let (Ok(left_type), Ok(right_type)) = (sql_type_of(&left, schema), sql_type_of(&right, schema)) else { return Ok(None) };
+    let (Ok(left_type), Ok(right_type)) = (sql_type_of(&left, schema), sql_type_of(&right, schema)) else {
+        return Ok(None);
+    };
     let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
         (true, false) => (resolve(left, &partner(op, &right_type, false))?, right),
         (false, true) => {
@@ -225,7 +227,8 @@ pub(crate) fn binary(
         _ => (left, right),
     };
     let (Ok(left_arrow), Ok(right_arrow)) = (left.get_type(schema), right.get_type(schema)) else { return Ok(None) };
-    let classes = |expr: &Expr, data_type: &DataType| if is_unknown(expr) { Class::Unknown } else { class_of(data_type) };
+    let classes =
+        |expr: &Expr, data_type: &DataType| if is_unknown(expr) { Class::Unknown } else { class_of(data_type) };
     let (left_class, right_class) = (classes(&left, &left_arrow), classes(&right, &right_arrow));
     if left_class == Class::Other || right_class == Class::Other {
         return Ok(None);
@@ -247,15 +250,24 @@ pub(crate) fn binary(
     if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo) {
         return Ok(None);
     }
-    arithmetic(op, (left, left_class, &left_arrow), (right, right_class, &right_arrow), own)?.map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
+    arithmetic(op, (left, left_class, &left_arrow), (right, right_class, &right_arrow), own)?
+        .map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
 }
 
 /// What an operand without a type becomes, opposite to one of type `known`.
 fn partner(op: Operator, known: &SqlType, known_is_left: bool) -> SqlType {
     match (op, known) {
         (Operator::StringConcat, _) => SqlType::Text,
-        (Operator::Plus, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Time) if known_is_left => SqlType::Interval,
-        (Operator::Plus | Operator::Minus, SqlType::Date) => if op == Operator::Minus { SqlType::Date } else { SqlType::Integer },
+        (Operator::Plus, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Time) if known_is_left => {
+            SqlType::Interval
+        }
+        (Operator::Plus | Operator::Minus, SqlType::Date) => {
+            if op == Operator::Minus {
+                SqlType::Date
+            } else {
+                SqlType::Integer
+            }
+        }
         (Operator::Multiply | Operator::Divide, SqlType::Interval) => SqlType::Double,
         (_, known) => known.clone(),
     }
@@ -321,14 +333,22 @@ fn arithmetic(
             days.map(|days| cast(days, DataType::Date32))
         }
         (Timestamp, Operator::Minus, Timestamp) => Some(own.call("timestamp_diff", vec![left, right])?),
-        (Timestamp, Operator::Minus, Date) => Some(own.call("timestamp_diff", vec![left, cast(right, left_type.clone())])?),
-        (Date, Operator::Minus, Timestamp) => Some(own.call("timestamp_diff", vec![cast(left, right_type.clone()), right])?),
-        (Date, Operator::Plus | Operator::Minus, Interval) => plain(cast(left, micros(None)), interval(right, right_type)),
+        (Timestamp, Operator::Minus, Date) => {
+            Some(own.call("timestamp_diff", vec![left, cast(right, left_type.clone())])?)
+        }
+        (Date, Operator::Minus, Timestamp) => {
+            Some(own.call("timestamp_diff", vec![cast(left, right_type.clone()), right])?)
+        }
+        (Date, Operator::Plus | Operator::Minus, Interval) => {
+            plain(cast(left, micros(None)), interval(right, right_type))
+        }
         (Interval, Operator::Plus, Date) => plain(interval(left, left_type), cast(right, micros(None))),
         (Date, Operator::Plus, Time) => plain(cast(left, micros(None)), cast(right, month_day_nano())),
         (Timestamp, Operator::Plus | Operator::Minus, Interval) => plain(left, interval(right, right_type)),
         (Interval, Operator::Plus, Timestamp) => plain(interval(left, left_type), right),
-        (Interval, Operator::Plus | Operator::Minus, Interval) => plain(interval(left, left_type), interval(right, right_type)),
+        (Interval, Operator::Plus | Operator::Minus, Interval) => {
+            plain(interval(left, left_type), interval(right, right_type))
+        }
         (Interval, Operator::Multiply, Integer | Decimal | Float) => {
             Some(own.call("interval_mul", vec![interval(left, left_type), cast(right, DataType::Float64)])?)
         }

@@ -34,7 +34,9 @@ pub(crate) fn conform(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn carrier(field: &Field) -> Result<DataType> {
     Ok(match field.data_type() {
         DataType::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
-        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal256(_, scale) => DataType::Decimal128(38, *scale),
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal256(_, scale) => {
+            DataType::Decimal128(38, *scale)
+        }
         // Positions and row numbers: PostgreSQL has no unsigned types.
         DataType::UInt64 => DataType::Int64,
         DataType::List(element) => match carrier(element)? {
@@ -76,13 +78,21 @@ fn typed_field(name: &str, sql_type: &SqlType, data_type: &DataType, nullable: b
 pub(crate) fn columns(schema: &Schema) -> Result<Vec<Column>> {
     let column = |field: &Arc<Field>| {
         let sql_type = match (SqlType::of_field(field), field.data_type()) {
-            (Some(SqlType::Numeric(None)), DataType::Decimal128(precision, scale)) if (*precision, *scale) != NUMERIC_DEFAULT => {
+            (Some(SqlType::Numeric(None)), DataType::Decimal128(precision, scale))
+                if (*precision, *scale) != NUMERIC_DEFAULT =>
+            {
                 SqlType::Numeric(Some((*precision, *scale)))
             }
             (Some(sql_type), _) => sql_type,
             (None, data_type) => return Err(Error::unsupported(format!("a column of the type {data_type}"))),
         };
-        Ok(Column { name: field.name().clone(), sql_type, nullable: field.is_nullable(), default: None, generated: None })
+        Ok(Column {
+            name: field.name().clone(),
+            sql_type,
+            nullable: field.is_nullable(),
+            default: None,
+            generated: None,
+        })
     };
     schema.fields().iter().map(column).collect()
 }

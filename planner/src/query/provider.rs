@@ -43,7 +43,9 @@ impl<'a> Provider<'a> {
             TableReference::Full { catalog, schema, table } => vec![catalog, schema, table],
         };
         match resolve(self.context, &parts)? {
-            Relation::System(name, schema) => Ok(Arc::new(RelationSource { relation: RelationRef::System(name), schema })),
+            Relation::System(name, schema) => {
+                Ok(Arc::new(RelationSource { relation: RelationRef::System(name), schema }))
+            }
             Relation::Object(object) => self.object_source(&object),
         }
     }
@@ -56,10 +58,10 @@ impl<'a> Provider<'a> {
             }
             ObjectKind::View(view) => self.view_source(object, &view.query),
             ObjectKind::Stream(stream) => self.view_source(object, &stream.query),
-            ObjectKind::Sink(_) | ObjectKind::Index(_) => {
-                Err(Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is an {}", object.name, object.noun())
-                    .replace("an sink", "a sink")))
-            }
+            ObjectKind::Sink(_) | ObjectKind::Index(_) => Err(Error::new(
+                ErrorKind::WrongObjectType,
+                format!("\"{}\" is an {}", object.name, object.noun()).replace("an sink", "a sink"),
+            )),
         }
     }
 
@@ -75,10 +77,14 @@ pub(crate) fn resolve(context: &PlanContext<'_>, parts: &[&str]) -> Result<Relat
         [name] => resolve_bare(context, name),
         [schema, name] => resolve_in(context, schema, name),
         [database, schema, name] if database == context.settings.database => resolve_in(context, schema, name),
-        [database, schema, name] => {
-            Err(Error::new(ErrorKind::Unsupported, format!("cross-database references are not implemented: \"{database}.{schema}.{name}\"")))
-        }
-        _ => Err(Error::new(ErrorKind::Syntax, format!("improper qualified name (too many dotted names): {}", parts.join(".")))),
+        [database, schema, name] => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("cross-database references are not implemented: \"{database}.{schema}.{name}\""),
+        )),
+        _ => Err(Error::new(
+            ErrorKind::Syntax,
+            format!("improper qualified name (too many dotted names): {}", parts.join(".")),
+        )),
     }
 }
 
@@ -98,7 +104,10 @@ fn resolve_bare(context: &PlanContext<'_>, name: &str) -> Result<Relation> {
     let mut near = context.catalog.near_miss(&context.settings.search_path, name).map(|near| near.to_string());
     if near.is_none() {
         let names = context.system.names();
-        near = names.iter().find(|system| system.schema == "mr_catalog" && system.name == name).map(|system| format!("mr_catalog.{}", system.name));
+        near = names
+            .iter()
+            .find(|system| system.schema == "mr_catalog" && system.name == name)
+            .map(|system| format!("mr_catalog.{}", system.name));
     }
     let hint = near.map(|near| format!("Did you mean \"{near}\"?"));
     Err(Error::new(ErrorKind::UndefinedTable, format!("relation \"{name}\" does not exist")).with_hint_if(hint))
@@ -115,10 +124,13 @@ fn resolve_in(context: &PlanContext<'_>, schema: &str, name: &str) -> Result<Rel
     let error = Error::new(ErrorKind::UndefinedTable, format!("relation \"{schema}.{name}\" does not exist"));
     if !context.catalog.has_schema(schema) {
         let near = nearest(schema, context.catalog.schemas().chain(catalog::snapshot::SYSTEM_SCHEMAS), |schema| schema);
-        return Err(error.with_hint_if(near.map(|near| format!("There is no schema \"{schema}\"; did you mean \"{near}\"?"))));
+        return Err(
+            error.with_hint_if(near.map(|near| format!("There is no schema \"{schema}\"; did you mean \"{near}\"?")))
+        );
     }
     let system = context.system.names();
-    let own = context.catalog.objects_in(schema).filter(|object| !object.is_index()).map(|object| object.name.name.as_str());
+    let own =
+        context.catalog.objects_in(schema).filter(|object| !object.is_index()).map(|object| object.name.name.as_str());
     let names = own.chain(system.iter().filter(|system| system.schema == schema).map(|system| system.name.as_str()));
     let hint = nearest(name, names, |name| name).map(|near| format!("Did you mean \"{schema}.{near}\"?"));
     Err(error.with_hint_if(hint))
@@ -155,7 +167,9 @@ pub(crate) fn resolve_object(context: &PlanContext<'_>, name: &ObjectName) -> Re
 pub(crate) fn name_parts(name: &ObjectName) -> Result<Vec<String>> {
     name.0
         .iter()
-        .map(|part| part.as_ident().map(folded).ok_or_else(|| Error::new(ErrorKind::Syntax, format!("improper name {name}"))))
+        .map(|part| {
+            part.as_ident().map(folded).ok_or_else(|| Error::new(ErrorKind::Syntax, format!("improper name {name}")))
+        })
         .collect()
 }
 

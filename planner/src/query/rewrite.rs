@@ -8,9 +8,9 @@ use arrow::datatypes::IntervalMonthDayNano;
 use catalog::nearest;
 use sql::Span;
 use sql::ast::{
-    self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableAliasColumnDef, TableFactor, Value, VisitMut,
-    VisitorMut,
+    self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::name::{column_name, folded};
@@ -109,7 +109,11 @@ fn clauses(query: &mut Query) -> Result<()> {
     if let Some(lock) = query.locks.first() {
         return unsupported(&format!("{lock}"), None);
     }
-    if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty() {
+    if query.for_clause.is_some()
+        || query.settings.is_some()
+        || query.format_clause.is_some()
+        || !query.pipe_operators.is_empty()
+    {
         return unsupported("this clause of a query", place(query));
     }
     if let Some(fetch) = query.fetch.take() {
@@ -118,7 +122,11 @@ fn clauses(query: &mut Query) -> Result<()> {
         }
         let one = || Expr::value(Value::Number("1".to_owned(), false));
         let quantity = fetch.quantity.unwrap_or_else(one);
-        match query.limit_clause.get_or_insert(LimitClause::LimitOffset { limit: None, offset: None, limit_by: Vec::new() }) {
+        match query.limit_clause.get_or_insert(LimitClause::LimitOffset {
+            limit: None,
+            offset: None,
+            limit_by: Vec::new(),
+        }) {
             LimitClause::LimitOffset { limit: limit @ None, .. } => *limit = Some(quantity),
             _ => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
         }
@@ -167,7 +175,18 @@ fn supported_select(select: &Select) -> Result<()> {
 /// What stands in FROM.
 fn table_factor(factor: &mut TableFactor) -> Result<()> {
     match factor {
-        TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints } => {
+        TableFactor::Table {
+            name,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } => {
             let span = place(name);
             let refused = [
                 (*with_ordinality, "WITH ORDINALITY"),
@@ -216,13 +235,23 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
 }
 
 fn unnest(array: Expr, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::UNNEST { alias, array_exprs: vec![array], with_offset: false, with_offset_alias: None, with_ordinality: false }
+    TableFactor::UNNEST {
+        alias,
+        array_exprs: vec![array],
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    }
 }
 
 /// The column of a function in FROM is called as its alias, or as the function.
 fn series_alias(alias: Option<TableAlias>, function: &str) -> TableAlias {
-    let mut alias =
-        alias.unwrap_or_else(|| TableAlias { explicit: true, name: Ident::new(function), columns: Vec::new(), at: None });
+    let mut alias = alias.unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new(function),
+        columns: Vec::new(),
+        at: None,
+    });
     if alias.columns.is_empty() {
         alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
     }
@@ -241,7 +270,9 @@ fn rows_of_series(expr: &mut Expr) {
 /// A name without `pg_catalog.`.
 fn unqualified(name: &ObjectName) -> ObjectName {
     match name.0.as_slice() {
-        [schema, rest @ ..] if !rest.is_empty() && schema.to_string().eq_ignore_ascii_case("pg_catalog") => ObjectName(rest.to_vec()),
+        [schema, rest @ ..] if !rest.is_empty() && schema.to_string().eq_ignore_ascii_case("pg_catalog") => {
+            ObjectName(rest.to_vec())
+        }
         _ => name.clone(),
     }
 }
@@ -304,12 +335,20 @@ impl Rewriter<'_> {
                     return Err(Error::unsupported("type bit").at(span));
                 }
                 Value::NationalStringLiteral(text) => value.value = Value::SingleQuotedString(std::mem::take(text)),
-                Value::Placeholder(name) if !name.strip_prefix('$').is_some_and(|n| n.parse::<u16>().is_ok_and(|n| n > 0)) => {
-                    return Err(Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {name}")).at(span));
+                Value::Placeholder(name)
+                    if !name.strip_prefix('$').is_some_and(|n| n.parse::<u16>().is_ok_and(|n| n > 0)) =>
+                {
+                    return Err(
+                        Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {name}")).at(span)
+                    );
                 }
                 _ => {}
             },
-            Expr::IsNormalized { .. } | Expr::MemberOf(_) | Expr::MatchAgainst { .. } | Expr::OuterJoin(_) | Expr::Prior(_) => {
+            Expr::IsNormalized { .. }
+            | Expr::MemberOf(_)
+            | Expr::MatchAgainst { .. }
+            | Expr::OuterJoin(_)
+            | Expr::Prior(_) => {
                 return Err(Error::unsupported("this expression").at(span));
             }
             _ => {}
@@ -325,8 +364,16 @@ impl Rewriter<'_> {
             [part] => part.as_ident().map(folded).unwrap_or_default(),
             _ => function.name.to_string(),
         };
-        if ["current_user", "session_user", "user", "current_role", "current_catalog", "current_database", "current_schema"]
-            .contains(&name.as_str())
+        if [
+            "current_user",
+            "session_user",
+            "user",
+            "current_role",
+            "current_catalog",
+            "current_database",
+            "current_schema",
+        ]
+        .contains(&name.as_str())
         {
             return Ok(Some(self.session_value(&name)));
         }
@@ -342,9 +389,13 @@ impl Rewriter<'_> {
             }
         }
         if !self.context.functions.has(&name) {
-            let hint = nearest(&name, self.context.functions.names(), |known| known)
-                .map_or_else(|| "No function matches the given name and argument types. You might need to add explicit type casts.".to_owned(),
-                    |near| format!("Did you mean \"{near}\"?"));
+            let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(
+                || {
+                    "No function matches the given name and argument types. You might need to add explicit type casts."
+                        .to_owned()
+                },
+                |near| format!("Did you mean \"{near}\"?"),
+            );
             let message = format!("function {name}({}) does not exist", argument_types(function));
             return Err(Error::new(ErrorKind::UndefinedFunction, message).with_hint(hint).at(name_span));
         }
@@ -474,15 +525,20 @@ fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> Result<ast::
         _ => None,
     };
     let Some(written) = written else {
-        return Err(Error::unsupported("an interval that is not a literal").with_hint("Use make_interval, or multiply an interval.").at(span));
+        return Err(Error::unsupported("an interval that is not a literal")
+            .with_hint("Use make_interval, or multiply an interval.")
+            .at(span));
     };
     let text = match &literal.leading_field {
         // `INTERVAL '5' MINUTE`, but also `INTERVAL '1 02:03' DAY TO MINUTE`, where the text says it all.
-        Some(field) if literal.last_field.is_none() && written.trim().parse::<f64>().is_ok() => format!("{written} {field}"),
+        Some(field) if literal.last_field.is_none() && written.trim().parse::<f64>().is_ok() => {
+            format!("{written} {field}")
+        }
         _ => written.to_owned(),
     };
     let value = interval::parse(&text).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{written}\"")).at(span)
+        Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{written}\""))
+            .at(span)
     })?;
     Ok(ast::Interval {
         value: Box::new(Expr::value(Value::SingleQuotedString(datafusion_text(value)))),

@@ -134,21 +134,25 @@ fn relation(expr: &ast::Expr) -> Result<TableFactor> {
 fn time_column(expr: &ast::Expr, input: &LogicalPlan, context: &mut dyn RelationPlannerContext) -> Result<Column> {
     let descriptor = match expr {
         // Flink's way to name a column.
-        ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("descriptor") => match &function.args {
-            ast::FunctionArguments::List(list) => list.args.first().and_then(expression).cloned(),
-            _ => None,
-        },
+        ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("descriptor") => {
+            match &function.args {
+                ast::FunctionArguments::List(list) => list.args.first().and_then(expression).cloned(),
+                _ => None,
+            }
+        }
         other => Some(other.clone()),
     };
     let not_a_column = || {
-        Error::new(ErrorKind::DatatypeMismatch, "the second argument of a window function must be a column").at(place(expr))
+        Error::new(ErrorKind::DatatypeMismatch, "the second argument of a window function must be a column")
+            .at(place(expr))
     };
     let planned = context.sql_to_expr(descriptor.ok_or_else(not_a_column)?, input.schema())?;
     let Expr::Column(column) = planned else { return Err(not_a_column()) };
     // Found by position, so that the column has the qualifier that the input gives it.
-    let index = input.schema().index_of_column(&column).or_else(|error| {
-        input.schema().index_of_column_by_name(None, &column.name).ok_or(error)
-    })?;
+    let index = input
+        .schema()
+        .index_of_column(&column)
+        .or_else(|error| input.schema().index_of_column_by_name(None, &column.name).ok_or(error))?;
     let (qualifier, field) = input.schema().qualified_field(index);
     if !matches!(field.data_type(), DataType::Timestamp(..)) {
         let message = format!("column \"{}\" of a window function must be a timestamp", field.name());
@@ -179,7 +183,9 @@ pub(crate) fn constant_interval(expr: &Expr) -> Option<IntervalMonthDayNano> {
     match expr {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(value), _) => *value,
         Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Interval(_)) => match &*cast.expr {
-            Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => super::interval::parse(text),
+            Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
+                super::interval::parse(text)
+            }
             _ => None,
         },
         _ => None,

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use catalog::{Catalog, Column, Connector, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, Source, SqlType, Table};
+use catalog::{
+    Catalog, Column, Connector, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, Source, SqlType, Table,
+};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
@@ -27,7 +29,11 @@ impl Fixture {
         let catalog = Catalog::new();
         let fixture = Self { catalog, settings: PlanSettings::default(), functions: FunctionRegistry::new() };
         fixture
-            .with(table("customers", &[("id", SqlType::BigInt), ("name", SqlType::Text), ("prefs", SqlType::Jsonb)], &[0]))
+            .with(table(
+                "customers",
+                &[("id", SqlType::BigInt), ("name", SqlType::Text), ("prefs", SqlType::Jsonb)],
+                &[0],
+            ))
             .with(table(
                 "orders",
                 &[
@@ -44,7 +50,10 @@ impl Fixture {
                 ],
                 &[0],
             ))
-            .with(source("bids", &[("auction", SqlType::BigInt), ("price", SqlType::BigInt), ("at", SqlType::Timestamptz)]))
+            .with(source(
+                "bids",
+                &[("auction", SqlType::BigInt), ("price", SqlType::BigInt), ("at", SqlType::Timestamptz)],
+            ))
     }
 
     pub(crate) fn with(mut self, object: Object) -> Self {
@@ -103,7 +112,8 @@ pub(crate) fn table(name: &str, columns: &[(&str, SqlType)], key: &[usize]) -> O
 }
 
 pub(crate) fn source(name: &str, columns: &[(&str, SqlType)]) -> Object {
-    let source = Source { connector: Connector::default(), watermark: None, late: LatePolicy::Drop, declared_as_stream: false };
+    let source =
+        Source { connector: Connector::default(), watermark: None, late: LatePolicy::Drop, declared_as_stream: false };
     object(name, columns, ObjectKind::Source(source))
 }
 
@@ -111,7 +121,11 @@ pub(crate) fn source(name: &str, columns: &[(&str, SqlType)]) -> Object {
 pub(crate) fn answer(plan: &Result<QueryPlan>) -> String {
     match plan {
         Ok(plan) => {
-            let columns = plan.schema.fields().iter().map(|field| format!("{} {}", field.name(), SqlType::of_field(field).unwrap()));
+            let columns = plan
+                .schema
+                .fields()
+                .iter()
+                .map(|field| format!("{} {}", field.name(), SqlType::of_field(field).unwrap()));
             columns.collect::<Vec<_>>().join("; ")
         }
         Err(error) => format!("error {}", error.message),
@@ -181,7 +195,8 @@ fn expressions_have_postgresqls_names_types_and_values() {
             writeln!(found, "  = {value}").unwrap();
             let computed = plan.ok().and_then(|plan| constants(&plan)).unwrap_or_else(|| "not constant".to_owned());
             if computed != value && computed != "not constant" {
-                difference = Some(difference.map_or_else(|| format!("= {computed}"), |mine| format!("{mine} = {computed}")));
+                difference =
+                    Some(difference.map_or_else(|| format!("= {computed}"), |mine| format!("{mine} = {computed}")));
             }
         }
         let _ = recorded;

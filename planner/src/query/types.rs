@@ -17,12 +17,19 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
         DataType::Int(None) | DataType::Integer(None) | DataType::Int4(None) | DataType::Int32 => SqlType::Integer,
         DataType::BigInt(None) | DataType::Int8(None) | DataType::Int64 => SqlType::BigInt,
         DataType::Real | DataType::Float4 | DataType::Float32 => SqlType::Real,
-        DataType::Double(ExactNumberInfo::None) | DataType::DoublePrecision | DataType::Float8 | DataType::Float64 => SqlType::Double,
+        DataType::Double(ExactNumberInfo::None) | DataType::DoublePrecision | DataType::Float8 | DataType::Float64 => {
+            SqlType::Double
+        }
         DataType::Float(ExactNumberInfo::None) => SqlType::Double,
         DataType::Float(ExactNumberInfo::Precision(precision)) => match precision {
             1..=24 => SqlType::Real,
             25..=53 => SqlType::Double,
-            _ => return Err(Error::new(ErrorKind::InvalidParameterValue, "precision for type float must be from 1 to 53")),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameterValue,
+                    "precision for type float must be from 1 to 53",
+                ));
+            }
         },
         DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => numeric(info)?,
         DataType::Text | DataType::String(None) => SqlType::Text,
@@ -80,7 +87,10 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
     let bare = bare.strip_prefix("pg_catalog.").unwrap_or(&bare);
     let bare = bare.trim_matches('"');
     if !modifiers.is_empty() && bare != "bpchar" {
-        return Err(Error::new(ErrorKind::UndefinedObject, format!("type modifier is not allowed for type \"{bare}\"")));
+        return Err(Error::new(
+            ErrorKind::UndefinedObject,
+            format!("type modifier is not allowed for type \"{bare}\""),
+        ));
     }
     Ok(match bare {
         "name" => SqlType::Name,
@@ -104,7 +114,9 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
         "jsonb" => SqlType::Jsonb,
         "bytea" => SqlType::Bytea,
         "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2" => {
-            return Err(Error::unsupported(format!("type {bare}")).with_hint("Use an integer type and give the values."));
+            return Err(
+                Error::unsupported(format!("type {bare}")).with_hint("Use an integer type and give the values.")
+            );
         }
         _ => return Err(unknown(bare)),
     })
@@ -112,12 +124,53 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
 
 fn unknown(name: &str) -> Error {
     const KNOWN: &[&str] = &[
-        "bigint", "boolean", "bytea", "char", "character", "date", "decimal", "double precision", "float", "int", "int2", "int4", "int8", "integer",
-        "interval", "json", "jsonb", "numeric", "real", "smallint", "text", "time", "timestamp", "timestamptz", "uuid", "varchar",
+        "bigint",
+        "boolean",
+        "bytea",
+        "char",
+        "character",
+        "date",
+        "decimal",
+        "double precision",
+        "float",
+        "int",
+        "int2",
+        "int4",
+        "int8",
+        "integer",
+        "interval",
+        "json",
+        "jsonb",
+        "numeric",
+        "real",
+        "smallint",
+        "text",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "uuid",
+        "varchar",
     ];
     const UNSUPPORTED: &[&str] = &[
-        "bit", "bit varying", "box", "cidr", "circle", "inet", "line", "lseg", "macaddr", "money", "path", "point", "polygon", "timetz",
-        "time with time zone", "tsquery", "tsvector", "varbit", "xml",
+        "bit",
+        "bit varying",
+        "box",
+        "cidr",
+        "circle",
+        "inet",
+        "line",
+        "lseg",
+        "macaddr",
+        "money",
+        "path",
+        "point",
+        "polygon",
+        "timetz",
+        "time with time zone",
+        "tsquery",
+        "tsvector",
+        "varbit",
+        "xml",
     ];
     let name = name.to_lowercase();
     let bare = name.split('(').next().unwrap_or_default().trim();

@@ -8,11 +8,13 @@ use catalog::SqlType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison, WindowFunction,
+    AggregateFunction, BinaryExpr, Case, Cast, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison,
+    WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Subquery, Union, Values, WindowFunctionDefinition,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Subquery, Union, Values,
+    WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
@@ -84,7 +86,8 @@ impl Typing<'_> {
                 Ok(LogicalPlan::Limit(Limit { skip: bound(skip)?, fetch: bound(fetch)?, input }))
             }
             LogicalPlan::Union(union) => {
-                let inputs = union.inputs.into_iter().map(|input| Ok(Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?)));
+                let inputs =
+                    union.inputs.into_iter().map(|input| Ok(Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?)));
                 let inputs = inputs.collect::<DataFusionResult<Vec<_>>>()?;
                 Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
             }
@@ -131,7 +134,13 @@ impl Typing<'_> {
                 Some(value) if precision.min(38) >= scale.unsigned_abs() => {
                     Expr::Literal(ScalarValue::Decimal128(Some(value), 38, scale), metadata)
                 }
-                _ => return Err(crate::Error::new(crate::error::ErrorKind::OutOfRange, "numeric constant is out of range").into()),
+                _ => {
+                    return Err(crate::Error::new(
+                        crate::error::ErrorKind::OutOfRange,
+                        "numeric constant is out of range",
+                    )
+                    .into());
+                }
             },
             literal @ Expr::Literal(..) if !self.keep_literals => narrowed(literal),
             Expr::OuterReferenceColumn(field, column) => {
@@ -219,7 +228,8 @@ impl Typing<'_> {
     /// CASE: results take one type, and so do an operand and what it is compared with.
     fn case(&self, case: Case, schema: &DFSchema) -> DataFusionResult<Expr> {
         let Case { expr, when_then_expr, else_expr } = case;
-        let (mut whens, mut results): (Vec<Expr>, Vec<Expr>) = when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+        let (mut whens, mut results): (Vec<Expr>, Vec<Expr>) =
+            when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
         let has_else = else_expr.is_some();
         results.extend(else_expr.map(|expr| *expr));
         self.unify(&mut results, schema)?;
@@ -262,7 +272,8 @@ impl Typing<'_> {
             }
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
-                    let name = if is_unknown(value) { "unknown".to_owned() } else { sql_type_of(value, schema)?.to_string() };
+                    let name =
+                        if is_unknown(value) { "unknown".to_owned() } else { sql_type_of(value, schema)?.to_string() };
                     let name = if name.starts_with("numeric") { "numeric" } else { &name };
                     return Ok(Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None));
                 }

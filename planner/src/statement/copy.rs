@@ -18,7 +18,8 @@ pub(super) fn plan(copy: &ast::Statement, context: &PlanContext<'_>) -> Result<P
         let hint = "Use STDIN or STDOUT, or psql's \\copy.";
         return Err(Error::unsupported("COPY with a file or program").with_hint(hint));
     }
-    let direction = if *to { CopyDirection::Out(Box::new(outgoing(source, context)?)) } else { incoming(source, context)? };
+    let direction =
+        if *to { CopyDirection::Out(Box::new(outgoing(source, context)?)) } else { incoming(source, context)? };
     Ok(Plan::Copy(Box::new(CopyPlan { direction, format })))
 }
 

@@ -15,7 +15,10 @@ pub(super) fn plan(create: &CreateIndex, statement: &Statement, context: &PlanCo
     let tag = "CREATE INDEX";
     let on = resolve_object(context, &create.on)?;
     if !on.is_stored() {
-        let error = Error::new(ErrorKind::WrongObjectType, format!("cannot create an index on {} \"{}\"", on.noun(), on.name.name));
+        let error = Error::new(
+            ErrorKind::WrongObjectType,
+            format!("cannot create an index on {} \"{}\"", on.noun(), on.name.name),
+        );
         return Err(error.with_hint("Only tables and materialized views are stored.").at(name_span(&create.on)));
     }
     let mut columns = Vec::new();

@@ -12,7 +12,9 @@ pub(super) fn plan(create: &CreateSchema, context: &PlanContext<'_>) -> Result<P
     let name = folded(&create.name);
     if name.starts_with("pg_") {
         let error = Error::new(ErrorKind::NotAllowed, format!("unacceptable schema name \"{name}\""));
-        return Err(error.with_detail("The prefix \"pg_\" is reserved for system schemas.").at(Span::of_parser(create.name.span)));
+        return Err(error
+            .with_detail("The prefix \"pg_\" is reserved for system schemas.")
+            .at(Span::of_parser(create.name.span)));
     }
     if !context.catalog.has_schema(&name) {
         return Ok(Plan::CreateSchema { name });
@@ -21,5 +23,6 @@ pub(super) fn plan(create: &CreateSchema, context: &PlanContext<'_>) -> Result<P
         let notice = format!("schema \"{name}\" already exists, skipping");
         return Ok(Plan::Nothing { tag: "CREATE SCHEMA", notice: Some(notice) });
     }
-    Err(Error::new(ErrorKind::DuplicateSchema, format!("schema \"{name}\" already exists")).at(Span::of_parser(create.name.span)))
+    Err(Error::new(ErrorKind::DuplicateSchema, format!("schema \"{name}\" already exists"))
+        .at(Span::of_parser(create.name.span)))
 }

@@ -20,8 +20,13 @@ pub(super) fn plan(create: &CreateSink, statement: &Statement, context: &PlanCon
     match &from.kind {
         ObjectKind::Source(_) | ObjectKind::Table(_) | ObjectKind::Stream(_) | ObjectKind::MaterializedView(_) => {}
         ObjectKind::View(_) | ObjectKind::Sink(_) | ObjectKind::Index(_) => {
-            let error = Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a {}, which has no changes to emit", from.name.name, from.noun()));
-            return Err(error.with_hint("Make a materialized view or a stream, and the sink FROM it.").at(name_span(&create.from)));
+            let error = Error::new(
+                ErrorKind::WrongObjectType,
+                format!("\"{}\" is a {}, which has no changes to emit", from.name.name, from.noun()),
+            );
+            return Err(error
+                .with_hint("Make a materialized view or a stream, and the sink FROM it.")
+                .at(name_span(&create.from)));
         }
     }
     let connector = object::required_connector(&create.options, "sink", name_span(&create.name))?;

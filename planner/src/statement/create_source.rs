@@ -12,7 +12,16 @@ use crate::query::provider::name_span;
 use crate::{Error, PlanContext, Result};
 
 pub(super) fn plan(create: &CreateSource, statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
-    declare(&create.name, create.if_not_exists, &create.elements, &create.includes, &create.options, false, statement, context)
+    declare(
+        &create.name,
+        create.if_not_exists,
+        &create.elements,
+        &create.includes,
+        &create.options,
+        false,
+        statement,
+        context,
+    )
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -35,7 +44,9 @@ pub(super) fn declare(
     let keyed = elements.columns.iter().find(|column| column.primary_key).map(|column| column.type_span);
     if let Some(span) = elements.primary_key.as_ref().map(|(_, span)| *span).or(keyed) {
         let error = Error::unsupported(format!("PRIMARY KEY of a {noun}"));
-        return Err(error.with_hint(format!("A {noun} is append-only; CREATE TABLE keeps the latest row of each key.")).at(span));
+        return Err(error
+            .with_hint(format!("A {noun} is append-only; CREATE TABLE keeps the latest row of each key."))
+            .at(span));
     }
     if let Some(column) = elements.columns.iter().find(|column| column.default.is_some()) {
         return Err(Error::unsupported(format!("DEFAULT in a {noun}")).at(column.type_span));

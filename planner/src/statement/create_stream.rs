@@ -34,7 +34,9 @@ fn over_query(create: &CreateStream, query: &Query, statement: &Statement, conte
         Name::Taken(plan) => return Ok(plan),
     };
     if let Some((_, span)) = query.emit {
-        return Err(Error::unsupported("EMIT in CREATE STREAM").with_hint("A stream emits each change as it happens.").at(span));
+        return Err(Error::unsupported("EMIT in CREATE STREAM")
+            .with_hint("A stream emits each change as it happens.")
+            .at(span));
     }
     let planned = plan_query(&query.query, context)?;
     object::refuse_parameters(&planned)?;

@@ -30,7 +30,9 @@ pub(super) fn plan(create: &CreateTable, statement: &Statement, context: &PlanCo
     match (&connector, create.includes.first()) {
         (None, Some(include)) => {
             let error = Error::new(ErrorKind::InvalidTableDefinition, "INCLUDE needs a connector");
-            return Err(error.with_hint("A table that is filled by INSERT has no record to include parts of.").at(include.span));
+            return Err(error
+                .with_hint("A table that is filled by INSERT has no record to include parts of.")
+                .at(include.span));
         }
         (Some(_), _) if primary_key.is_empty() => {
             let error = Error::new(ErrorKind::InvalidTableDefinition, "a table over a topic needs a PRIMARY KEY");

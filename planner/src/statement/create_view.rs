@@ -47,15 +47,24 @@ pub(super) fn plan(create: &CreateView, statement: &Statement, context: &PlanCon
             return Err(Error::new(ErrorKind::InvalidTableDefinition, message).at(name_span(&create.name)));
         }
         if let Some(dependent) = context.catalog.dependents(old.id).next() {
-            let error = Error::new(ErrorKind::DependentObjects, format!("cannot replace view {} because other objects depend on it", old.name));
-            return Err(error.with_detail(format!("{} {} depends on it.", dependent.noun(), dependent.name)).at(name_span(&create.name)));
+            let error = Error::new(
+                ErrorKind::DependentObjects,
+                format!("cannot replace view {} because other objects depend on it", old.name),
+            );
+            return Err(error
+                .with_detail(format!("{} {} depends on it.", dependent.noun(), dependent.name))
+                .at(name_span(&create.name)));
         }
         plan.replaces = Some(old.id);
     }
     Ok(Plan::Create(Box::new(plan)))
 }
 
-pub(super) fn plan_materialized(create: &CreateMaterializedView, statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
+pub(super) fn plan_materialized(
+    create: &CreateMaterializedView,
+    statement: &Statement,
+    context: &PlanContext<'_>,
+) -> Result<Plan> {
     let tag = "CREATE MATERIALIZED VIEW";
     let name = match object::free_name(&create.name, create.if_not_exists, tag, context)? {
         Name::Free(name) => name,

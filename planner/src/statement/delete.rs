@@ -20,12 +20,15 @@ pub(super) fn plan(delete: &Delete, context: &PlanContext<'_>) -> Result<Plan> {
     }
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
     let [from] = tables.as_slice() else {
-        return Err(Error::new(ErrorKind::Syntax, "DELETE is FROM one table").with_hint("Name other relations in USING.").at(span));
+        return Err(Error::new(ErrorKind::Syntax, "DELETE is FROM one table")
+            .with_hint("Name other relations in USING.")
+            .at(span));
     };
     let (target, qualifier, alias) = written_table(from, context)?;
     let using = delete.using.as_deref().unwrap_or_default();
     let rows = bind_source(&rows_query(from, using, delete.selection.as_ref())?, context)?;
-    let columns = target.object.columns.iter().map(|column| table::qualified(&qualifier, &column.name).alias(&column.name));
+    let columns =
+        target.object.columns.iter().map(|column| table::qualified(&qualifier, &column.name).alias(&column.name));
     let source = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
     let (source, _, reads) = table::finish(source, context)?;
     let returning = table::returning(delete.returning.as_deref(), &target, alias.as_ref(), context)?;

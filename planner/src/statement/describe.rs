@@ -29,7 +29,14 @@ pub(super) fn plan(name: &ObjectName, context: &PlanContext<'_>) -> Result<Plan>
         Relation::System(_, schema) => {
             let row = |field: &arrow::datatypes::FieldRef| {
                 let sql_type = SqlType::of_field(field).unwrap_or(SqlType::Text);
-                vec![Some(field.name().clone()), Some(sql_type.to_string()), yes(field.is_nullable()), yes(false), None, None]
+                vec![
+                    Some(field.name().clone()),
+                    Some(sql_type.to_string()),
+                    yes(field.is_nullable()),
+                    yes(false),
+                    None,
+                    None,
+                ]
             };
             schema.fields().iter().map(row).collect()
         }

@@ -51,7 +51,8 @@ fn with_dependents(
         notices.push(match others.as_slice() {
             [one] => format!("drop cascades to {}", described(one)),
             many => {
-                let list: Vec<String> = many.iter().map(|object| format!("drop cascades to {}", described(object))).collect();
+                let list: Vec<String> =
+                    many.iter().map(|object| format!("drop cascades to {}", described(object))).collect();
                 format!("drop cascades to {} other objects\nDETAIL:  {}", many.len(), list.join("\n"))
             }
         });
@@ -62,7 +63,8 @@ fn with_dependents(
         reads.map(|read| format!("{} depends on {}", described(object), described(read)))
     });
     let detail = depends.collect::<Vec<_>>().join("\n");
-    let first = roots.iter().find_map(|id| context.catalog.get(*id)).ok_or_else(|| Error::internal("nothing to drop"))?;
+    let first =
+        roots.iter().find_map(|id| context.catalog.get(*id)).ok_or_else(|| Error::internal("nothing to drop"))?;
     Err(Error::new(ErrorKind::DependentObjects, refusal(first))
         .with_detail(detail)
         .with_hint("Use DROP ... CASCADE to drop the dependent objects too."))
@@ -100,7 +102,8 @@ fn find(name: &ObjectName, kind: DropKind, context: &PlanContext<'_>) -> Result<
         return Ok(Some(object));
     }
     let article = if kind == DropKind::Index { "an" } else { "a" };
-    let error = Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is not {article} {}", object.name.name, noun(kind)));
+    let error =
+        Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is not {article} {}", object.name.name, noun(kind)));
     let hint = format!("Use DROP {} to remove a {}.", object.noun().to_uppercase(), object.noun());
     Err(error.with_hint(hint).at(name_span(name)))
 }
@@ -108,7 +111,8 @@ fn find(name: &ObjectName, kind: DropKind, context: &PlanContext<'_>) -> Result<
 fn missing(name: &ObjectName, kind: DropKind, context: &PlanContext<'_>) -> Error {
     let error_kind = if kind == DropKind::Index { ErrorKind::UndefinedObject } else { ErrorKind::UndefinedTable };
     let bare = name_parts(name).ok().and_then(|mut parts| parts.pop()).unwrap_or_default();
-    let hint = context.catalog.near_miss(&context.settings.search_path, &bare).map(|near| format!("Did you mean \"{near}\"?"));
+    let hint =
+        context.catalog.near_miss(&context.settings.search_path, &bare).map(|near| format!("Did you mean \"{near}\"?"));
     Error::new(error_kind, format!("{} \"{name}\" does not exist", noun(kind))).with_hint_if(hint).at(name_span(name))
 }
 
@@ -126,10 +130,12 @@ fn schemas(drop: &Drop, context: &PlanContext<'_>) -> Result<Plan> {
         } else if drop.if_exists {
             notices.push(format!("schema \"{schema}\" does not exist, skipping"));
         } else {
-            return Err(Error::new(ErrorKind::UndefinedSchema, format!("schema \"{schema}\" does not exist")).at(name_span(name)));
+            return Err(Error::new(ErrorKind::UndefinedSchema, format!("schema \"{schema}\" does not exist"))
+                .at(name_span(name)));
         }
     }
-    let contents: Vec<&std::sync::Arc<Object>> = schemas.iter().flat_map(|schema| context.catalog.objects_in(schema)).collect();
+    let contents: Vec<&std::sync::Arc<Object>> =
+        schemas.iter().flat_map(|schema| context.catalog.objects_in(schema)).collect();
     if let (Some(_), false) = (contents.first(), drop.cascade) {
         let lines: Vec<String> = contents
             .iter()
@@ -142,7 +148,8 @@ fn schemas(drop: &Drop, context: &PlanContext<'_>) -> Result<Plan> {
             .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
     }
     let objects = context.catalog.with_dependents(contents.iter().map(|object| object.id));
-    let names: Vec<&QualifiedName> = objects.iter().rev().filter_map(|id| context.catalog.get(*id)).map(|object| &object.name).collect();
+    let names: Vec<&QualifiedName> =
+        objects.iter().rev().filter_map(|id| context.catalog.get(*id)).map(|object| &object.name).collect();
     match names.as_slice() {
         [] => {}
         [one] => notices.push(format!("drop cascades to {one}")),

@@ -8,8 +8,8 @@ use super::plan::{Plan, SubscribeTarget};
 use super::rows::text_lines;
 use crate::error::ErrorKind;
 use crate::lower::{LowerOptions, lower};
-use crate::query::{QueryPlan, plan_query};
 use crate::query::provider::{name_span, resolve_object};
+use crate::query::{QueryPlan, plan_query};
 use crate::{Error, PlanContext, Result, ViewPlan};
 
 pub(super) fn plan(explain: &Explain, context: &PlanContext<'_>) -> Result<Plan> {
@@ -17,8 +17,13 @@ pub(super) fn plan(explain: &Explain, context: &PlanContext<'_>) -> Result<Plan>
         ExplainTarget::Name(name) => {
             let object = resolve_object(context, name)?;
             if !matches!(object.kind, ObjectKind::MaterializedView(_) | ObjectKind::Stream(_)) {
-                let error = Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a {}, which has no operators", object.name.name, object.noun()));
-                return Err(error.with_hint("EXPLAIN takes a query, a materialized view or a stream.").at(name_span(name)));
+                let error = Error::new(
+                    ErrorKind::WrongObjectType,
+                    format!("\"{}\" is a {}, which has no operators", object.name.name, object.noun()),
+                );
+                return Err(error
+                    .with_hint("EXPLAIN takes a query, a materialized view or a stream.")
+                    .at(name_span(name)));
             }
             if explain.analyze {
                 return Ok(Plan::ExplainAnalyzeView { relation: object.id });
@@ -30,7 +35,9 @@ pub(super) fn plan(explain: &Explain, context: &PlanContext<'_>) -> Result<Plan>
 }
 
 fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
-    if let (StatementKind::Query(query), None) = (&statement.kind, explain.kind.filter(|kind| *kind == ExplainKind::Incremental)) {
+    if let (StatementKind::Query(query), None) =
+        (&statement.kind, explain.kind.filter(|kind| *kind == ExplainKind::Incremental))
+    {
         if query.emit.is_none() {
             return of_query(explain, plan_query(&query.query, context)?);
         }

@@ -7,7 +7,8 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use sql::Span;
 use sql::ast::{
-    self, AssignmentTarget, ConflictTarget, Ident, Insert, OnConflictAction, OnInsert, Query, SetExpr, Spanned, TableObject,
+    self, AssignmentTarget, ConflictTarget, Ident, Insert, OnConflictAction, OnInsert, Query, SetExpr, Spanned,
+    TableObject,
 };
 
 use super::plan::{DoUpdate, InsertPlan, OnConflict, Plan};
@@ -37,7 +38,14 @@ pub(super) fn plan(insert: &Insert, context: &PlanContext<'_>) -> Result<Plan> {
     let on_conflict = on_conflict(insert.on.as_ref(), &target, alias, context)?;
     let returning = table::returning(insert.returning.as_deref(), &target, alias, context)?;
     let parameters = parameters(&source, &on_conflict, returning.as_ref(), context)?;
-    Ok(Plan::Insert(Box::new(InsertPlan { table: target.object.id, source, on_conflict, returning, parameters, reads })))
+    Ok(Plan::Insert(Box::new(InsertPlan {
+        table: target.object.id,
+        source,
+        on_conflict,
+        returning,
+        parameters,
+        reads,
+    })))
 }
 
 /// What PostgreSQL doesn't have, but sqlparser reads.
@@ -64,9 +72,12 @@ fn target_columns(insert: &Insert, target: &Writable) -> Result<Vec<usize>> {
     let mut columns = Vec::with_capacity(insert.columns.len());
     for name in &insert.columns {
         let [part] = name.0.as_slice() else {
-            return Err(Error::unsupported("INSERT into a part of a column").at(crate::query::provider::name_span(name)));
+            return Err(
+                Error::unsupported("INSERT into a part of a column").at(crate::query::provider::name_span(name))
+            );
         };
-        let ident = part.as_ident().ok_or_else(|| Error::new(ErrorKind::Syntax, format!("improper column name {name}")))?;
+        let ident =
+            part.as_ident().ok_or_else(|| Error::new(ErrorKind::Syntax, format!("improper column name {name}")))?;
         let column = target.column(ident)?;
         if columns.contains(&column) {
             let message = format!("column \"{}\" specified more than once", folded(ident));
@@ -79,7 +90,8 @@ fn target_columns(insert: &Insert, target: &Writable) -> Result<Vec<usize>> {
 
 /// The rows of a bare VALUES.
 fn values(query: &Query) -> Option<&[ast::Parens<Vec<ast::Expr>>]> {
-    let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let plain =
+        query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
     match &*query.body {
         SetExpr::Values(values) if plain => Some(&values.rows),
         _ => None,
@@ -88,7 +100,8 @@ fn values(query: &Query) -> Option<&[ast::Parens<Vec<ast::Expr>>]> {
 
 fn default_row(target: &Writable, context: &PlanContext<'_>) -> Result<LogicalPlan> {
     let one_row = LogicalPlanBuilder::empty(true).build()?;
-    let row = (0..target.object.columns.len()).map(|column| target.default(column, context)).collect::<Result<Vec<_>>>()?;
+    let row =
+        (0..target.object.columns.len()).map(|column| target.default(column, context)).collect::<Result<Vec<_>>>()?;
     table::whole_rows(one_row, row, target)
 }
 
@@ -214,19 +227,27 @@ fn on_conflict(
     match &conflict.action {
         OnConflictAction::DoNothing => Ok(OnConflict::DoNothing),
         OnConflictAction::DoUpdate(_) if !given => {
-            let error = Error::new(ErrorKind::Syntax, "ON CONFLICT DO UPDATE requires inference specification or constraint name");
+            let error = Error::new(
+                ErrorKind::Syntax,
+                "ON CONFLICT DO UPDATE requires inference specification or constraint name",
+            );
             Err(error.with_hint("For example, ON CONFLICT (column_name)."))
         }
-        OnConflictAction::DoUpdate(update) => Ok(OnConflict::DoUpdate(Box::new(do_update(update, target, alias, context)?))),
+        OnConflictAction::DoUpdate(update) => {
+            Ok(OnConflict::DoUpdate(Box::new(do_update(update, target, alias, context)?)))
+        }
     }
 }
 
 /// The columns of ON CONFLICT must be those of the primary key.
 fn check_target(conflict: Option<&ConflictTarget>, target: &Writable) -> Result<()> {
-    let ObjectKind::Table(definition) = &target.object.kind else { return Err(Error::internal("only tables are written")) };
+    let ObjectKind::Table(definition) = &target.object.kind else {
+        return Err(Error::internal("only tables are written"));
+    };
     let no_key = || {
         let message = "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-        Error::new(ErrorKind::InvalidColumnReference, message).with_hint("The primary key is the only unique constraint.")
+        Error::new(ErrorKind::InvalidColumnReference, message)
+            .with_hint("The primary key is the only unique constraint.")
     };
     match conflict {
         None => Ok(()),
@@ -235,7 +256,11 @@ fn check_target(conflict: Option<&ConflictTarget>, target: &Writable) -> Result<
             columns.sort_unstable();
             let mut key = definition.primary_key.clone();
             key.sort_unstable();
-            if columns == key { Ok(()) } else { Err(no_key().at(idents.first().and_then(|ident| Span::of_parser(ident.span)))) }
+            if columns == key {
+                Ok(())
+            } else {
+                Err(no_key().at(idents.first().and_then(|ident| Span::of_parser(ident.span))))
+            }
         }
         Some(ConflictTarget::OnConstraint(name)) => {
             let expected = format!("{}_pkey", target.object.name.name);
@@ -295,10 +320,16 @@ pub(super) fn assignments(list: &[ast::Assignment], target: &Writable) -> Result
     let mut assignments: Vec<(usize, ast::Expr)> = Vec::new();
     let mut add = |name: &ast::ObjectName, value: ast::Expr| {
         let [part] = name.0.as_slice() else {
-            let error = Error::new(ErrorKind::UndefinedColumn, format!("column \"{}\" of relation \"{}\" does not exist", name.0[0], target.object.name.name));
-            return Err(error.with_hint("SET target columns cannot be qualified with the relation name.").at(crate::query::provider::name_span(name)));
+            let error = Error::new(
+                ErrorKind::UndefinedColumn,
+                format!("column \"{}\" of relation \"{}\" does not exist", name.0[0], target.object.name.name),
+            );
+            return Err(error
+                .with_hint("SET target columns cannot be qualified with the relation name.")
+                .at(crate::query::provider::name_span(name)));
         };
-        let ident = part.as_ident().ok_or_else(|| Error::new(ErrorKind::Syntax, format!("improper column name {name}")))?;
+        let ident =
+            part.as_ident().ok_or_else(|| Error::new(ErrorKind::Syntax, format!("improper column name {name}")))?;
         let column = target.column(ident)?;
         if assignments.iter().any(|(other, _)| *other == column) {
             let message = format!("multiple assignments to same column \"{}\"", folded(ident));
@@ -316,7 +347,9 @@ pub(super) fn assignments(list: &[ast::Assignment], target: &Writable) -> Result
                 }
             }
             (AssignmentTarget::Tuple(_), value) => {
-                return Err(Error::unsupported("assignment of this to several columns").at(Span::of_parser(value.span())));
+                return Err(
+                    Error::unsupported("assignment of this to several columns").at(Span::of_parser(value.span()))
+                );
             }
         }
     }

@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use catalog::snapshot::{PUBLIC, SYSTEM_SCHEMAS};
-use catalog::{Column, Connector, Generated, IncludeKind, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, Watermark, nearest};
+use catalog::{
+    Column, Connector, Generated, IncludeKind, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, Watermark,
+    nearest,
+};
 use sql::Span;
-use sql::ast::{self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor};
+use sql::ast::{
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor,
+};
 use sql::statement::{Elements, IncludeClause, Options, WatermarkClause};
 
 use super::plan::{CreatePlan, Plan};
@@ -30,9 +35,11 @@ pub(super) fn new_name(name: &ObjectName, context: &PlanContext<'_>) -> Result<Q
         }
         Err(mut parts) if parts.len() == 1 => {
             let name = parts.remove(0);
-            let exists = |schema: &&String| !SYSTEM_SCHEMAS.contains(&schema.as_str()) && context.catalog.has_schema(schema);
+            let exists =
+                |schema: &&String| !SYSTEM_SCHEMAS.contains(&schema.as_str()) && context.catalog.has_schema(schema);
             let schema = context.settings.search_path.iter().find(exists);
-            let schema = schema.ok_or_else(|| Error::new(ErrorKind::UndefinedSchema, "no schema has been selected to create in"))?;
+            let schema = schema
+                .ok_or_else(|| Error::new(ErrorKind::UndefinedSchema, "no schema has been selected to create in"))?;
             Ok(QualifiedName { schema: schema.clone(), name })
         }
         Err(parts) => {
@@ -50,7 +57,8 @@ pub(super) fn own_schema(schema: &str, context: &PlanContext<'_>) -> Result<()> 
     if context.catalog.has_schema(schema) {
         return Ok(());
     }
-    let hint = nearest(schema, context.catalog.schemas(), |schema| schema).map(|near| format!("Did you mean \"{near}\"?"));
+    let hint =
+        nearest(schema, context.catalog.schemas(), |schema| schema).map(|near| format!("Did you mean \"{near}\"?"));
     Err(Error::new(ErrorKind::UndefinedSchema, format!("schema \"{schema}\" does not exist")).with_hint_if(hint))
 }
 
@@ -61,7 +69,12 @@ pub(super) enum Name {
 }
 
 /// The name of a new object; with IF NOT EXISTS a taken name is no mistake.
-pub(super) fn free_name(name: &ObjectName, if_not_exists: bool, tag: &'static str, context: &PlanContext<'_>) -> Result<Name> {
+pub(super) fn free_name(
+    name: &ObjectName,
+    if_not_exists: bool,
+    tag: &'static str,
+    context: &PlanContext<'_>,
+) -> Result<Name> {
     let qualified = new_name(name, context)?;
     if context.catalog.find(&qualified).is_none() {
         return Ok(Name::Free(qualified));
@@ -78,13 +91,23 @@ pub(super) fn taken(name: &QualifiedName) -> Error {
 }
 
 /// The plan of a new object.
-pub(super) fn create(name: QualifiedName, sql: &str, columns: Vec<Column>, kind: ObjectKind, tag: &'static str) -> CreatePlan {
+pub(super) fn create(
+    name: QualifiedName,
+    sql: &str,
+    columns: Vec<Column>,
+    kind: ObjectKind,
+    tag: &'static str,
+) -> CreatePlan {
     let object = Object { id: ObjectId(0), name, sql: sql.to_owned(), columns, depends_on: Vec::new(), kind };
     CreatePlan { object, replaces: None, view: None, notices: Vec::new(), tag }
 }
 
 /// Declared columns, then those of metadata.
-pub(super) fn columns(elements: &Elements, includes: &[IncludeClause], context: &PlanContext<'_>) -> Result<Vec<Column>> {
+pub(super) fn columns(
+    elements: &Elements,
+    includes: &[IncludeClause],
+    context: &PlanContext<'_>,
+) -> Result<Vec<Column>> {
     let mut columns: Vec<Column> = Vec::new();
     let mut add = |column: Column, span: Option<Span>| {
         if columns.iter().any(|other| other.name == column.name) {
@@ -153,7 +176,8 @@ pub(super) fn primary_key(elements: &Elements, columns: &mut [Column]) -> Result
         let (name, span) = (folded(ident), Span::of_parser(ident.span));
         let position = columns.iter().position(|column| column.name == name && column.generated.is_none());
         let Some(position) = position else {
-            let hint = nearest(&name, columns.iter(), |column| &column.name).map(|near| format!("Did you mean \"{}\"?", near.name));
+            let hint = nearest(&name, columns.iter(), |column| &column.name)
+                .map(|near| format!("Did you mean \"{}\"?", near.name));
             let message = format!("column \"{name}\" named in key does not exist");
             return Err(Error::new(ErrorKind::UndefinedColumn, message).with_hint_if(hint).at(span));
         };
@@ -172,8 +196,11 @@ pub(super) fn watermark(clause: Option<&WatermarkClause>, columns: &[Column]) ->
     let Some(clause) = clause else { return Ok(None) };
     let (name, span) = (folded(&clause.column), Span::of_parser(clause.column.span));
     let Some(column) = columns.iter().position(|column| column.name == name) else {
-        let hint = nearest(&name, columns.iter(), |column| &column.name).map(|near| format!("Did you mean \"{}\"?", near.name));
-        return Err(Error::new(ErrorKind::UndefinedColumn, format!("column \"{name}\" does not exist")).with_hint_if(hint).at(span));
+        let hint = nearest(&name, columns.iter(), |column| &column.name)
+            .map(|near| format!("Did you mean \"{}\"?", near.name));
+        return Err(Error::new(ErrorKind::UndefinedColumn, format!("column \"{name}\" does not exist"))
+            .with_hint_if(hint)
+            .at(span));
     };
     if !matches!(columns[column].sql_type, catalog::SqlType::Timestamp | catalog::SqlType::Timestamptz) {
         let message = format!("the watermark column \"{name}\" must be a timestamp, not {}", columns[column].sql_type);
@@ -194,7 +221,9 @@ pub(super) fn watermark(clause: Option<&WatermarkClause>, columns: &[Column]) ->
         _ => return Err(shape()),
     };
     if delay_us < 0 {
-        return Err(Error::new(ErrorKind::InvalidParameterValue, "the delay of a watermark must not be negative").at(place));
+        return Err(
+            Error::new(ErrorKind::InvalidParameterValue, "the delay of a watermark must not be negative").at(place)
+        );
     }
     Ok(Some(Watermark { column, delay_us }))
 }
@@ -255,7 +284,11 @@ pub(super) fn late_policy(options: &mut Options) -> Result<LatePolicy> {
 
 /// The query of a view as it is kept: its text, if every name in it means the same under the search path of the view's own schema; else
 /// printed with full names.
-pub(super) fn stored_query(query: &sql::statement::Query, view: &QualifiedName, context: &PlanContext<'_>) -> Result<String> {
+pub(super) fn stored_query(
+    query: &sql::statement::Query,
+    view: &QualifiedName,
+    context: &PlanContext<'_>,
+) -> Result<String> {
     let mut path = vec![view.schema.clone()];
     if view.schema != PUBLIC {
         path.push(PUBLIC.to_owned());
@@ -328,7 +361,9 @@ pub(super) fn named_objects(query: &Query, context: &PlanContext<'_>) -> Vec<Obj
             // TUMBLE(relation, …): the relation is written as an expression.
             if let TableFactor::Table { args: Some(args), .. } = factor {
                 match args.args.first() {
-                    Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))) => self.add(&[folded(ident)]),
+                    Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))) => {
+                        self.add(&[folded(ident)])
+                    }
                     Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))) => {
                         self.add(&parts.iter().map(folded).collect::<Vec<_>>());
                     }

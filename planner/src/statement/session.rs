@@ -15,7 +15,9 @@ use crate::{Error, PlanContext, Result};
 
 pub(super) fn plan(kind: &StatementKind, context: &PlanContext<'_>) -> Result<Plan> {
     Ok(match kind {
-        StatementKind::Set(set) => Plan::Set(SetPlan { name: set.name.clone(), value: set.value.clone(), local: set.local }),
+        StatementKind::Set(set) => {
+            Plan::Set(SetPlan { name: set.name.clone(), value: set.value.clone(), local: set.local })
+        }
         StatementKind::Reset(name) if name == "all" => Plan::ResetAll,
         StatementKind::Reset(name) => Plan::Reset { name: name.clone() },
         StatementKind::Transaction(control) => transaction(control)?,
@@ -45,7 +47,9 @@ pub(super) fn plan(kind: &StatementKind, context: &PlanContext<'_>) -> Result<Pl
             let plan = super::plan(&declare.statement, context)?;
             Plan::DeclareCursor { name: folded(&declare.name), hold: declare.hold, plan: Box::new(plan) }
         }
-        StatementKind::Fetch(fetch) => Plan::Fetch { name: folded(&fetch.name), count: fetch.count, move_only: fetch.move_only },
+        StatementKind::Fetch(fetch) => {
+            Plan::Fetch { name: folded(&fetch.name), count: fetch.count, move_only: fetch.move_only }
+        }
         StatementKind::Close(close) => Plan::CloseCursor { name: close.0.as_ref().map(folded) },
         other => return Err(Error::internal(format!("{other} is no statement about the session"))),
     })
@@ -90,7 +94,9 @@ fn transaction(control: &Transaction) -> Result<Plan> {
                 (Some(read_only), None) => set("default_transaction_read_only", if read_only { "on" } else { "off" }),
                 (None, Some(isolation)) => set("default_transaction_isolation", isolation),
                 (None, None) => Plan::Nothing { tag: "SET", notice: None },
-                (Some(_), Some(_)) => return Err(Error::unsupported("several modes in one SET SESSION CHARACTERISTICS")),
+                (Some(_), Some(_)) => {
+                    return Err(Error::unsupported("several modes in one SET SESSION CHARACTERISTICS"));
+                }
             }
         }
     })

@@ -25,7 +25,8 @@ pub(super) fn plan(show: &Show, context: &PlanContext<'_>) -> Result<Plan> {
         }
         Show::List { list: ShowList::Schemas, like, .. } => {
             let schemas = context.catalog.schemas().chain(catalog::snapshot::SYSTEM_SCHEMAS);
-            let rows = schemas.filter(|schema| matches(schema, like.as_deref())).map(|schema| vec![Some(schema.to_owned())]);
+            let rows =
+                schemas.filter(|schema| matches(schema, like.as_deref())).map(|schema| vec![Some(schema.to_owned())]);
             text_rows(&["name"], rows.collect(), "SHOW")
         }
         Show::List { list, schema, like } => {
@@ -33,7 +34,8 @@ pub(super) fn plan(show: &Show, context: &PlanContext<'_>) -> Result<Plan> {
                 Some(ident) => {
                     let schema = folded(ident);
                     if !context.catalog.has_schema(&schema) {
-                        let error = Error::new(ErrorKind::UndefinedSchema, format!("schema \"{schema}\" does not exist"));
+                        let error =
+                            Error::new(ErrorKind::UndefinedSchema, format!("schema \"{schema}\" does not exist"));
                         return Err(error.at(Span::of_parser(ident.span)));
                     }
                     vec![schema]
@@ -41,8 +43,9 @@ pub(super) fn plan(show: &Show, context: &PlanContext<'_>) -> Result<Plan> {
                 None => context.settings.search_path.clone(),
             };
             let objects = schemas.iter().flat_map(|schema| context.catalog.objects_in(schema));
-            let chosen: Vec<&Arc<Object>> =
-                objects.filter(|object| is_listed(object, *list) && matches(&object.name.name, like.as_deref())).collect();
+            let chosen: Vec<&Arc<Object>> = objects
+                .filter(|object| is_listed(object, *list) && matches(&object.name.name, like.as_deref()))
+                .collect();
             listed(*list, &chosen, context)
         }
     }
@@ -77,7 +80,11 @@ fn listed(list: ShowList, objects: &[&Arc<Object>], context: &PlanContext<'_>) -
             (ShowList::Views | ShowList::MaterializedViews, _) => row.push(Some(object.noun().to_owned())),
             (_, ObjectKind::Index(index)) => {
                 let on = context.catalog.get(index.on);
-                let columns = index.columns.iter().filter_map(|column| on?.columns.get(*column)).map(|column| column.name.as_str());
+                let columns = index
+                    .columns
+                    .iter()
+                    .filter_map(|column| on?.columns.get(*column))
+                    .map(|column| column.name.as_str());
                 row.extend([named(index.on), Some(columns.collect::<Vec<_>>().join(", "))]);
             }
             (_, kind) => {

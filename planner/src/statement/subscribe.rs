@@ -28,13 +28,15 @@ pub(super) fn plan(subscribe: &Subscribe, context: &PlanContext<'_>) -> Result<P
             "true" | "on" => true,
             "false" | "off" => false,
             other => {
-                let error = Error::new(ErrorKind::InvalidOption, format!("invalid value for option \"snapshot\": \"{other}\""));
+                let error =
+                    Error::new(ErrorKind::InvalidOption, format!("invalid value for option \"snapshot\": \"{other}\""));
                 return Err(error.with_hint("It is true or false.").at(option.value_span));
             }
         },
     };
     if let Some(option) = options.0.first() {
-        let error = Error::new(ErrorKind::UnknownOption, format!("unrecognized option \"{}\" of SUBSCRIBE", option.key));
+        let error =
+            Error::new(ErrorKind::UnknownOption, format!("unrecognized option \"{}\" of SUBSCRIBE", option.key));
         return Err(error.with_hint("There is one option, \"snapshot\".").at(option.span));
     }
     match &subscribe.target {

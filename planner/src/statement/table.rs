@@ -70,7 +70,13 @@ impl Writable {
     }
 
     /// A value for a column: of the column's type, if it may be assigned.
-    pub(super) fn assigned(&self, column: usize, expr: Expr, schema: &DFSchema, context: &PlanContext<'_>) -> Result<Expr> {
+    pub(super) fn assigned(
+        &self,
+        column: usize,
+        expr: Expr,
+        schema: &DFSchema,
+        context: &PlanContext<'_>,
+    ) -> Result<Expr> {
         let column = &self.object.columns[column];
         assign(expr, &column.sql_type, schema, context).map_err(|error| {
             if error.kind == ErrorKind::DatatypeMismatch && error.message.starts_with("column is of type") {
@@ -87,7 +93,8 @@ fn assign(expr: Expr, sql_type: &SqlType, schema: &DFSchema, context: &PlanConte
     let data_type = expr.get_type(schema)?;
     // A column of literals that nothing has given a type.
     let untyped = matches!(data_type, DataType::Utf8 | DataType::Null);
-    let how = if untyped && !crate::query::operator::is_unknown(&expr) { Context::Explicit } else { Context::Assignment };
+    let how =
+        if untyped && !crate::query::operator::is_unknown(&expr) { Context::Explicit } else { Context::Assignment };
     let zone = &context.settings.time_zone;
     let expr = cast::cast(expr, sql_type, how, schema, &context.functions.own, zone)?;
     if expr.get_type(schema)? == sql_type.data_type() {
@@ -187,7 +194,10 @@ pub(super) fn qualified(qualifier: &str, name: &str) -> Expr {
 }
 
 /// Brings a plan's expressions of SQL's types to those of the store, once all is bound.
-pub(super) fn finish(plan: LogicalPlan, context: &PlanContext<'_>) -> Result<(LogicalPlan, Vec<SqlType>, Vec<catalog::ObjectId>)> {
+pub(super) fn finish(
+    plan: LogicalPlan,
+    context: &PlanContext<'_>,
+) -> Result<(LogicalPlan, Vec<SqlType>, Vec<catalog::ObjectId>)> {
     let plan = crate::query::analyze(plan, context)?;
     let parameters = crate::query::parameters(&plan, context)?;
     let (reads, _) = crate::query::relations(&plan)?;

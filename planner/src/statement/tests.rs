@@ -46,7 +46,8 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
     let indented = |plan: &datafusion::logical_expr::LogicalPlan| {
         plan.display_indent().to_string().lines().map(|line| format!("  {line}\n")).collect::<String>()
     };
-    let parameters = |given: &[SqlType]| if given.is_empty() { String::new() } else { format!("  parameters: {}\n", types(given)) };
+    let parameters =
+        |given: &[SqlType]| if given.is_empty() { String::new() } else { format!("  parameters: {}\n", types(given)) };
     let returning = |returning: &Option<super::plan::Returning>| match returning {
         Some(returning) => {
             let list: Vec<String> = returning.expressions.iter().map(ToString::to_string).collect();
@@ -60,14 +61,16 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
                 let null = if column.nullable { "" } else { " not null" };
                 format!("{} {}{null}", column.name, column.sql_type)
             });
-            let mut out = format!("  {} {} ({})\n", create.tag, create.object.name, columns.collect::<Vec<_>>().join(", "));
+            let mut out =
+                format!("  {} {} ({})\n", create.tag, create.object.name, columns.collect::<Vec<_>>().join(", "));
             match &create.object.kind {
                 ObjectKind::Source(source) => {
                     writeln!(out, "  {:?} {:?} {:?}", source.watermark, source.late, source.connector.options).unwrap();
                 }
                 ObjectKind::Table(table) => writeln!(out, "  key {:?}", table.primary_key).unwrap(),
                 ObjectKind::MaterializedView(view) => {
-                    writeln!(out, "  key {:?}, append-only {}, query {}", view.key, view.append_only, view.query).unwrap();
+                    writeln!(out, "  key {:?}, append-only {}, query {}", view.key, view.append_only, view.query)
+                        .unwrap();
                 }
                 ObjectKind::View(view) => writeln!(out, "  query {}", view.query).unwrap(),
                 ObjectKind::Index(index) => writeln!(out, "  columns {:?}", index.columns).unwrap(),
@@ -93,7 +96,12 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
                     format!("  on conflict: {}{filter}\n", row.join(", "))
                 }
             };
-            format!("{}{conflict}{}{}", indented(&insert.source), returning(&insert.returning), parameters(&insert.parameters))
+            format!(
+                "{}{conflict}{}{}",
+                indented(&insert.source),
+                returning(&insert.returning),
+                parameters(&insert.parameters)
+            )
         }
         Plan::Update(update) => {
             format!("{}{}{}", indented(&update.source), returning(&update.returning), parameters(&update.parameters))
@@ -105,9 +113,17 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
             let mut out = indented(&query.logical);
             if let Some(lookup) = &query.point_lookup {
                 let key: Vec<String> = lookup.key.iter().map(ToString::to_string).collect();
-                let residual = lookup.residual.as_ref().map_or(String::new(), |residual| format!(", residual {residual}"));
-                writeln!(out, "  lookup {:?} ({}) columns {:?} limit {:?}{residual}", lookup.path, key.join(", "), lookup.columns, lookup.limit)
-                    .unwrap();
+                let residual =
+                    lookup.residual.as_ref().map_or(String::new(), |residual| format!(", residual {residual}"));
+                writeln!(
+                    out,
+                    "  lookup {:?} ({}) columns {:?} limit {:?}{residual}",
+                    lookup.path,
+                    key.join(", "),
+                    lookup.columns,
+                    lookup.limit
+                )
+                .unwrap();
             }
             out + &parameters(&query.parameters)
         }
@@ -122,7 +138,8 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
         }
         Plan::Copy(copy) => match &copy.direction {
             CopyDirection::In { columns, defaults, .. } => {
-                let defaults: Vec<String> = defaults.iter().map(|value| value.as_ref().map_or("-".to_owned(), ToString::to_string)).collect();
+                let defaults: Vec<String> =
+                    defaults.iter().map(|value| value.as_ref().map_or("-".to_owned(), ToString::to_string)).collect();
                 format!("  columns {columns:?} defaults {} {:?}\n", defaults.join(", "), copy.format)
             }
             CopyDirection::Out(query) => indented(&query.logical),
@@ -147,7 +164,8 @@ fn statements_plan_as_recorded() {
             Ok(plan) => found.push_str(&described(&plan, &shop.context())),
             Err(error) => {
                 let place = error.span.map_or("?".to_owned(), |span| span.start.column.to_string());
-                writeln!(found, "  {:?} at {place}: {}", error.kind, error.to_string().replace('\n', "\n    ")).unwrap();
+                writeln!(found, "  {:?} at {place}: {}", error.kind, error.to_string().replace('\n', "\n    "))
+                    .unwrap();
             }
         }
     }

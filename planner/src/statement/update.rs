@@ -27,7 +27,8 @@ pub(super) fn plan(update: &Update, context: &PlanContext<'_>) -> Result<Plan> {
     };
     let rows = bind_source(&rows_query(&update.table, from, update.selection.as_ref())?, context)?;
     let schema = rows.schema().clone();
-    let old: Vec<Expr> = target.object.columns.iter().map(|column| table::qualified(&qualifier, &column.name)).collect();
+    let old: Vec<Expr> =
+        target.object.columns.iter().map(|column| table::qualified(&qualifier, &column.name)).collect();
     let mut new = old.clone();
     for (column, value) in assignments(&update.assignments, &target)? {
         // With FROM a bare name may be of any relation: only without it is it surely the table's.
@@ -37,7 +38,8 @@ pub(super) fn plan(update: &Update, context: &PlanContext<'_>) -> Result<Plan> {
             from_value(column, &value, &target, &schema, context)?
         };
     }
-    let named = |prefix: &'static str| move |(position, expr): (usize, Expr)| expr.alias(format!("{prefix}_{position}"));
+    let named =
+        |prefix: &'static str| move |(position, expr): (usize, Expr)| expr.alias(format!("{prefix}_{position}"));
     let columns = old.into_iter().enumerate().map(named("old")).chain(new.into_iter().enumerate().map(named("new")));
     let source = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
     let (source, _, reads) = table::finish(source, context)?;
@@ -59,7 +61,8 @@ fn from_value(
     context: &PlanContext<'_>,
 ) -> Result<Expr> {
     use sql::ast::Spanned;
-    if matches!(value, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default")) {
+    if matches!(value, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+    {
         return target.default(column, context);
     }
     let bound = table::bind(value, schema, context)?;
@@ -67,7 +70,10 @@ fn from_value(
 }
 
 /// The table of UPDATE and DELETE, the name by which expressions know it, and its alias.
-pub(super) fn written_table(table: &TableWithJoins, context: &PlanContext<'_>) -> Result<(Writable, String, Option<Ident>)> {
+pub(super) fn written_table(
+    table: &TableWithJoins,
+    context: &PlanContext<'_>,
+) -> Result<(Writable, String, Option<Ident>)> {
     let TableFactor::Table { name, alias, args: None, .. } = &table.relation else {
         return Err(Error::new(ErrorKind::Syntax, "a table is expected here"));
     };
@@ -81,7 +87,11 @@ pub(super) fn written_table(table: &TableWithJoins, context: &PlanContext<'_>) -
 }
 
 /// `SELECT * FROM table, from… WHERE selection`: the rows that are written, and what they are joined with.
-pub(super) fn rows_query(table: &TableWithJoins, from: &[TableWithJoins], selection: Option<&ast::Expr>) -> Result<ast::Query> {
+pub(super) fn rows_query(
+    table: &TableWithJoins,
+    from: &[TableWithJoins],
+    selection: Option<&ast::Expr>,
+) -> Result<ast::Query> {
     let sql::StatementKind::Query(query) = sql::parse_one("SELECT * FROM x")?.kind else {
         return Err(Error::internal("a SELECT is a query"));
     };

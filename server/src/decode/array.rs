@@ -36,10 +36,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn array(
-        &mut self, element: &SqlType, zone: Zone, malformed: &dyn Fn(&str) -> WireError,
+        &mut self,
+        element: &SqlType,
+        zone: Zone,
+        malformed: &dyn Fn(&str) -> WireError,
     ) -> Result<Parameter, WireError> {
         self.depth += 1;
-        self.rest = self.rest.strip_prefix('{').ok_or_else(|| malformed("Array value must start with \"{\"."))?.trim_start();
+        self.rest =
+            self.rest.strip_prefix('{').ok_or_else(|| malformed("Array value must start with \"{\"."))?.trim_start();
         let mut values = Vec::new();
         if let Some(rest) = self.rest.strip_prefix('}') {
             self.rest = rest;
@@ -63,7 +67,10 @@ impl Reader<'_> {
     }
 
     fn scalar(
-        &mut self, element: &SqlType, zone: Zone, malformed: &dyn Fn(&str) -> WireError,
+        &mut self,
+        element: &SqlType,
+        zone: Zone,
+        malformed: &dyn Fn(&str) -> WireError,
     ) -> Result<Parameter, WireError> {
         let mut value = String::new();
         let mut quoted = false;
@@ -168,7 +175,8 @@ impl<'a> Bytes<'a> {
 
 /// A list value whose inner field is the one that the type's Arrow form has.
 fn list(values: Vec<Parameter>, element: &SqlType) -> Result<Parameter, WireError> {
-    let internal = |error: &dyn std::fmt::Display| WireError::new("XX000", format!("can't make an array of {element}: {error}"));
+    let internal =
+        |error: &dyn std::fmt::Display| WireError::new("XX000", format!("can't make an array of {element}: {error}"));
     let DataType::List(field) = SqlType::Array(Box::new(element.clone())).data_type() else {
         return Err(internal(&"it is not carried by a list"));
     };
@@ -178,6 +186,7 @@ fn list(values: Vec<Parameter>, element: &SqlType) -> Result<Parameter, WireErro
     } else {
         Parameter::iter_to_array(values).map_err(|error| internal(&error))?
     };
-    let list = ListArray::try_new(field, OffsetBuffer::from_lengths([length]), array, None).map_err(|error| internal(&error))?;
+    let list = ListArray::try_new(field, OffsetBuffer::from_lengths([length]), array, None)
+        .map_err(|error| internal(&error))?;
     Ok(Parameter::List(Arc::new(list)))
 }

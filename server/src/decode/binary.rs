@@ -52,7 +52,9 @@ pub(super) fn value(bytes: &[u8], sql_type: &SqlType) -> Result<Parameter, Probl
                 if matches!(index, 4 | 6 | 8 | 10) {
                     text.push('-');
                 }
-                text.extend([byte >> 4, byte & 15].map(|nibble| char::from_digit(u32::from(nibble), 16).expect("a nibble")));
+                text.extend(
+                    [byte >> 4, byte & 15].map(|nibble| char::from_digit(u32::from(nibble), 16).expect("a nibble")),
+                );
             }
             Parameter::Utf8View(Some(text))
         }
@@ -71,7 +73,9 @@ pub(super) fn value(bytes: &[u8], sql_type: &SqlType) -> Result<Parameter, Probl
             Parameter::IntervalMonthDayNano(Some(IntervalMonthDayNano {
                 months: i32::from_be_bytes(fixed(months)?),
                 days: i32::from_be_bytes(fixed(days)?),
-                nanoseconds: us.checked_mul(1000).ok_or_else(|| out_of_range(sql_type, &format!("{us} microseconds")))?,
+                nanoseconds: us
+                    .checked_mul(1000)
+                    .ok_or_else(|| out_of_range(sql_type, &format!("{us} microseconds")))?,
             }))
         }
         SqlType::Array(element) => array::of_binary(bytes, element)?,

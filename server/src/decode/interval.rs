@@ -59,7 +59,11 @@ impl Sum {
         if us.abs() >= MAX_US {
             return None;
         }
-        Some(IntervalMonthDayNano { months: whole(self.months)?, days: whole(self.days)?, nanoseconds: us as i64 * 1000 })
+        Some(IntervalMonthDayNano {
+            months: whole(self.months)?,
+            days: whole(self.days)?,
+            nanoseconds: us as i64 * 1000,
+        })
     }
 }
 
@@ -88,7 +92,9 @@ pub(super) fn of_text(text: &str) -> Option<IntervalMonthDayNano> {
         index += 1;
         if word.contains(':') {
             sum.us += clock(word)?;
-        } else if let Some((years, months)) = word.get(1..).and_then(|tail| tail.find('-')).map(|at| word.split_at(at + 1)) {
+        } else if let Some((years, months)) =
+            word.get(1..).and_then(|tail| tail.find('-')).map(|at| word.split_at(at + 1))
+        {
             // `1-2`: years and months, both with the sign in front.
             let years: f64 = years.parse().ok()?;
             let months: f64 = months[1..].parse().ok()?;

@@ -17,7 +17,11 @@ use crate::sqlstate;
 
 /// Decodes one parameter. `number` is its `$n`, for messages.
 pub(crate) fn parameter(
-    bytes: Option<&[u8]>, format: Format, sql_type: &SqlType, zone: Zone, number: usize,
+    bytes: Option<&[u8]>,
+    format: Format,
+    sql_type: &SqlType,
+    zone: Zone,
+    number: usize,
 ) -> Result<Parameter, WireError> {
     match (bytes, format) {
         (None, _) => null(sql_type),

@@ -67,7 +67,11 @@ pub(super) fn of_binary(bytes: &[u8], typmod: Option<(u8, i8)>, sql_type: &SqlTy
 
 /// `digits` with the point before position `point`, rounded half away from zero to the type's scale.
 fn of_digits(
-    negative: bool, digits: &[u8], point: i64, typmod: Option<(u8, i8)>, sql_type: &SqlType,
+    negative: bool,
+    digits: &[u8],
+    point: i64,
+    typmod: Option<(u8, i8)>,
+    sql_type: &SqlType,
 ) -> Result<Parameter, WireError> {
     let Parameter::Decimal128(_, precision, scale) = null(sql_type)? else {
         return Err(WireError::new("XX000", format!("{sql_type} is not carried by a 128 bit decimal")));
@@ -100,10 +104,7 @@ fn of_digits(
             }
             continue;
         }
-        value = value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(i128::from(digit)))
-            .ok_or_else(overflow)?;
+        value = value.checked_mul(10).and_then(|value| value.checked_add(i128::from(digit))).ok_or_else(overflow)?;
     }
     if kept >= 0 && usize::try_from(kept).ok().and_then(|kept| digits.get(kept)).is_some_and(|digit| *digit >= b'5') {
         value += 1;

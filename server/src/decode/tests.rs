@@ -68,7 +68,9 @@ fn numerics_are_rounded_to_their_scale() {
 
 #[test]
 fn numerics_read_back_what_their_binary_form_says() {
-    for (unscaled, scale) in [(0, 2), (1, 0), (-9_999_999_999, 2), (12_345_678, 3), (100_000, 3), (1, 10), (10_i128.pow(37), 0)] {
+    for (unscaled, scale) in
+        [(0, 2), (1, 0), (-9_999_999_999, 2), (12_345_678, 3), (100_000, 3), (1, 10), (10_i128.pow(37), 0)]
+    {
         let array = arrow::array::Decimal128Array::from(vec![unscaled]).with_precision_and_scale(38, scale).unwrap();
         let sql_type = SqlType::Numeric(Some((38, scale)));
         let array: arrow::array::ArrayRef = std::sync::Arc::new(array);
@@ -106,7 +108,10 @@ fn dates_and_times() {
     assert_eq!(read_as("2024-01-02 03:04:05Z", SqlType::Timestamptz), "2024-01-02 03:04:05+00");
     assert_eq!(read_as("2024-01-02 03:04:05+05:30", SqlType::Timestamptz), "2024-01-01 21:34:05+00");
     assert_eq!(read_as("2024-01-02 03:04:05 America/New_York", SqlType::Timestamptz), "2024-01-02 08:04:05+00");
-    assert_eq!(read_as("soon", SqlType::Timestamptz), "22007: invalid input syntax for type timestamp with time zone: \"soon\"");
+    assert_eq!(
+        read_as("soon", SqlType::Timestamptz),
+        "22007: invalid input syntax for type timestamp with time zone: \"soon\""
+    );
 }
 
 #[test]
@@ -140,7 +145,11 @@ fn intervals() {
 fn texts_uuids_json_and_bytes() {
     assert_eq!(read_as(" a ", SqlType::Text), " a ");
     let canonical = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
-    for form in ["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "{a0eebc999c0b4ef8bb6d6bb9bd380a11}", "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11"] {
+    for form in [
+        "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+        "{a0eebc999c0b4ef8bb6d6bb9bd380a11}",
+        "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11",
+    ] {
         assert_eq!(read_as(form, SqlType::Uuid), canonical);
     }
     assert_eq!(read_as("a0eebc99", SqlType::Uuid), "22P02: invalid input syntax for type uuid: \"a0eebc99\"");

@@ -45,7 +45,9 @@ pub(super) fn value(text: &str, sql_type: &SqlType, zone: Zone) -> Result<Parame
             Parameter::Utf8View(Some(text.to_owned()))
         }
         SqlType::Jsonb => Parameter::Utf8View(Some(json::normalise(text, sql_type)?)),
-        SqlType::Date => Parameter::Date32(Some(datetime::date(trimmed).ok_or_else(|| invalid_datetime(sql_type, text))?)),
+        SqlType::Date => {
+            Parameter::Date32(Some(datetime::date(trimmed).ok_or_else(|| invalid_datetime(sql_type, text))?))
+        }
         SqlType::Time => {
             Parameter::Time64Microsecond(Some(datetime::time(trimmed).ok_or_else(|| invalid_datetime(sql_type, text))?))
         }

@@ -73,7 +73,12 @@ pub(crate) fn uuid_bytes(value: &str) -> Option<[u8; 16]> {
 
 /// Dimensions, whether NULLs are among them, the element's type, then the elements. Arrays within must be equally long, as
 /// PostgreSQL's arrays are rectangles.
-fn put_array(element: &Column<'_>, range: std::ops::Range<usize>, element_oid: u32, out: &mut BytesMut) -> engine::Result<()> {
+fn put_array(
+    element: &Column<'_>,
+    range: std::ops::Range<usize>,
+    element_oid: u32,
+    out: &mut BytesMut,
+) -> engine::Result<()> {
     let mut lengths = vec![range.len()];
     if range.is_empty() {
         out.put_i32(0);
@@ -86,12 +91,15 @@ fn put_array(element: &Column<'_>, range: std::ops::Range<usize>, element_oid: u
     while let Values::Array { array, element, .. } = &innermost.values {
         let offsets = array.value_offsets();
         let length = (offsets[inner_range.start + 1] - offsets[inner_range.start]) as usize;
-        let rectangular = inner_range.clone().all(|index| {
-            !innermost.is_null(index) && (offsets[index + 1] - offsets[index]) as usize == length
-        });
+        let rectangular = inner_range
+            .clone()
+            .all(|index| !innermost.is_null(index) && (offsets[index + 1] - offsets[index]) as usize == length);
         if !rectangular {
-            return Err(Error::new(ErrorKind::DataException, "an array whose inner arrays differ in length has no binary form")
-                .with_hint("ask for the text form of this column"));
+            return Err(Error::new(
+                ErrorKind::DataException,
+                "an array whose inner arrays differ in length has no binary form",
+            )
+            .with_hint("ask for the text form of this column"));
         }
         lengths.push(length);
         inner_range = offsets[inner_range.start] as usize..offsets[inner_range.end] as usize;

@@ -167,10 +167,8 @@ fn write_sql_standard(parts: &Parts, out: &mut BytesMut) {
     let has_months = parts.years != 0 || parts.months != 0;
     let has_day_time = parts.days != 0 || parts.has_time();
     let any_negative = months_negative || parts.days < 0 || parts.time_is_negative();
-    let any_positive = parts.years > 0
-        || parts.months > 0
-        || parts.days > 0
-        || (parts.has_time() && !parts.time_is_negative());
+    let any_positive =
+        parts.years > 0 || parts.months > 0 || parts.days > 0 || (parts.has_time() && !parts.time_is_negative());
     if !has_months && !has_day_time {
         out.put_u8(b'0');
     } else if (any_negative && any_positive) || (has_months && has_day_time) {

@@ -46,7 +46,11 @@ const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 /// cousin of that type.
 pub(crate) fn arrays(batch: &RecordBatch, columns: &[ResultColumn]) -> engine::Result<Vec<ArrayRef>> {
     if batch.num_columns() != columns.len() {
-        return Err(Error::internal(format!("a result of {} columns came with {}", columns.len(), batch.num_columns())));
+        return Err(Error::internal(format!(
+            "a result of {} columns came with {}",
+            columns.len(),
+            batch.num_columns()
+        )));
     }
     batch.columns().iter().zip(columns).map(|(array, column)| column::carried(array, &column.sql_type)).collect()
 }
@@ -60,7 +64,10 @@ pub(crate) struct RowEncoder<'a> {
 impl<'a> RowEncoder<'a> {
     /// For arrays from [`arrays`], with a format for each.
     pub(crate) fn new(
-        arrays: &'a [ArrayRef], columns: &'a [ResultColumn], formats: &[Format], style: &'a Style,
+        arrays: &'a [ArrayRef],
+        columns: &'a [ResultColumn],
+        formats: &[Format],
+        style: &'a Style,
     ) -> engine::Result<Self> {
         let columns = arrays
             .iter()
@@ -104,7 +111,10 @@ impl<'a> RowEncoder<'a> {
         let length = out.len() - start - 1;
         if length > MAX_MESSAGE_BYTES {
             out.truncate(start);
-            return Err(Error::new(ErrorKind::LimitExceeded, format!("a row of {length} bytes is too long for the protocol")));
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("a row of {length} bytes is too long for the protocol"),
+            ));
         }
         patch_length(out, start + 1, length);
         Ok(())

@@ -79,7 +79,9 @@ impl Zone {
     /// The zone of that name; UTC if there is none, which SET has refused before.
     pub(crate) fn of_name(name: &str) -> Self {
         match name.parse::<Tz>() {
-            Ok(Tz::UTC | Tz::Etc__UTC | Tz::Etc__GMT | Tz::GMT | Tz::Etc__UCT | Tz::UCT | Tz::Zulu | Tz::Universal) => Self::Utc,
+            Ok(Tz::UTC | Tz::Etc__UTC | Tz::Etc__GMT | Tz::GMT | Tz::Etc__UCT | Tz::UCT | Tz::Zulu | Tz::Universal) => {
+                Self::Utc
+            }
             Ok(zone) => Self::Named(zone),
             Err(_) => Self::Utc,
         }
@@ -100,15 +102,16 @@ impl Zone {
     pub(crate) fn instant_of_local(self, local_us: i64) -> i64 {
         use chrono::{DateTime, LocalResult, Offset, TimeZone};
         let Self::Named(zone) = self else { return local_us };
-        let Some(local) = DateTime::from_timestamp_micros(local_us).map(|local| local.naive_utc()) else { return local_us };
+        let Some(local) = DateTime::from_timestamp_micros(local_us).map(|local| local.naive_utc()) else {
+            return local_us;
+        };
         let offset = match zone.offset_from_local_datetime(&local) {
             LocalResult::Single(offset) => offset.fix().local_minus_utc(),
-            LocalResult::Ambiguous(first, second) => {
-                first.fix().local_minus_utc().min(second.fix().local_minus_utc())
-            }
+            LocalResult::Ambiguous(first, second) => first.fix().local_minus_utc().min(second.fix().local_minus_utc()),
             LocalResult::None => {
                 const HOURS_US: i64 = 3 * 3600 * 1_000_000;
-                let before = DateTime::from_timestamp_micros(local_us - HOURS_US).map_or(local, |before| before.naive_utc());
+                let before =
+                    DateTime::from_timestamp_micros(local_us - HOURS_US).map_or(local, |before| before.naive_utc());
                 match zone.offset_from_local_datetime(&before) {
                     LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => offset.fix().local_minus_utc(),
                     LocalResult::None => 0,

@@ -8,8 +8,8 @@ use arrow::array::{
     Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray, StringViewArray, Time64MicrosecondArray,
     TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use bytes::BytesMut;
 use engine::{ResultColumn, SqlType};
 
@@ -52,12 +52,38 @@ fn decimals(values: &[i128], precision: u8, scale: i8) -> Decimal128Array {
 #[test]
 fn doubles_print_shortest() {
     let values = vec![
-        1e15, 999_999_999_999_999.0, 0.0001, 0.00001, 123_456_789_012_345_678.0, 0.1 + 0.2, -0.0, 5e-324, 1e100,
-        f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, 100.0, -2.5,
+        1e15,
+        999_999_999_999_999.0,
+        0.0001,
+        0.00001,
+        123_456_789_012_345_678.0,
+        0.1 + 0.2,
+        -0.0,
+        5e-324,
+        1e100,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.0,
+        100.0,
+        -2.5,
     ];
     let expected = [
-        "1e+15", "999999999999999", "0.0001", "1e-05", "1.2345678901234568e+17", "0.30000000000000004", "-0", "5e-324",
-        "1e+100", "NaN", "Infinity", "-Infinity", "0", "100", "-2.5",
+        "1e+15",
+        "999999999999999",
+        "0.0001",
+        "1e-05",
+        "1.2345678901234568e+17",
+        "0.30000000000000004",
+        "-0",
+        "5e-324",
+        "1e+100",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "0",
+        "100",
+        "-2.5",
     ];
     assert_eq!(texts(Float64Array::from(values), SqlType::Double), expected);
 }
@@ -133,7 +159,8 @@ fn dates_and_times_are_iso() {
         ["1970-01-01", "2024-02-29", "0044-03-15 BC", "12345-01-02", "infinity", "-infinity"]
     );
     let us = |days: i32, seconds: i64, fraction: i64| i64::from(days) * 86_400_000_000 + seconds * 1_000_000 + fraction;
-    let timestamps = vec![us(date(2026, 11, 23), 7383, 739_411), us(date(-43, 3, 15), 3723, 0), us(0, -1, 500_000), i64::MIN];
+    let timestamps =
+        vec![us(date(2026, 11, 23), 7383, 739_411), us(date(-43, 3, 15), 3723, 0), us(0, -1, 500_000), i64::MIN];
     assert_eq!(
         texts(TimestampMicrosecondArray::from(timestamps), SqlType::Timestamp),
         ["2026-11-23 02:03:03.739411", "0044-03-15 01:02:03 BC", "1969-12-31 23:59:59.5", "-infinity"]
@@ -189,13 +216,7 @@ fn intervals_have_four_styles() {
     let shown = |interval| texts_in(Arc::clone(&array), SqlType::Interval, &Style { interval, ..Style::default() });
     assert_eq!(
         shown(IntervalStyle::Postgres)[..5],
-        [
-            "1 year 2 mons 3 days 04:05:06.5",
-            "-1 years +2 days -03:04:05",
-            "00:00:00",
-            "-1 days +01:00:00",
-            "100:00:00",
-        ]
+        ["1 year 2 mons 3 days 04:05:06.5", "-1 years +2 days -03:04:05", "00:00:00", "-1 days +01:00:00", "100:00:00",]
     );
     assert_eq!(
         shown(IntervalStyle::PostgresVerbose),
@@ -239,7 +260,15 @@ fn cousins_of_the_expected_type_are_cast() {
 #[test]
 fn arrays_quote_what_must_be_quoted() {
     let elements: ArrayRef = Arc::new(StringViewArray::from(vec![
-        Some("a"), Some("b c"), Some(""), Some("NULL"), None, Some("x\"y"), Some("z\\w"), Some("k,l"), Some("{}"),
+        Some("a"),
+        Some("b c"),
+        Some(""),
+        Some("NULL"),
+        None,
+        Some("x\"y"),
+        Some("z\\w"),
+        Some("k,l"),
+        Some("{}"),
     ]));
     let field = Arc::new(Field::new("item", DataType::Utf8View, true));
     let array = ListArray::new(field, OffsetBuffer::from_lengths([9, 0]), elements, None);
@@ -320,8 +349,14 @@ fn a_row_is_a_message() {
     let mut out = BytesMut::new();
     encoder.encode(0, &mut out).unwrap();
     let expected = [
-        &b"D"[..], &23_i32.to_be_bytes(), &3_i16.to_be_bytes(), &1_i32.to_be_bytes(), b"7", &4_i32.to_be_bytes(),
-        &7_i32.to_be_bytes(), &(-1_i32).to_be_bytes(),
+        &b"D"[..],
+        &23_i32.to_be_bytes(),
+        &3_i16.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        b"7",
+        &4_i32.to_be_bytes(),
+        &7_i32.to_be_bytes(),
+        &(-1_i32).to_be_bytes(),
     ]
     .concat();
     assert_eq!(out.to_vec(), expected);

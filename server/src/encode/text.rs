@@ -93,7 +93,9 @@ fn put_array(element: &Column<'_>, range: std::ops::Range<usize>, style: &Style,
 fn needs_quotes(value: &[u8]) -> bool {
     value.is_empty()
         || value.eq_ignore_ascii_case(b"null")
-        || value.iter().any(|byte| matches!(byte, b'{' | b'}' | b',' | b'"' | b'\\' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c))
+        || value
+            .iter()
+            .any(|byte| matches!(byte, b'{' | b'}' | b',' | b'"' | b'\\' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c))
 }
 
 fn put_quoted(value: &[u8], out: &mut BytesMut) {

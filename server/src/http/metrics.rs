@@ -13,9 +13,8 @@ use crate::error::{Error, Result};
 use crate::server::Shared;
 
 /// Bounds of time histograms in seconds: from the shortest epoch to a statement that someone waits for.
-const SECONDS: [f64; 15] = [
-    0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-];
+const SECONDS: [f64; 15] =
+    [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
 /// The recorder belongs to the process, like the macros that write to it.
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_document_has_columns_rows_and_tag() {
-        let column = ResultColumn { name: "a\"b".into(), sql_type: engine::SqlType::Numeric(Some((12, 2))), origin: None };
+        let column =
+            ResultColumn { name: "a\"b".into(), sql_type: engine::SqlType::Numeric(Some((12, 2))), origin: None };
         assert_eq!(
             document(&[column], "[[\"1.50\"]]", "SELECT 1"),
             "{\"columns\":[{\"name\":\"a\\\"b\",\"type\":\"numeric(12,2)\"}],\"rows\":[[\"1.50\"]],\"tag\":\"SELECT 1\"}\n"

@@ -194,8 +194,11 @@ impl Connection {
     }
 
     async fn too_long(&mut self, kind: u8, bytes: usize) -> Result<(), Failure> {
-        let error = WireError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, format!("a message of {bytes} bytes is longer than allowed"))
-            .with_hint("send the data in smaller parts");
+        let error = WireError::new(
+            sqlstate::PROGRAM_LIMIT_EXCEEDED,
+            format!("a message of {bytes} bytes is longer than allowed"),
+        )
+        .with_hint("send the data in smaller parts");
         if is_extended(kind) { self.fail_pipeline(error) } else { self.answer_error(error) }
     }
 

@@ -68,8 +68,11 @@ impl Connection {
             .map(|type_oid| type_numbers::parameter_type(*type_oid))
             .collect::<Result<Vec<_>, u32>>()
             .map_err(|unknown| {
-                WireError::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("parameters of the type with OID {unknown} are not supported"))
-                    .with_hint("leave the parameter's type open, or send it as text")
+                WireError::new(
+                    sqlstate::FEATURE_NOT_SUPPORTED,
+                    format!("parameters of the type with OID {unknown} are not supported"),
+                )
+                .with_hint("leave the parameter's type open, or send it as text")
             })?;
         let failed = |error| WireError::of_engine(error, &text);
         let mut statements = self.session.parse(&text).map_err(failed)?;
@@ -112,14 +115,19 @@ impl Connection {
             return Err(WireError::new(sqlstate::PROTOCOL_VIOLATION, message).into());
         }
         let formats = spread(&bind.parameter_formats, types.len()).ok_or_else(|| {
-            let message =
-                format!("bind message has {} parameter formats but {} parameters", bind.parameter_formats.len(), types.len());
+            let message = format!(
+                "bind message has {} parameter formats but {} parameters",
+                bind.parameter_formats.len(),
+                types.len()
+            );
             WireError::new(sqlstate::PROTOCOL_VIOLATION, message)
         })?;
         let columns = statement.columns().map_or(0, |columns| columns.len());
         let result_formats = spread(&bind.result_formats, columns).ok_or_else(|| {
-            let message =
-                format!("bind message has {} result formats but query has {columns} columns", bind.result_formats.len());
+            let message = format!(
+                "bind message has {} result formats but query has {columns} columns",
+                bind.result_formats.len()
+            );
             WireError::new(sqlstate::PROTOCOL_VIOLATION, message)
         })?;
         let zone = Style::of(|name| self.session.setting(name)).zone;
@@ -129,7 +137,9 @@ impl Connection {
             .zip(types)
             .zip(formats)
             .enumerate()
-            .map(|(index, ((bytes, sql_type), format))| decode::parameter(bytes.as_deref(), format, sql_type, zone, index + 1))
+            .map(|(index, ((bytes, sql_type), format))| {
+                decode::parameter(bytes.as_deref(), format, sql_type, zone, index + 1)
+            })
             .collect::<Result<_, _>>()?;
         self.portals.insert(bind.portal, Portal { statement, result_formats, state: PortalState::Bound(parameters) });
         self.socket.send(&BindComplete::new());
@@ -213,7 +223,8 @@ impl Connection {
             }
         }
         self.portals.insert(name.to_owned(), portal);
-        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "extended").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "extended")
+            .record(begun.elapsed().as_secs_f64());
         Ok(())
     }
 

@@ -42,9 +42,7 @@ pub(crate) enum Message {
     /// A part of a COPY that failed or was never begun: ignored, as the protocol says.
     Copy,
     /// The old function call protocol.
-    FunctionCall {
-        oid: u32,
-    },
+    FunctionCall { oid: u32 },
     /// A password, which nobody asked for.
     Password,
 }

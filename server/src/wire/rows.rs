@@ -18,7 +18,9 @@ pub(crate) fn description(columns: &[ResultColumn], formats: &[Format]) -> RowDe
         .iter()
         .enumerate()
         .map(|(index, column)| {
-            let (table, position) = column.origin.map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
+            let (table, position) = column
+                .origin
+                .map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
             FieldDescription::new(
                 column.name.clone(),
                 table as i32,
@@ -59,7 +61,12 @@ impl Sending {
 
     /// Sends rows up to `limit` (0: all). The count in the tag is this part's.
     pub(crate) async fn send(
-        &mut self, socket: &mut Socket, watch: &Watch, style: &Style, text: &str, limit: usize,
+        &mut self,
+        socket: &mut Socket,
+        watch: &Watch,
+        style: &Style,
+        text: &str,
+        limit: usize,
     ) -> Result<Sent, Failure> {
         let mut count = 0;
         loop {
@@ -95,7 +102,12 @@ impl Sending {
 
 /// Appends rows of a batch, sending whenever enough has gathered.
 async fn send_batch(
-    socket: &mut Socket, columns: &[ResultColumn], formats: &[Format], style: &Style, text: &str, batch: &RecordBatch,
+    socket: &mut Socket,
+    columns: &[ResultColumn],
+    formats: &[Format],
+    style: &Style,
+    text: &str,
+    batch: &RecordBatch,
     range: std::ops::Range<usize>,
 ) -> Result<(), Failure> {
     let failed = |error| WireError::of_engine(error, text);

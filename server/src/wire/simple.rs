@@ -26,7 +26,8 @@ impl Connection {
         }
         self.close_portals_after_transaction();
         self.ready();
-        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "simple").record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "simple")
+            .record(begun.elapsed().as_secs_f64());
         Ok(())
     }
 

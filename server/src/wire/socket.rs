@@ -28,10 +28,7 @@ pub(crate) enum Received {
     /// A message.
     Frame(Frame),
     /// A message that was longer than allowed; it has been read and thrown away.
-    TooLong {
-        kind: u8,
-        bytes: usize,
-    },
+    TooLong { kind: u8, bytes: usize },
     /// The client has gone.
     End,
 }

@@ -5,10 +5,11 @@ use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use engine::SessionParameters;
-use pgwire::messages::startup::{
-    Authentication, BackendKeyData, GssEncRequest, NegotiateProtocolVersion, ParameterStatus, SecretKey, SslRequest, Startup,
-};
 use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::startup::{
+    Authentication, BackendKeyData, GssEncRequest, NegotiateProtocolVersion, ParameterStatus, SecretKey, SslRequest,
+    Startup,
+};
 use pgwire::messages::{DecodeContext, Message, ProtocolVersion};
 
 use super::socket::Socket;
@@ -29,10 +30,7 @@ pub(crate) enum Opening {
     /// A session is wanted.
     Session(Startup),
     /// Another connection's statement is to be cancelled.
-    Cancel {
-        process: i32,
-        key: Bytes,
-    },
+    Cancel { process: i32, key: Bytes },
     /// The client has gone, or speaks something else.
     Nothing,
 }
@@ -68,7 +66,9 @@ pub(crate) async fn open(socket: &mut Socket) -> io::Result<Opening> {
                 } else {
                     WireError::new(
                         sqlstate::FEATURE_NOT_SUPPORTED,
-                        format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{NEWEST_MINOR}"),
+                        format!(
+                            "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{NEWEST_MINOR}"
+                        ),
                     )
                 };
                 socket.send(&error.fatal());
@@ -196,11 +196,14 @@ mod tests {
 
     #[test]
     fn settings_come_by_name_and_by_options() {
-        let packet = startup(0, &[
-            ("user", "u"),
-            ("application_name", "psql"),
-            ("options", r"-c statement_timeout=5s --search-path=a\ b -cTimeZone=UTC"),
-        ]);
+        let packet = startup(
+            0,
+            &[
+                ("user", "u"),
+                ("application_name", "psql"),
+                ("options", r"-c statement_timeout=5s --search-path=a\ b -cTimeZone=UTC"),
+            ],
+        );
         let parameters = session_parameters(&packet).expect("it is well formed");
         assert_eq!((parameters.user.as_str(), parameters.database.as_str()), ("u", "u"));
         let settings: Vec<(&str, &str)> =
@@ -213,7 +216,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_served_is_refused() {
-        let code = |parameters: &[(&str, &str)]| session_parameters(&startup(0, parameters)).err().map(|error| error.code);
+        let code =
+            |parameters: &[(&str, &str)]| session_parameters(&startup(0, parameters)).err().map(|error| error.code);
         assert_eq!(code(&[("database", "d")]), Some("28000"));
         assert_eq!(code(&[("user", "u"), ("replication", "database")]), Some("0A000"));
         assert_eq!(code(&[("user", "u"), ("replication", "false")]), None);

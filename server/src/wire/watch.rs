@@ -58,7 +58,10 @@ impl Watch {
 
     /// Runs what must not be dropped half-way (a commit may be in it): it is asked to stop, and waited for.
     pub(crate) async fn finish<T>(
-        &self, socket: &mut Socket, text: &str, future: impl Future<Output = engine::Result<T>>,
+        &self,
+        socket: &mut Socket,
+        text: &str,
+        future: impl Future<Output = engine::Result<T>>,
     ) -> Result<T, Failure> {
         let mut future = pin!(future);
         // What needs no waiting, such as a point query, pays for none of this.

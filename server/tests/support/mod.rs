@@ -63,9 +63,10 @@ pub struct Message {
 impl Message {
     /// A field of an error or notice.
     pub fn field(&self, code: char) -> Option<String> {
-        self.body.split(|byte| *byte == 0).find(|field| field.first() == Some(&(code as u8))).map(|field| {
-            String::from_utf8(field[1..].to_vec()).unwrap()
-        })
+        self.body
+            .split(|byte| *byte == 0)
+            .find(|field| field.first() == Some(&(code as u8)))
+            .map(|field| String::from_utf8(field[1..].to_vec()).unwrap())
     }
 
     /// The values of a DataRow; NULL is `None`.
@@ -91,7 +92,8 @@ impl Message {
         match self.kind {
             'C' | 'Z' => format!("{} {}", self.kind, text()),
             'D' => {
-                let values: Vec<String> = self.values().into_iter().map(|value| value.unwrap_or_else(|| "NULL".into())).collect();
+                let values: Vec<String> =
+                    self.values().into_iter().map(|value| value.unwrap_or_else(|| "NULL".into())).collect();
                 format!("D {}", values.join("|"))
             }
             'E' => {
@@ -99,8 +101,10 @@ impl Message {
                 format!("E {}{position}", self.field('C').unwrap())
             }
             't' => {
-                let types: Vec<String> =
-                    self.body[2..].chunks(4).map(|oid| u32::from_be_bytes(oid.try_into().unwrap()).to_string()).collect();
+                let types: Vec<String> = self.body[2..]
+                    .chunks(4)
+                    .map(|oid| u32::from_be_bytes(oid.try_into().unwrap()).to_string())
+                    .collect();
                 format!("t {}", types.join(","))
             }
             kind => kind.to_string(),
@@ -133,7 +137,8 @@ impl Client {
                     client.key = message.body[4..].to_vec();
                 }
                 'S' => {
-                    let mut words = message.body.split(|byte| *byte == 0).map(|word| String::from_utf8(word.to_vec()).unwrap());
+                    let mut words =
+                        message.body.split(|byte| *byte == 0).map(|word| String::from_utf8(word.to_vec()).unwrap());
                     client.parameters.push((words.next().unwrap(), words.next().unwrap()));
                 }
                 _ => {}

@@ -43,7 +43,15 @@ fn a_source_has_columns_watermark_includes_and_options() {
         .elements
         .columns
         .iter()
-        .map(|column| format!("{} {} {} {:?}", column.name, column.data_type, column.not_null, column.default.as_ref().map(|d| &d.1)))
+        .map(|column| {
+            format!(
+                "{} {} {} {:?}",
+                column.name,
+                column.data_type,
+                column.not_null,
+                column.default.as_ref().map(|d| &d.1)
+            )
+        })
         .collect();
     assert_eq!(
         columns,
@@ -79,13 +87,15 @@ fn a_source_has_columns_watermark_includes_and_options() {
 
 #[test]
 fn a_table_has_its_key_at_the_column_or_at_the_end() {
-    let StatementKind::CreateTable(table) = one("CREATE TABLE users (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL CHECK (name <> ''))")
+    let StatementKind::CreateTable(table) =
+        one("CREATE TABLE users (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL CHECK (name <> ''))")
     else {
         panic!("not a table")
     };
     assert!(table.elements.columns[0].primary_key);
     assert_eq!(table.elements.unsupported[0].name, "CHECK");
-    let StatementKind::CreateTable(table) = one("CREATE TABLE t (a INT, b INT, CONSTRAINT pk PRIMARY KEY (a, b))") else {
+    let StatementKind::CreateTable(table) = one("CREATE TABLE t (a INT, b INT, CONSTRAINT pk PRIMARY KEY (a, b))")
+    else {
         panic!("not a table")
     };
     assert_eq!(table.elements.primary_key.unwrap().0.len(), 2);
@@ -93,9 +103,9 @@ fn a_table_has_its_key_at_the_column_or_at_the_end() {
 
 #[test]
 fn a_view_keeps_the_text_of_its_query() {
-    let StatementKind::CreateMaterializedView(view) =
-        one("CREATE MATERIALIZED VIEW v (a) AS SELECT  count(*) -- all\n FROM tumble(o, ts, INTERVAL '1 minute') t EMIT ON WINDOW CLOSE")
-    else {
+    let StatementKind::CreateMaterializedView(view) = one(
+        "CREATE MATERIALIZED VIEW v (a) AS SELECT  count(*) -- all\n FROM tumble(o, ts, INTERVAL '1 minute') t EMIT ON WINDOW CLOSE",
+    ) else {
         panic!("not a view")
     };
     assert_eq!(view.query.text, "SELECT  count(*) -- all\n FROM tumble(o, ts, INTERVAL '1 minute') t");
@@ -127,7 +137,10 @@ fn show_lists_or_tells_a_setting() {
     let expected = Show::List { list: ShowList::MaterializedViews, schema: None, like: Some("r%".to_owned()) };
     assert_eq!(one("SHOW MATERIALIZED VIEWS LIKE 'r%'"), StatementKind::Show(expected));
     assert_eq!(one("show time zone"), StatementKind::Show(Show::Setting("timezone".to_owned())));
-    assert_eq!(one("SHOW TRANSACTION ISOLATION LEVEL"), StatementKind::Show(Show::Setting("transaction_isolation".to_owned())));
+    assert_eq!(
+        one("SHOW TRANSACTION ISOLATION LEVEL"),
+        StatementKind::Show(Show::Setting("transaction_isolation".to_owned()))
+    );
     assert!(matches!(one("SHOW CREATE MATERIALIZED VIEW v"), StatementKind::Show(Show::Create(_))));
 }
 
@@ -144,7 +157,11 @@ fn settings_have_several_spellings() {
 
 #[test]
 fn transactions_and_prepared_statements_are_read() {
-    let StatementKind::Transaction(Transaction::Begin { modes, .. }) = one("BEGIN READ ONLY, ISOLATION LEVEL SERIALIZABLE") else { panic!() };
+    let StatementKind::Transaction(Transaction::Begin { modes, .. }) =
+        one("BEGIN READ ONLY, ISOLATION LEVEL SERIALIZABLE")
+    else {
+        panic!()
+    };
     assert_eq!((modes.read_only, modes.isolation.as_deref()), (Some(true), Some("serializable")));
     assert!(matches!(one("ROLLBACK TO SAVEPOINT a"), StatementKind::Transaction(Transaction::RollbackTo(_))));
     let StatementKind::Prepare(prepare) = one("PREPARE p (int, text) AS SELECT $1, $2") else { panic!() };
@@ -191,23 +208,33 @@ fn mistakes_are_told_with_place_and_probable_meaning() {
     let golden = [
         ("SELCT 1", "1:1 syntax error at or near \"SELCT\" / Did you mean \"SELECT\" instead of \"SELCT\"?"),
         ("SELECT a FORM t", "1:15 syntax error at or near \"t\" / Did you mean \"FROM\" instead of \"FORM\"?"),
-        ("SELECT a FROM t WHER b = 1", "1:22 syntax error at or near \"b\" / Did you mean \"WHERE\" instead of \"WHER\"?"),
+        (
+            "SELECT a FROM t WHER b = 1",
+            "1:22 syntax error at or near \"b\" / Did you mean \"WHERE\" instead of \"WHER\"?",
+        ),
         ("SELECT 1 +", "1:11 syntax error at end of input / Expected an expression."),
         ("SELECT (1, 2", "1:13 syntax error at end of input / Expected \")\"."),
         ("SELECT 'abc", "1:8 unterminated quoted string at or near \"'abc\""),
         ("SELECT 1;\n  SELECT * FROM 5", "2:17 syntax error at or near \"5\" / Expected a name."),
         ("CREATE SOURCE s (a INT WITH (x = 1)", "1:24 syntax error at or near \"WITH\" / Expected \")\"."),
-        ("CREATE MATERIALISED VIEW v AS SELECT 1",
-         "1:8 syntax error at or near \"MATERIALISED\" / Did you mean \"MATERIALIZED\" instead of \"MATERIALISED\"?"),
+        (
+            "CREATE MATERIALISED VIEW v AS SELECT 1",
+            "1:8 syntax error at or near \"MATERIALISED\" / Did you mean \"MATERIALIZED\" instead of \"MATERIALISED\"?",
+        ),
         ("CREATE SOURCE s (a INT) WITH (topic 'x')", "1:37 syntax error at or near \"'x'\" / Expected \"=\"."),
         ("CREATE SOURCE s (a INT) WITH (topic = 'x', topic = 'y')", "1:44 option \"topic\" is given twice"),
         ("CREATE FUNCTION f() RETURNS int", "1:1 CREATE FUNCTION is not supported"),
-        ("CREATE OR REPLACE TABLE t (a INT)",
-         "1:1 CREATE OR REPLACE TABLE is not supported / Only views can be replaced; drop the object first."),
+        (
+            "CREATE OR REPLACE TABLE t (a INT)",
+            "1:1 CREATE OR REPLACE TABLE is not supported / Only views can be replaced; drop the object first.",
+        ),
         ("ALTER TABLE t ADD COLUMN a INT", "1:1 ALTER is not supported"),
         ("DROP TABEL t", "1:6 syntax error at or near \"TABEL\" / Did you mean \"TABLE\" instead of \"TABEL\"?"),
         ("SHOW", "1:5 syntax error at end of input / Expected SOURCES, TABLES, VIEWS, …, or a setting."),
-        ("EXPLAIN (ANALYSE) SELECT 1", "1:10 syntax error at or near \"ANALYSE\" / Expected LOGICAL, PHYSICAL, INCREMENTAL or ANALYZE."),
+        (
+            "EXPLAIN (ANALYSE) SELECT 1",
+            "1:10 syntax error at or near \"ANALYSE\" / Expected LOGICAL, PHYSICAL, INCREMENTAL or ANALYZE.",
+        ),
     ];
     let found: Vec<_> = golden.iter().map(|(text, _)| refused(text)).collect();
     let expected: Vec<_> = golden.iter().map(|(_, message)| (*message).to_owned()).collect();

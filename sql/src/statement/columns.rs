@@ -95,7 +95,9 @@ pub(crate) fn parse_includes(cursor: &mut Cursor<'_>) -> Result<Vec<IncludeClaus
         }
         loop {
             let parts = ["KEY", "PARTITION", "OFFSET", "TIMESTAMP", "HEADERS"];
-            let part = cursor.one_of(&parts).ok_or_else(|| cursor.unexpected("KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS"))?;
+            let part = cursor
+                .one_of(&parts)
+                .ok_or_else(|| cursor.unexpected("KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS"))?;
             let name = if cursor.word("AS") { Some(cursor.ident("a column name")?) } else { None };
             includes.push(IncludeClause { part, name, span });
             if !cursor.token(&Token::Comma) {
@@ -187,7 +189,8 @@ fn column(cursor: &mut Cursor<'_>, elements: &mut Elements) -> Result<ColumnDefi
         return Err(cursor.unexpected("a type"));
     }
     let data_type = cursor.with(Parser::parse_data_type)?;
-    let mut column = ColumnDefinition { name, data_type, type_span, not_null: false, primary_key: false, default: None };
+    let mut column =
+        ColumnDefinition { name, data_type, type_span, not_null: false, primary_key: false, default: None };
     loop {
         let span = cursor.here();
         if cursor.word("CONSTRAINT") {

@@ -21,7 +21,11 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<CreateSchema> {
     }
     let name = cursor.ident("a name for the schema")?;
     if !cursor.at_end() {
-        let what = if cursor.peek_words(&["AUTHORIZATION"]) { "CREATE SCHEMA AUTHORIZATION" } else { "CREATE SCHEMA with elements" };
+        let what = if cursor.peek_words(&["AUTHORIZATION"]) {
+            "CREATE SCHEMA AUTHORIZATION"
+        } else {
+            "CREATE SCHEMA with elements"
+        };
         return Err(Error::unsupported(what, cursor.here()));
     }
     Ok(CreateSchema { name, if_not_exists })

@@ -63,7 +63,9 @@ pub(crate) fn parse_materialized(cursor: &mut Cursor<'_>) -> Result<CreateMateri
     let mut query = query::parse(cursor)?;
     let span = cursor.here();
     if cursor.words(&["WITH", "NO", "DATA"]) {
-        return Err(Error::unsupported("WITH NO DATA", span).with_hint("A materialized view is always kept up to date."));
+        return Err(
+            Error::unsupported("WITH NO DATA", span).with_hint("A materialized view is always kept up to date.")
+        );
     }
     cursor.words(&["WITH", "DATA"]);
     query::parse_emit(cursor, &mut query)?;

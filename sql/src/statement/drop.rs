@@ -72,8 +72,19 @@ fn kind(cursor: &mut Cursor<'_>) -> Option<DropKind> {
 }
 
 fn other_drop(cursor: &Cursor<'_>, start: crate::Span) -> Error {
-    const KNOWN: &[&str] =
-        &["DATABASE", "EXTENSION", "FUNCTION", "OWNED", "PROCEDURE", "PUBLICATION", "ROLE", "SEQUENCE", "TRIGGER", "TYPE", "USER"];
+    const KNOWN: &[&str] = &[
+        "DATABASE",
+        "EXTENSION",
+        "FUNCTION",
+        "OWNED",
+        "PROCEDURE",
+        "PUBLICATION",
+        "ROLE",
+        "SEQUENCE",
+        "TRIGGER",
+        "TYPE",
+        "USER",
+    ];
     match KNOWN.iter().find(|word| cursor.peek_words(&[word])) {
         Some(word) => Error::unsupported(&format!("DROP {word}"), start),
         None => cursor.unexpected("SOURCE, STREAM, TABLE, VIEW, MATERIALIZED VIEW, SINK, INDEX or SCHEMA"),

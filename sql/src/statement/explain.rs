@@ -95,9 +95,10 @@ fn boolean(cursor: &mut Cursor<'_>) -> bool {
 
 fn target(cursor: &mut Cursor<'_>) -> Result<ExplainTarget> {
     let named = cursor.words(&["MATERIALIZED", "VIEW"]) || cursor.one_of(&["VIEW", "STREAM"]).is_some();
-    let is_statement = ["SELECT", "VALUES", "WITH", "TABLE", "CREATE", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "EXECUTE"]
-        .iter()
-        .any(|word| cursor.peek_words(&[word]));
+    let is_statement =
+        ["SELECT", "VALUES", "WITH", "TABLE", "CREATE", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "EXECUTE"]
+            .iter()
+            .any(|word| cursor.peek_words(&[word]));
     if named || (!is_statement && *cursor.peek() != Token::LParen) {
         return Ok(ExplainTarget::Name(cursor.name("a query, or the name of a view")?));
     }

@@ -173,8 +173,8 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         "DECLARE" => StatementKind::Declare(Box::new(cursor::parse_declare(cursor)?)),
         "FETCH" | "MOVE" => StatementKind::Fetch(cursor::parse_fetch(cursor)?),
         "CLOSE" => StatementKind::Close(cursor::parse_close(cursor)?),
-        "ALTER" | "ANALYZE" | "CALL" | "CLUSTER" | "DO" | "GRANT" | "IMPORT" | "LISTEN" | "LOAD" | "LOCK" | "MERGE" | "NOTIFY" | "REASSIGN"
-        | "REFRESH" | "REINDEX" | "REVOKE" | "SECURITY" | "UNLISTEN" | "VACUUM" => {
+        "ALTER" | "ANALYZE" | "CALL" | "CLUSTER" | "DO" | "GRANT" | "IMPORT" | "LISTEN" | "LOAD" | "LOCK" | "MERGE"
+        | "NOTIFY" | "REASSIGN" | "REFRESH" | "REINDEX" | "REVOKE" | "SECURITY" | "UNLISTEN" | "VACUUM" => {
             return Err(Error::unsupported(&first, start));
         }
         _ => return Err(cursor.unexpected("")),
@@ -225,7 +225,9 @@ fn create(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         let span = Span { start: start.start, end: start.end };
         let what = kind.to_string();
         let advice = "Only views can be replaced; drop the object first.";
-        return Err(Error::unsupported(&format!("CREATE OR REPLACE{}", &what["CREATE".len()..]), span).with_hint(advice));
+        return Err(
+            Error::unsupported(&format!("CREATE OR REPLACE{}", &what["CREATE".len()..]), span).with_hint(advice)
+        );
     }
     Ok(kind)
 }
@@ -233,9 +235,35 @@ fn create(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
 /// What PostgreSQL creates and this dialect doesn't; else a syntax error.
 fn other_create(cursor: &Cursor<'_>, start: Span) -> Error {
     const KNOWN: &[&str] = &[
-        "AGGREGATE", "CAST", "COLLATION", "CONVERSION", "DATABASE", "DOMAIN", "EVENT", "EXTENSION", "FOREIGN", "FUNCTION", "GROUP", "LANGUAGE",
-        "OPERATOR", "POLICY", "PROCEDURE", "PUBLICATION", "ROLE", "RULE", "SEQUENCE", "SERVER", "STATISTICS", "SUBSCRIPTION", "TABLESPACE",
-        "TEMP", "TEMPORARY", "TRIGGER", "TYPE", "UNLOGGED", "USER",
+        "AGGREGATE",
+        "CAST",
+        "COLLATION",
+        "CONVERSION",
+        "DATABASE",
+        "DOMAIN",
+        "EVENT",
+        "EXTENSION",
+        "FOREIGN",
+        "FUNCTION",
+        "GROUP",
+        "LANGUAGE",
+        "OPERATOR",
+        "POLICY",
+        "PROCEDURE",
+        "PUBLICATION",
+        "ROLE",
+        "RULE",
+        "SEQUENCE",
+        "SERVER",
+        "STATISTICS",
+        "SUBSCRIPTION",
+        "TABLESPACE",
+        "TEMP",
+        "TEMPORARY",
+        "TRIGGER",
+        "TYPE",
+        "UNLOGGED",
+        "USER",
     ];
     match KNOWN.iter().find(|word| cursor.peek_words(&[word])) {
         Some(&"TEMP" | &"TEMPORARY") => Error::unsupported("CREATE TEMPORARY", start),

@@ -46,7 +46,8 @@ impl Options {
 /// `WITH ( … )` and `FORMAT … ENCODE …`, in either order, each if it is there.
 pub(crate) fn parse(cursor: &mut Cursor<'_>, options: &mut Options) -> Result<()> {
     loop {
-        if cursor.peek_words(&["WITH"]) && !cursor.peek_words(&["WITH", "NO"]) && !cursor.peek_words(&["WITH", "DATA"]) {
+        if cursor.peek_words(&["WITH"]) && !cursor.peek_words(&["WITH", "NO"]) && !cursor.peek_words(&["WITH", "DATA"])
+        {
             cursor.expect("WITH")?;
             list(cursor, options)?;
         } else if cursor.peek_words(&["FORMAT"]) {
@@ -97,7 +98,9 @@ fn key(cursor: &mut Cursor<'_>) -> Result<String> {
 /// A string, a number or a bare word.
 fn value(cursor: &mut Cursor<'_>) -> Result<String> {
     match cursor.peek().clone() {
-        Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => cursor.string("a value"),
+        Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => {
+            cursor.string("a value")
+        }
         Token::Number(digits, _) => {
             cursor.next();
             Ok(digits)

@@ -88,7 +88,9 @@ fn values(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
 
 fn value(cursor: &mut Cursor<'_>) -> Result<String> {
     match cursor.peek().clone() {
-        Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => cursor.string("a value"),
+        Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_) => {
+            cursor.string("a value")
+        }
         Token::Number(digits, _) => {
             cursor.next();
             Ok(digits)

@@ -91,9 +91,8 @@ impl<'a> Pairs<'a> {
     fn pairs_of(&self, candidates: &Candidates<'_>) -> Result<Delta> {
         let own = UInt32Array::from(candidates.own.clone());
         let mut columns = Vec::with_capacity(self.shared.schema.fields().len());
-        let own_columns = || -> Result<Vec<ArrayRef>> {
-            self.columns.iter().map(|column| Ok(take(column, &own, None)?)).collect()
-        };
+        let own_columns =
+            || -> Result<Vec<ArrayRef>> { self.columns.iter().map(|column| Ok(take(column, &own, None)?)).collect() };
         let codec = self.other.codec();
         let other_columns = || -> Result<Vec<ArrayRef>> {
             (0..codec.schema().fields().len()).map(|c| codec.decode_column(c, &candidates.others)).collect()
@@ -126,7 +125,11 @@ impl<'a> Pairs<'a> {
         let left = self.shared.left.width;
         let column = |index: &usize| -> Result<ArrayRef> {
             let (which, index) = if *index < left { (Which::Left, *index) } else { (Which::Right, *index - left) };
-            if which == self.which { Ok(take(&columns[index], &own, None)?) } else { codec.decode_column(index, others) }
+            if which == self.which {
+                Ok(take(&columns[index], &own, None)?)
+            } else {
+                codec.decode_column(index, others)
+            }
         };
         let columns = residual.columns().iter().map(column).collect::<Result<Vec<_>>>()?;
         residual.evaluate_on(columns, own.len())
@@ -136,7 +139,8 @@ impl<'a> Pairs<'a> {
     /// the change, `own_slots` where it has the keys of the change.
     pub(super) fn matches_before(&mut self, own: &Multimap, own_slots: &[u32]) -> Result<Vec<MatchChange>> {
         // Rows of the change by the key that they have on the other side.
-        let mut by_partner: Vec<(u32, u32)> = self.partners.iter().copied().zip(0..self.partners.len() as u32).collect();
+        let mut by_partner: Vec<(u32, u32)> =
+            self.partners.iter().copied().zip(0..self.partners.len() as u32).collect();
         by_partner.retain(|(partner, _)| *partner != NO_SLOT);
         by_partner.sort_unstable();
         let mut changes = Vec::new();

@@ -141,7 +141,12 @@ impl Join {
 }
 
 impl Side {
-    fn new(schema: &SchemaRef, keys: &[datafusion::logical_expr::Expr], alone: Alone, keeps_rows: bool) -> Result<Self> {
+    fn new(
+        schema: &SchemaRef,
+        keys: &[datafusion::logical_expr::Expr],
+        alone: Alone,
+        keeps_rows: bool,
+    ) -> Result<Self> {
         let schema = nullable(schema);
         let width = schema.fields().len();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
@@ -222,7 +227,13 @@ impl Shared {
         batch_of(&self.schema, columns, rows)
     }
 
-    fn exchange(&self, which: Which, workers: &rayon::ThreadPool, input: &[Delta], output: &mut Vec<Delta>) -> Result<Parts> {
+    fn exchange(
+        &self,
+        which: Which,
+        workers: &rayon::ThreadPool,
+        input: &[Delta],
+        output: &mut Vec<Delta>,
+    ) -> Result<Parts> {
         let side = self.side(which);
         let rows = input.iter().map(Delta::num_rows).sum();
         let mut cut = Vec::with_capacity(input.len());
@@ -322,7 +333,8 @@ fn apply(
         for change in &changes {
             let sign = sign(other_side.alone, change.before, change.before + change.by);
             if sign != 0 {
-                let (row, weight) = other.rows(change.partner).nth(change.position).expect("the other side is as it was");
+                let (row, weight) =
+                    other.rows(change.partner).nth(change.position).expect("the other side is as it was");
                 flipped.push(row, sign * weight);
             }
         }

@@ -54,7 +54,11 @@ impl Map {
         let mut total = 0;
         for (row, weight) in self.map.rows(slots[0]) {
             let batch = self.map.codec().decode(&[row]).unwrap();
-            let row = if batch.num_columns() == 0 { String::new() } else { crate::operators::testing::text_rows(&batch)[0][0].clone() };
+            let row = if batch.num_columns() == 0 {
+                String::new()
+            } else {
+                crate::operators::testing::text_rows(&batch)[0][0].clone()
+            };
             *found.entry(row).or_default() += weight;
             total += weight;
         }
@@ -92,7 +96,8 @@ enum Action {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let rows = prop::collection::vec((0..4_i64, 0..4_i64, prop_oneof![3 => Just(1), 2 => Just(-1), 1 => Just(2)]), 1..8);
+    let rows =
+        prop::collection::vec((0..4_i64, 0..4_i64, prop_oneof![3 => Just(1), 2 => Just(-1), 1 => Just(2)]), 1..8);
     prop_oneof![
         4 => rows.prop_map(Action::Add),
         2 => (0..4_i64).prop_map(Action::Get),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array, Int64Builder,
-    IntervalMonthDayNanoArray, ListBuilder, RecordBatch, StringArray, StringViewArray, StringViewBuilder,
+    BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    Int64Builder, IntervalMonthDayNanoArray, ListBuilder, RecordBatch, StringArray, StringViewArray, StringViewBuilder,
 };
 use arrow::datatypes::{Field, IntervalMonthDayNano, Schema};
 
@@ -27,7 +27,11 @@ fn batch() -> RecordBatch {
         Arc::new(StringViewArray::from(vec![Some(long), Some(""), None])),
         Arc::new(Int64Array::from(vec![Some(i64::MIN), None, None])),
         Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
-        Arc::new(Decimal128Array::from(vec![Some(-12345), Some(i128::MAX / 10), None]).with_precision_and_scale(38, 4).unwrap()),
+        Arc::new(
+            Decimal128Array::from(vec![Some(-12345), Some(i128::MAX / 10), None])
+                .with_precision_and_scale(38, 4)
+                .unwrap(),
+        ),
         Arc::new(Float64Array::from(vec![Some(-0.0), Some(f64::NAN), None])),
         Arc::new(BinaryViewArray::from(vec![Some(&b"\0\xff"[..]), None, None])),
         Arc::new(Date32Array::from(vec![Some(1), Some(2), None])),
@@ -65,9 +69,8 @@ fn rows_of_every_type_come_back() {
 
 #[test]
 fn what_stands_under_a_null_does_not_count() {
-    let column = |under: i64| -> ArrayRef {
-        Arc::new(Int64Array::new(vec![under].into(), Some(NullBuffer::new_null(1))))
-    };
+    let column =
+        |under: i64| -> ArrayRef { Arc::new(Int64Array::new(vec![under].into(), Some(NullBuffer::new_null(1)))) };
     let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
     let codec = RowCodec::new(schema).unwrap();
     let (one, two) = (codec.encode(&[column(1)], 1).unwrap(), codec.encode(&[column(2)], 1).unwrap());

@@ -26,10 +26,21 @@ pub(super) fn functions() -> Vec<Function> {
     ];
     // There is nothing that these could describe.
     let nothing = [
-        "shobj_description", "pg_get_ruledef", "pg_get_triggerdef", "pg_get_functiondef", "pg_get_function_arguments",
-        "pg_get_function_identity_arguments", "pg_get_function_result", "pg_get_function_arg_default", "pg_get_function_sqlbody",
-        "pg_get_serial_sequence", "pg_get_statisticsobjdef", "pg_get_statisticsobjdef_columns",
-        "pg_get_statisticsobjdef_expressions", "pg_get_partkeydef", "pg_get_partition_constraintdef",
+        "shobj_description",
+        "pg_get_ruledef",
+        "pg_get_triggerdef",
+        "pg_get_functiondef",
+        "pg_get_function_arguments",
+        "pg_get_function_identity_arguments",
+        "pg_get_function_result",
+        "pg_get_function_arg_default",
+        "pg_get_function_sqlbody",
+        "pg_get_serial_sequence",
+        "pg_get_statisticsobjdef",
+        "pg_get_statisticsobjdef_columns",
+        "pg_get_statisticsobjdef_expressions",
+        "pg_get_partkeydef",
+        "pg_get_partition_constraintdef",
     ];
     functions.extend(nothing.map(|name| Function::lenient(name, SqlType::Text, |_, _| Ok(Value::Null))));
     functions

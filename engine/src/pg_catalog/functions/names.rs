@@ -29,9 +29,7 @@ pub(super) fn functions() -> Vec<Function> {
         Function::strict("regtype_out", SqlType::Text, regtype_out),
         Function::strict("regnamespace_in", SqlType::Oid, regnamespace_in),
         Function::strict("regnamespace_out", SqlType::Text, regnamespace_out),
-        Function::strict("regrole_in", SqlType::Oid, |_, arguments| {
-            Ok(oid(&arguments[0]).unwrap_or(OWNER_OID).into())
-        }),
+        Function::strict("regrole_in", SqlType::Oid, |_, arguments| Ok(oid(&arguments[0]).unwrap_or(OWNER_OID).into())),
         Function::strict("regrole_out", SqlType::Text, |context, _| Ok(quote_identifier(&context.0.user).into())),
         // Functions have no OIDs of their own: regproc is their name, as in pg_type's columns.
         Function::strict("regproc_in", SqlType::Text, |_, arguments| Ok(bare_name(text(arguments.first())).into())),
@@ -49,9 +47,17 @@ pub(super) fn functions() -> Vec<Function> {
     ];
     // Everything else of the system is in pg_catalog, which is always searched.
     let always = [
-        "pg_function_is_visible", "pg_operator_is_visible", "pg_opclass_is_visible", "pg_opfamily_is_visible",
-        "pg_collation_is_visible", "pg_conversion_is_visible", "pg_statistics_obj_is_visible", "pg_ts_config_is_visible",
-        "pg_ts_dict_is_visible", "pg_ts_parser_is_visible", "pg_ts_template_is_visible",
+        "pg_function_is_visible",
+        "pg_operator_is_visible",
+        "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_collation_is_visible",
+        "pg_conversion_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
+        "pg_ts_parser_is_visible",
+        "pg_ts_template_is_visible",
     ];
     functions.extend(always.map(|name| Function::strict(name, SqlType::Boolean, |_, _| Ok(true.into()))));
     functions

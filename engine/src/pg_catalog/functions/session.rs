@@ -10,7 +10,9 @@ pub(super) fn functions() -> Vec<Function> {
         Function::lenient("pg_postmaster_start_time", SqlType::Timestamptz, |context, _| {
             Ok(Value::Timestamp(context.0.started_us))
         }),
-        Function::lenient("pg_conf_load_time", SqlType::Timestamptz, |context, _| Ok(Value::Timestamp(context.0.started_us))),
+        Function::lenient("pg_conf_load_time", SqlType::Timestamptz, |context, _| {
+            Ok(Value::Timestamp(context.0.started_us))
+        }),
         Function::lenient("pg_is_in_recovery", SqlType::Boolean, |_, _| Ok(false.into())),
         Function::lenient("pg_is_wal_replay_paused", SqlType::Boolean, |_, _| Ok(false.into())),
         Function::lenient("pg_client_encoding", SqlType::Name, |_, _| Ok("UTF8".into())),
@@ -19,7 +21,9 @@ pub(super) fn functions() -> Vec<Function> {
         // Epochs are what transactions are here.
         Function::lenient("txid_current", SqlType::BigInt, epoch),
         Function::lenient("txid_current_if_assigned", SqlType::BigInt, epoch),
-        Function::strict("pg_size_pretty", SqlType::Text, |_, arguments| Ok(integer(arguments.first()).map(size_pretty).into())),
+        Function::strict("pg_size_pretty", SqlType::Text, |_, arguments| {
+            Ok(integer(arguments.first()).map(size_pretty).into())
+        }),
         Function::strict("pg_relation_is_publishable", SqlType::Boolean, |_, _| Ok(false.into())),
         Function::strict("pg_relation_is_updatable", SqlType::Integer, |_, _| Ok(0.into())),
         Function::strict("pg_relation_filenode", SqlType::Oid, |_, arguments| Ok(oid(&arguments[0]).into())),
@@ -29,10 +33,16 @@ pub(super) fn functions() -> Vec<Function> {
         Function::strict("pg_tablespace_location", SqlType::Text, |_, _| Ok("".into())),
     ];
     // What a subquery over nothing gives: see planner's pg_rewrite.
-    functions.push(Function::lenient("pg_empty_array", SqlType::Array(Box::new(SqlType::Text)), |_, _| Ok(Value::List(Vec::new()))));
+    functions.push(Function::lenient("pg_empty_array", SqlType::Array(Box::new(SqlType::Text)), |_, _| {
+        Ok(Value::List(Vec::new()))
+    }));
     // Relations share one store, which doesn't know what each takes of it; mr_catalog.views says what is known.
     let sizes = [
-        "pg_total_relation_size", "pg_table_size", "pg_relation_size", "pg_indexes_size", "pg_database_size",
+        "pg_total_relation_size",
+        "pg_table_size",
+        "pg_relation_size",
+        "pg_indexes_size",
+        "pg_database_size",
         "pg_tablespace_size",
     ];
     functions.extend(sizes.map(|name| Function::strict(name, SqlType::BigInt, |_, _| Ok(Value::Null))));

@@ -93,7 +93,13 @@ pub(super) fn attributes(table: &mut Table<'_>, session: &SessionRelations) {
 }
 
 fn attribute(
-    table: &mut Table<'_>, relation: u32, position: usize, name: &str, sql_type: &SqlType, not_null: bool, has_default: bool,
+    table: &mut Table<'_>,
+    relation: u32,
+    position: usize,
+    name: &str,
+    sql_type: &SqlType,
+    not_null: bool,
+    has_default: bool,
 ) {
     let type_oid = type_numbers::oid(sql_type);
     let builtin = types::find(type_oid);
@@ -145,7 +151,10 @@ pub(super) fn indexes(table: &mut Table<'_>, session: &SessionRelations) {
             ("indisready", true.into()),
             ("indislive", true.into()),
             ("indkey", keys.into()),
-            ("indcollation", of_columns(|sql_type| types::find(type_numbers::oid(sql_type)).map_or(0, |t| t.collation)).into()),
+            (
+                "indcollation",
+                of_columns(|sql_type| types::find(type_numbers::oid(sql_type)).map_or(0, |t| t.collation)).into(),
+            ),
             ("indclass", of_columns(super::server::operator_class).into()),
             ("indoption", vec![0_i16; index.columns.len()].into()),
         ]);

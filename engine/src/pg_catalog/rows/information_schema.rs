@@ -92,7 +92,12 @@ fn columns(table: &mut Table<'_>, session: &SessionRelations) {
 }
 
 fn column_row(
-    table: &mut Table<'_>, session: &SessionRelations, relation: &Relation, position: usize, column: &Column, updatable: bool,
+    table: &mut Table<'_>,
+    session: &SessionRelations,
+    relation: &Relation,
+    position: usize,
+    column: &Column,
+    updatable: bool,
 ) {
     let sql_type = &column.sql_type;
     let type_oid = type_numbers::oid(sql_type);

@@ -16,8 +16,8 @@ use super::layout::Layout;
 use crate::Result;
 use crate::session::SessionRelations;
 
-pub(super) use table::{Table, Value, array};
 pub(super) use pg_views::definition;
+pub(super) use table::{Table, Value, array};
 
 /// Writes the rows of a relation.
 type Writer = fn(&mut Table<'_>, &SessionRelations);

@@ -53,7 +53,12 @@ pub(super) fn access_methods(table: &mut Table<'_>, _session: &SessionRelations)
     for (oid, name, handler, kind) in
         [(HEAP_OID, "heap", "heap_tableam_handler", "t"), (BTREE_OID, "btree", "bthandler", "i")]
     {
-        table.row([("oid", oid.into()), ("amname", name.into()), ("amhandler", handler.into()), ("amtype", kind.into())]);
+        table.row([
+            ("oid", oid.into()),
+            ("amname", name.into()),
+            ("amhandler", handler.into()),
+            ("amtype", kind.into()),
+        ]);
     }
 }
 
@@ -109,7 +114,9 @@ pub(super) fn operator_class(sql_type: &SqlType) -> u32 {
 
 /// `pg_collation`: text is ordered by its bytes.
 pub(super) fn collations(table: &mut Table<'_>, _session: &SessionRelations) {
-    for (oid, name, provider, locale) in [(100_u32, "default", "d", None), (950, "C", "c", Some("C")), (951, "POSIX", "c", Some("POSIX"))] {
+    for (oid, name, provider, locale) in
+        [(100_u32, "default", "d", None), (950, "C", "c", Some("C")), (951, "POSIX", "c", Some("POSIX"))]
+    {
         table.row([
             ("oid", oid.into()),
             ("collname", name.into()),
@@ -171,7 +178,11 @@ pub(super) fn databases(table: &mut Table<'_>, session: &SessionRelations) {
 
 /// `pg_tablespace`.
 pub(super) fn tablespaces(table: &mut Table<'_>, _session: &SessionRelations) {
-    table.row([("oid", DEFAULT_TABLESPACE_OID.into()), ("spcname", "pg_default".into()), ("spcowner", OWNER_OID.into())]);
+    table.row([
+        ("oid", DEFAULT_TABLESPACE_OID.into()),
+        ("spcname", "pg_default".into()),
+        ("spcowner", OWNER_OID.into()),
+    ]);
 }
 
 /// `pg_roles` and `pg_authid`: there are no roles but whoever is connected.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, StringViewArray, TimestampMicrosecondArray, UInt32Array,
+    ArrayRef, BinaryViewArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int16Array, Int32Array,
+    Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef};
@@ -106,8 +106,9 @@ impl<'a> Table<'a> {
         let arrays = self.layout.columns.iter().zip(&self.values).zip(self.layout.schema.fields());
         let arrays = arrays
             .map(|((column, values), field)| {
-                array(values, &column.sql_type, field)
-                    .ok_or_else(|| Error::internal(format!("{}.{} has values of another type", self.layout.name, column.name)))
+                array(values, &column.sql_type, field).ok_or_else(|| {
+                    Error::internal(format!("{}.{} has values of another type", self.layout.name, column.name))
+                })
             })
             .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
@@ -162,9 +163,19 @@ pub(in crate::pg_catalog) fn array(values: &[Value], sql_type: &SqlType, field: 
         SqlType::Integer => integers!(Int32Array, i32),
         SqlType::BigInt => integers!(Int64Array, i64),
         SqlType::Oid => integers!(UInt32Array, u32),
-        SqlType::Real => Arc::new(floats().map(|value| value.map(|value| value.map(|value| value as f32))).collect::<Option<Float32Array>>()?),
+        SqlType::Real => Arc::new(
+            floats()
+                .map(|value| value.map(|value| value.map(|value| value as f32)))
+                .collect::<Option<Float32Array>>()?,
+        ),
         SqlType::Double => Arc::new(floats().collect::<Option<Float64Array>>()?),
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name | SqlType::Uuid | SqlType::Json | SqlType::Jsonb => {
+        SqlType::Text
+        | SqlType::Varchar(_)
+        | SqlType::Char(_)
+        | SqlType::Name
+        | SqlType::Uuid
+        | SqlType::Json
+        | SqlType::Jsonb => {
             let values = values.iter().map(|value| match value {
                 Value::Null => Some(None),
                 Value::Text(value) => Some(Some(value.as_str())),

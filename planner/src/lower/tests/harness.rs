@@ -104,12 +104,18 @@ impl Fixed {
         Self {
             relations: relations(),
             options: ConfigOptions::new(),
-            scalars: SessionStateDefaults::default_scalar_functions().into_iter().map(|f| (f.name().to_owned(), f)).collect(),
+            scalars: SessionStateDefaults::default_scalar_functions()
+                .into_iter()
+                .map(|f| (f.name().to_owned(), f))
+                .collect(),
             aggregates: SessionStateDefaults::default_aggregate_functions()
                 .into_iter()
                 .map(|f| (f.name().to_owned(), f))
                 .collect(),
-            windows: SessionStateDefaults::default_window_functions().into_iter().map(|f| (f.name().to_owned(), f)).collect(),
+            windows: SessionStateDefaults::default_window_functions()
+                .into_iter()
+                .map(|f| (f.name().to_owned(), f))
+                .collect(),
             planners: SessionStateDefaults::default_expr_planners(),
         }
     }
@@ -202,7 +208,8 @@ fn lower_with(query: &str, options: LowerOptions) -> Result<(ViewPlan, Fixed)> {
         .pop_front()
         .unwrap();
     let parser_options = ParserOptions::new().with_collect_spans(true);
-    let logical = SqlToRel::new_with_options(&fixed, parser_options).statement_to_plan(statement).map_err(Error::from)?;
+    let logical =
+        SqlToRel::new_with_options(&fixed, parser_options).statement_to_plan(statement).map_err(Error::from)?;
     let analyzed = Analyzer::new().execute_and_check(logical, &fixed.options, |_, _| {}).map_err(Error::from)?;
     let schema = Arc::new(analyzed.schema().as_arrow().clone());
     Ok((lower(&analyzed, &schema, options, &fixed)?, fixed))
@@ -215,8 +222,7 @@ pub(super) fn plan(query: &str) -> ViewPlan {
 
 /// The plan of a query as text.
 pub(super) fn explain(query: &str) -> String {
-    let (plan, fixed) =
-        lower_with(query, LowerOptions::default()).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let (plan, fixed) = lower_with(query, LowerOptions::default()).unwrap_or_else(|error| panic!("{query}: {error}"));
     explain::incremental(&plan, &|id| fixed.name(id))
 }
 

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sql::ast::{
-    DataType, Expr, FunctionArguments, GroupByExpr, JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Value, Visit,
-    VisitMut, Visitor, VisitorMut,
+    DataType, Expr, FunctionArguments, GroupByExpr, JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::{cast, system_name};
@@ -13,8 +13,20 @@ use crate::query::name::folded;
 use crate::query::rewrite::call;
 
 /// Aggregates make a row out of none.
-pub(super) const AGGREGATES: &[&str] =
-    &["count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_and", "bool_or", "every", "json_agg", "jsonb_agg"];
+pub(super) const AGGREGATES: &[&str] = &[
+    "count",
+    "sum",
+    "min",
+    "max",
+    "avg",
+    "array_agg",
+    "string_agg",
+    "bool_and",
+    "bool_or",
+    "every",
+    "json_agg",
+    "jsonb_agg",
+];
 
 /// If nothing can come out of FROM, the subqueries of the SELECT are never run: they give NULL. Else each of its subqueries over nothing gives
 /// what a subquery over nothing gives.
@@ -140,18 +152,29 @@ impl Visitor for FindAggregate {
 /// the options, which is `pg_options_text(options)` here.
 pub(super) fn options_of_foreign_table(expr: &mut Expr) {
     let Expr::Function(function) = &*expr else { return };
-    let is_join = function.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| folded(name) == "array_to_string");
+    let is_join =
+        function.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| folded(name) == "array_to_string");
     if !is_join {
         return;
     }
     let FunctionArguments::List(list) = &function.args else { return };
-    let Some(sql::ast::FunctionArg::Unnamed(sql::ast::FunctionArgExpr::Expr(Expr::Function(array)))) = list.args.first() else { return };
+    let Some(sql::ast::FunctionArg::Unnamed(sql::ast::FunctionArgExpr::Expr(Expr::Function(array)))) =
+        list.args.first()
+    else {
+        return;
+    };
     let FunctionArguments::Subquery(query) = &array.args else { return };
     let SetExpr::Select(select) = &*query.body else { return };
-    let [TableWithJoins { relation: TableFactor::Table { name, args: Some(args), .. }, joins }] = select.from.as_slice() else { return };
+    let [TableWithJoins { relation: TableFactor::Table { name, args: Some(args), .. }, joins }] =
+        select.from.as_slice()
+    else {
+        return;
+    };
     let is_options =
         name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| folded(name) == "pg_options_to_table");
-    let [sql::ast::FunctionArg::Unnamed(sql::ast::FunctionArgExpr::Expr(options))] = args.args.as_slice() else { return };
+    let [sql::ast::FunctionArg::Unnamed(sql::ast::FunctionArgExpr::Expr(options))] = args.args.as_slice() else {
+        return;
+    };
     if is_options && joins.is_empty() {
         *expr = call("pg_options_text", vec![options.clone()]);
     }

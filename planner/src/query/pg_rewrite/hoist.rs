@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::SchemaRef;
 use sql::ast::{
-    CaseWhen, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor,
-    TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    CaseWhen, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::{plain_relation, system_name};
@@ -111,13 +111,18 @@ impl VisitorMut for Hoist<'_> {
 impl Hoist<'_> {
     /// Adds the join and gives what takes the subquery's place; `None` if it is not of that kind.
     fn hoist(&mut self, query: &Query) -> Option<Expr> {
-        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+        let plain =
+            query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
         let SetExpr::Select(select) = &*query.body else { return None };
         let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(expressions, _) if expressions.is_empty());
         if !plain || !ungrouped || select.distinct.is_some() || select.having.is_some() {
             return None;
         }
-        let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] = select.projection.as_slice() else { return None };
+        let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] =
+            select.projection.as_slice()
+        else {
+            return None;
+        };
         if Visit::visit(value, &mut FindCallOverRows).is_break() {
             return None;
         }
@@ -129,7 +134,9 @@ impl Hoist<'_> {
             factors.push(self.relation(&table.relation, &mut scope)?);
             for join in &table.joins {
                 match &join.join_operator {
-                    JoinOperator::Join(JoinConstraint::On(on)) | JoinOperator::Inner(JoinConstraint::On(on)) => conditions.push(on.clone()),
+                    JoinOperator::Join(JoinConstraint::On(on)) | JoinOperator::Inner(JoinConstraint::On(on)) => {
+                        conditions.push(on.clone())
+                    }
                     JoinOperator::CrossJoin(_) => {}
                     _ => return None,
                 }
@@ -161,7 +168,8 @@ impl Hoist<'_> {
 
         let mut factors = factors.into_iter();
         let first = factors.next()?;
-        let others: Vec<Join> = factors.map(|factor| join(factor, JoinOperator::CrossJoin(JoinConstraint::None))).collect();
+        let others: Vec<Join> =
+            factors.map(|factor| join(factor, JoinOperator::CrossJoin(JoinConstraint::None))).collect();
         let relation = if others.is_empty() {
             first
         } else {
@@ -171,7 +179,10 @@ impl Hoist<'_> {
         self.joins.push(join(relation, JoinOperator::LeftOuter(JoinConstraint::On(condition))));
         // The first column of a catalog table is never NULL: it tells whether there was a match.
         let (alias, witness) = scope.witness?;
-        let matched = Expr::IsNotNull(Box::new(Expr::CompoundIdentifier(vec![Ident::new(alias), Ident::with_quote('"', witness)])));
+        let matched = Expr::IsNotNull(Box::new(Expr::CompoundIdentifier(vec![
+            Ident::new(alias),
+            Ident::with_quote('"', witness),
+        ])));
         Some(Expr::Case {
             case_token: sql::ast::helpers::attached_token::AttachedToken::empty(),
             end_token: sql::ast::helpers::attached_token::AttachedToken::empty(),
@@ -212,7 +223,8 @@ impl Scope {
         match parts {
             [column] => {
                 let name = folded(column);
-                let (alias, _) = self.relations.values().find(|(_, schema)| schema.column_with_name(&name).is_some())?;
+                let (alias, _) =
+                    self.relations.values().find(|(_, schema)| schema.column_with_name(&name).is_some())?;
                 Some(vec![Ident::new(alias), column.clone()])
             }
             [.., relation, column] => {

@@ -16,8 +16,8 @@ use std::ops::ControlFlow;
 
 use catalog::QualifiedName;
 use sql::ast::{
-    ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::name::{column_name, folded};
@@ -55,7 +55,9 @@ impl Visitor for Finder<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Cast { data_type, .. } if Reg::of(data_type).is_some() || is_catalog_text(data_type) => ControlFlow::Break(()),
+            Expr::Cast { data_type, .. } if Reg::of(data_type).is_some() || is_catalog_text(data_type) => {
+                ControlFlow::Break(())
+            }
             Expr::TypedString(typed) if Reg::of(&typed.data_type).is_some() => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
@@ -115,7 +117,19 @@ impl Reg {
 fn is_catalog_text(data_type: &DataType) -> bool {
     let DataType::Custom(name, _) = data_type else { return false };
     let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else { return false };
-    let own = ["aclitem", "pg_node_tree", "pg_lsn", "inet", "cstring", "xid", "cid", "tid", "anyarray", "regconfig", "regdictionary"];
+    let own = [
+        "aclitem",
+        "pg_node_tree",
+        "pg_lsn",
+        "inet",
+        "cstring",
+        "xid",
+        "cid",
+        "tid",
+        "anyarray",
+        "regconfig",
+        "regdictionary",
+    ];
     (ident.quote_style.is_some() && ident.value == "char") || own.contains(&folded(ident).as_str())
 }
 
@@ -150,14 +164,19 @@ fn outermost(body: &mut SetExpr) {
                     SelectItem::UnnamedExpr(expr) => {
                         let name = column_name(expr);
                         if show(expr) {
-                            let expr = std::mem::replace(expr, Expr::Wildcard(sql::ast::helpers::attached_token::AttachedToken::empty()));
+                            let expr = std::mem::replace(
+                                expr,
+                                Expr::Wildcard(sql::ast::helpers::attached_token::AttachedToken::empty()),
+                            );
                             *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
                         }
                     }
                     SelectItem::ExprWithAlias { expr, .. } => {
                         show(expr);
                     }
-                    SelectItem::ExprWithAliases { .. } | SelectItem::QualifiedWildcard(..) | SelectItem::Wildcard(_) => {}
+                    SelectItem::ExprWithAliases { .. }
+                    | SelectItem::QualifiedWildcard(..)
+                    | SelectItem::Wildcard(_) => {}
                 }
             }
         }

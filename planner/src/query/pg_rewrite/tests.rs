@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use catalog::{Catalog, QualifiedName, SqlType};
 
-use crate::context::{FunctionRegistry, PlanSettings, SystemRelations};
 use crate::PlanContext;
+use crate::context::{FunctionRegistry, PlanSettings, SystemRelations};
 
 struct Fake;
 
@@ -39,8 +39,13 @@ fn rewritten(text: &str) -> String {
     let catalog = Catalog::new();
     let settings = PlanSettings::default();
     let functions = FunctionRegistry::new();
-    let context =
-        PlanContext { catalog: &catalog, settings: &settings, system: &Fake, functions: &functions, parameter_types: &[] };
+    let context = PlanContext {
+        catalog: &catalog,
+        settings: &settings,
+        system: &Fake,
+        functions: &functions,
+        parameter_types: &[],
+    };
     let sql::StatementKind::Query(parsed) = sql::parse_one(text).unwrap().kind else { panic!("{text}") };
     let mut query = *parsed.query;
     super::query(&mut query, &context);
@@ -74,7 +79,9 @@ fn a_subquery_over_nothing_is_not_run() {
         "SELECT pg_empty_array() AS r FROM pg_policy AS pol"
     );
     assert_eq!(
-        rewritten("SELECT relname FROM pg_class c WHERE NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)"),
+        rewritten(
+            "SELECT relname FROM pg_class c WHERE NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)"
+        ),
         "SELECT relname FROM pg_class AS c WHERE NOT true"
     );
     assert_eq!(
@@ -99,7 +106,9 @@ fn a_correlated_scalar_subquery_becomes_a_join() {
 #[test]
 fn exists_in_a_select_list_becomes_a_count() {
     assert_eq!(
-        rewritten("SELECT NOT c.oid IS NULL AND EXISTS (SELECT 1 FROM pg_attrdef WHERE adrelid = c.oid) AS x FROM pg_class c"),
+        rewritten(
+            "SELECT NOT c.oid IS NULL AND EXISTS (SELECT 1 FROM pg_attrdef WHERE adrelid = c.oid) AS x FROM pg_class c"
+        ),
         "SELECT NOT c.oid IS NULL AND ((SELECT count(1) FROM pg_attrdef WHERE adrelid = c.oid) > 0) AS x FROM pg_class AS c"
     );
 }
