@@ -297,6 +297,51 @@ fn a_cancel_request_ends_the_statement_and_not_the_session() {
     assert_eq!(client.query("select 1")[1], "D 1");
 }
 
+/// Joins that compute for minutes: one that makes rows all the time, one that makes none, one in a statement that writes.
+const LONG_ONES: [&str; 4] = [
+    LONG,
+    "select count(*) from generate_series(1, 300000) a(x), generate_series(1, 300000) b(y) where a.x * b.y = -1",
+    "select a.x from generate_series(1, 300000) a(x) join generate_series(1, 300000) b(y) on a.x % 2 = b.y % 2 where a.x + b.y < 0",
+    "insert into t select a.x from generate_series(1, 300000) a(x), generate_series(1, 300000) b(y) where a.x * b.y = -1",
+];
+
+#[test]
+fn a_query_that_is_ended_leaves_its_threads_to_others() {
+    // There are two threads for queries: if one that was ended went on computing, the third of a round would find none.
+    let server = Running::start();
+    let mut client = server.connect();
+    client.query("create table t (a int primary key)");
+    client.query("set statement_timeout = '100ms'");
+    for _ in 0..3 {
+        for long in LONG_ONES {
+            let begun = Instant::now();
+            assert_eq!(client.query(long).last().unwrap(), "Z I", "{long}");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{long}: {:?}", begun.elapsed());
+        }
+    }
+    client.query("set statement_timeout = '10s'");
+    let begun = Instant::now();
+    assert_eq!(client.query("select count(*) from generate_series(1, 10)")[1], "D 10");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_query_that_computes_holds_up_nobody_else() {
+    let server = Running::start();
+    let mut busy: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut busy {
+        client.send_raw(&query(LONG));
+    }
+    let mut other = server.connect();
+    other.query("create table t (a int primary key)");
+    for a in 0..20 {
+        let begun = Instant::now();
+        assert_eq!(other.query(&format!("insert into t values ({a})"))[0], "C INSERT 0 1");
+        assert_eq!(other.query(&format!("select a from t where a = {a}"))[1], format!("D {a}"));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn a_statement_has_a_timeout() {
     let server = Running::start();

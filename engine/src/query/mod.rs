@@ -1,11 +1,13 @@
 //! Ad-hoc queries: a planned query over one published epoch, run by DataFusion.
 //!
 //! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`source`] (a topic
-//! read as it is), [`window`] (TUMBLE and HOP), [`lookup`] (the short path).
+//! read as it is), [`window`] (TUMBLE and HOP), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
 
+mod interrupt;
 mod lookup;
 mod provider;
 mod source;
+mod threads;
 mod window;
 
 use std::sync::Arc;
@@ -18,13 +20,13 @@ use catalog::{Catalog, Object};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DataFusionError, ParamValues};
 use datafusion::datasource::{TableProvider, provider_as_source};
-use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use planner::ViewPlan;
@@ -33,6 +35,9 @@ use planner::query::{QueryPlan, RelationRef, RelationSource};
 
 pub(crate) use lookup::{evaluate_constants, evaluate_on, look_up};
 pub(crate) use provider::not_ready;
+
+use interrupt::{Unwanted, interruptible};
+use threads::QueryThreads;
 
 use crate::pg_catalog::FunctionContext;
 use crate::published::Published;
@@ -44,6 +49,15 @@ pub(crate) struct Queries {
     pub(crate) functions: FunctionRegistry,
     runtime: Arc<RuntimeEnv>,
     config: SessionConfig,
+    pub(crate) threads: QueryThreads,
+}
+
+/// A plan that can be run once.
+pub(crate) struct Physical {
+    /// The operators, which count what they do.
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    unwanted: Unwanted,
 }
 
 /// Relations that a query sees differently from the published epoch: system relations, and tables that its own transaction has changed.
@@ -62,7 +76,8 @@ impl Queries {
         let runtime = runtime.map_err(|e| Error::internal(format!("no environment for queries: {e}")))?;
         let config = SessionConfig::new().with_target_partitions(settings.workers.max(1));
         let functions = crate::system::functions()?;
-        Ok(Self { functions, runtime, config })
+        let threads = QueryThreads::new(settings.workers)?;
+        Ok(Self { functions, runtime, config, threads })
     }
 
     /// Plans the definition of a view or stream that is in the catalog.
@@ -104,12 +119,22 @@ impl Queries {
         parameters: Vec<Parameter>,
         published: &Arc<Published>,
         overrides: &dyn Overrides,
-    ) -> Result<(Arc<dyn ExecutionPlan>, SessionContext)> {
+    ) -> Result<Physical> {
         let logical = bind_parameters(logical.clone(), parameters)?;
         let logical = resolve_scans(logical, published, overrides)?;
         let state = self.state(overrides.function_context());
-        let physical = state.create_physical_plan(&logical).await.map_err(query_error)?;
-        Ok((physical, SessionContext::new_with_state(state)))
+        let planning = async move {
+            let unwanted = Unwanted::default();
+            let plan = state.create_physical_plan(&logical).await.map_err(query_error)?;
+            let plan = interruptible(plan, &unwanted).map_err(query_error)?;
+            Ok(Physical { plan, context: state.task_ctx(), unwanted })
+        };
+        self.threads.run(planning).await
+    }
+
+    /// The rows of a plan as its operators make them.
+    pub(crate) fn rows(&self, physical: Physical) -> BoxStream<'static, Result<RecordBatch>> {
+        self.threads.rows(physical)
     }
 
     /// Runs a query over a published epoch; batches have the columns of `plan.schema`.
@@ -132,9 +157,8 @@ impl Queries {
         published: &Arc<Published>,
         overrides: &dyn Overrides,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let (physical, context) = self.physical(logical, parameters, published, overrides).await?;
-        let stream = execute_stream(physical, context.task_ctx()).map_err(query_error)?;
-        Ok(stream.map(move |batch| conform(&batch.map_err(query_error)?, &schema)).boxed())
+        let physical = self.physical(logical, parameters, published, overrides).await?;
+        Ok(self.rows(physical).map(move |batch| conform(&batch?, &schema)).boxed())
     }
 }
 

@@ -46,6 +46,6 @@ pub(super) fn cancellable(
     futures::stream::unfold((batches, Some(cancel)), next).boxed()
 }
 
-pub(super) fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::QueryCancelled, "canceling statement due to user request")
 }

@@ -171,8 +171,8 @@ impl Session {
     ) -> Result<Response> {
         let published = self.readable(&query.reads).await?;
         let overrides = self.overrides(&published, &query.reads);
-        let (plan, _) = self.shared.queries.physical(&query.logical, parameters, &published, &overrides).await?;
-        let text = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+        let physical = self.shared.queries.physical(&query.logical, parameters, &published, &overrides).await?;
+        let text = datafusion::physical_plan::displayable(physical.plan.as_ref()).indent(false).to_string();
         self.plan_text(prepared, &text)
     }
 
@@ -184,12 +184,10 @@ impl Session {
     ) -> Result<Response> {
         let published = self.readable(&query.reads).await?;
         let overrides = self.overrides(&published, &query.reads);
-        let (plan, context) = self.shared.queries.physical(&query.logical, parameters, &published, &overrides).await?;
-        let mut rows =
-            datafusion::physical_plan::execute_stream(plan.clone(), context.task_ctx()).map_err(query_error)?;
-        while let Some(batch) = rows.next().await {
-            batch.map_err(query_error)?;
-        }
+        let physical = self.shared.queries.physical(&query.logical, parameters, &published, &overrides).await?;
+        let plan = physical.plan.clone();
+        let mut rows = self.shared.queries.rows(physical);
+        while rows.try_next().await?.is_some() {}
         let text =
             datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false);
         self.plan_text(prepared, &text.to_string())

@@ -29,6 +29,7 @@ use crate::engine::Shared;
 use crate::published::Published;
 use crate::query::located;
 use crate::{Error, ErrorKind, Result, SqlType};
+pub(crate) use answer::cancelled;
 pub(crate) use execute::SessionRelations;
 use transaction::Transaction;
 use variables::Variables;
