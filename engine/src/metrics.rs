@@ -1,6 +1,7 @@
 //! Values for `/metrics`; histograms are recorded where things happen, through the `metrics` crate.
 
 use catalog::Object;
+use connectors::Health;
 
 use crate::engine::Shared;
 use crate::system::lag;
@@ -30,6 +31,25 @@ pub enum SampleKind {
 }
 
 use SampleKind::{Counter, Gauge};
+
+/// Says what the histograms are that the engine records, so that they are there before anything happens.
+pub fn describe() {
+    use metrics::{Unit::Seconds, describe_histogram, histogram};
+    describe_histogram!("millrace_epoch_seconds", Seconds, "Time that an epoch takes: pull, step, record, publish.");
+    describe_histogram!("millrace_commit_seconds", Seconds, "Time that a commit of a checkpoint takes.");
+    describe_histogram!(
+        "millrace_visible_latency_seconds",
+        Seconds,
+        "From a record's creation, as its source has it, until queries see it; of each epoch the oldest record."
+    );
+    describe_histogram!("millrace_sink_seconds", Seconds, "Time that one delivery to a sink takes.");
+    describe_histogram!(
+        "millrace_sink_latency_seconds",
+        Seconds,
+        "From the end of an epoch until a sink has its changes."
+    );
+    drop((histogram!("millrace_epoch_seconds"), histogram!("millrace_commit_seconds")));
+}
 
 pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
     let published = shared.published.load();
@@ -97,6 +117,15 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
                 &labels,
                 counters.late as f64,
             );
+            let healthy = f64::from(u8::from(input.status.health == Health::Running));
+            add("millrace_source_up", "1 while the source can be read.", Gauge, &labels, healthy);
+            add(
+                "millrace_source_skipped_total",
+                "Records left out by on_error = 'skip' since the start.",
+                Counter,
+                &labels,
+                input.status.skipped as f64,
+            );
             add(
                 "millrace_source_lag_records",
                 "Records that wait in all partitions.",
@@ -119,6 +148,8 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         }
         if let Some(sink) = runtime.sinks.get(&object.id) {
             let labels = [("sink", name.as_str())];
+            let healthy = f64::from(u8::from(sink.status.health == Health::Running));
+            add("millrace_sink_up", "1 while the sink can be written.", Gauge, &labels, healthy);
             add(
                 "millrace_outbox_bytes",
                 "Compressed changes that a sink has not confirmed, in bytes.",
@@ -146,8 +177,19 @@ fn add_view(
     published: &crate::published::Published,
 ) {
     let labels = [("view", name)];
-    let hydrated = !published.hydrating.contains_key(&object.id);
-    add("millrace_view_hydrated", "1 when the view is built.", Gauge, &labels, f64::from(u8::from(hydrated)));
+    let building = published.hydrating.get(&object.id);
+    add("millrace_view_hydrated", "1 when the view is built.", Gauge, &labels, f64::from(u8::from(building.is_none())));
+    if let Some(progress) = building {
+        add(
+            "millrace_view_hydration_rows",
+            "Rows of the past that the build has read.",
+            Gauge,
+            &labels,
+            progress.rows as f64,
+        );
+        let failed = f64::from(u8::from(progress.error.is_some()));
+        add("millrace_view_hydration_failed", "1 while something is in the way of the build.", Gauge, &labels, failed);
+    }
     add("millrace_view_epoch", "The epoch that the view shows.", Gauge, &labels, published.epoch.0 as f64);
     if let Some(view) = published.relations.get(&object.id)
         && let Ok(rows) = view.row_count(&*published.snapshot)

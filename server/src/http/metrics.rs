@@ -35,6 +35,7 @@ pub fn install() -> Result<()> {
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| Error::Metrics(error.to_string()))?;
     RECORDER.get_or_init(|| handle);
+    engine::metrics::describe();
     Ok(())
 }
 

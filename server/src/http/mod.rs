@@ -30,7 +30,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stopping: 
     let sql = Router::new()
         .route("/api/sql", post(sql::run))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), origin::refuse_strangers));
+        // Of this route only: a path that isn't there is answered as such to everybody.
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), origin::refuse_strangers));
     let router = Router::new()
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
