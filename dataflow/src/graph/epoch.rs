@@ -33,6 +33,11 @@ pub trait StateAllocator {
     ///
     /// A name is `<fingerprint of the node>/<role>`.
     fn state(&mut self, name: &str) -> StateId;
+
+    /// The number that the table of that name was given before, if it was: an operator with another one has another past.
+    fn given(&self, _name: &str) -> Option<StateId> {
+        None
+    }
 }
 
 /// What an epoch is made of; recorded, so that it can be repeated.

@@ -181,7 +181,9 @@ impl Graph {
         if let Node::Input(input) = node.as_ref() {
             return Ok(Origin::Relation(input.relation));
         }
-        if let Some(vertex) = self.shared.get(node) {
+        if let Some(vertex) = self.shared.get(node)
+            && self.has_given_states(*vertex, states)
+        {
             return Ok(Origin::Vertex(*vertex));
         }
         let mut named = Named { fingerprint: None, node, states, made: BTreeMap::new() };
@@ -210,8 +212,31 @@ impl Graph {
             rows_out: 0,
             busy: Duration::ZERO,
         });
-        self.shared.insert(node.clone(), vertex);
+        self.shared.entry(node.clone()).or_insert(vertex);
         Ok(Origin::Vertex(vertex))
+    }
+
+    /// Whether an operator, and those that it reads, have the state tables that were given to a relation before. Two views that were
+    /// built at different times keep tables of their own, also where their plans are equal.
+    fn has_given_states(&self, vertex: usize, states: &dyn StateAllocator) -> bool {
+        let vertex = self.vertex(vertex);
+        let own = vertex.states.iter().all(|(name, state)| states.given(name).is_none_or(|given| given == *state));
+        own && vertex.inputs.iter().all(|input| match input {
+            Origin::Vertex(input) => self.has_given_states(*input, states),
+            Origin::Relation(_) => true,
+        })
+    }
+
+    /// Whether a plan would share an operator whose rows without input (a constant, a count over nothing) have come out already: a
+    /// relation that is attached now would not get them.
+    pub fn has_begun(&self, root: &Arc<Node>) -> bool {
+        let begins = match root.as_ref() {
+            Node::Constant(_) => true,
+            Node::Aggregate(node) => node.keys.is_empty(),
+            _ => false,
+        };
+        let begun = begins && self.shared.contains_key(root);
+        begun || root.inputs().into_iter().any(|input| self.has_begun(input))
     }
 
     fn place(&mut self, vertex: Vertex) -> usize {
