@@ -1,6 +1,7 @@
 //! The thread that commits checkpoints, one at a time, beside the epochs that go on meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,13 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Committer {
     queue: Option<Sender<Checkpoint>>,
     thread: Option<JoinHandle<()>>,
-    trouble: Arc<Mutex<Option<String>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    trouble: Mutex<Option<String>>,
+    give_up: AtomicBool,
 }
 
 impl Committer {
@@ -36,12 +43,12 @@ impl Committer {
     pub(crate) fn start(store: Arc<dyn Store>, commands: CommandSender) -> std::io::Result<Self> {
         // One checkpoint is in the thread's hands at most, so the queue never holds a second.
         let (queue, receiver) = bounded(1);
-        let trouble = Arc::new(Mutex::new(None));
-        let shown = trouble.clone();
+        let shared = Arc::new(Shared::default());
+        let shown = shared.clone();
         let thread = std::thread::Builder::new()
             .name("commit".into())
             .spawn(move || run(&*store, &receiver, &commands, &shown))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), trouble })
+        Ok(Self { queue: Some(queue), thread: Some(thread), shared })
     }
 
     /// Starts a commit. The caller waits for its [`Command::Committed`] before the next one.
@@ -51,8 +58,13 @@ impl Committer {
     }
 
     /// Why the commit under way can't finish, such as a full disk.
-    pub(crate) fn trouble(&self) -> Arc<Mutex<Option<String>>> {
-        self.trouble.clone()
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.shared.trouble.lock().clone()
+    }
+
+    /// The engine stops: a commit that finds the disk full fails instead of waiting for room.
+    pub(crate) fn give_up(&self) {
+        self.shared.give_up.store(true, Ordering::Release);
     }
 }
 
@@ -67,28 +79,28 @@ impl Drop for Committer {
     }
 }
 
-fn run(store: &dyn Store, queue: &Receiver<Checkpoint>, commands: &CommandSender, trouble: &Mutex<Option<String>>) {
+fn run(store: &dyn Store, queue: &Receiver<Checkpoint>, commands: &CommandSender, shared: &Shared) {
     while let Ok(checkpoint) = queue.recv() {
         let started = Instant::now();
-        let result = commit(store, &checkpoint, trouble);
+        let result = commit(store, &checkpoint, shared);
         metrics::histogram!("millrace_commit_seconds").record(started.elapsed().as_secs_f64());
         commands.send_from_thread(Command::Committed { epoch: checkpoint.epoch, result });
     }
 }
 
 /// Commits, waiting for room as long as the disk is full: the engine takes no input meanwhile, readers go on.
-fn commit(store: &dyn Store, checkpoint: &Checkpoint, trouble: &Mutex<Option<String>>) -> storage::Result<()> {
+fn commit(store: &dyn Store, checkpoint: &Checkpoint, shared: &Shared) -> storage::Result<()> {
     loop {
         match store.commit(checkpoint.changes.clone(), checkpoint.durability) {
-            Err(storage::Error::Full { .. }) => {
+            Err(storage::Error::Full { .. }) if !shared.give_up.load(Ordering::Acquire) => {
                 let text = "the disk is full: input waits until there is room".to_owned();
-                if trouble.lock().replace(text).is_none() {
+                if shared.trouble.lock().replace(text).is_none() {
                     tracing::error!(epoch = checkpoint.epoch.0, "the disk is full: input waits until there is room");
                 }
                 std::thread::sleep(FULL_DISK_RETRY);
             }
             result => {
-                if trouble.lock().take().is_some() {
+                if shared.trouble.lock().take().is_some() && result.is_ok() {
                     tracing::info!("there is room on the disk again");
                 }
                 return result;

@@ -1,21 +1,20 @@
 //! The engine: opened once per data directory, cheap to clone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use catalog::{Catalog, Object, ObjectKind};
-use dataflow::{Graph, GraphSettings};
+use dataflow::GraphSettings;
 use parking_lot::Mutex;
 use planner::ViewPlan;
 use storage::{ChangeSet, Durability, MemoryStore, RocksOptions, RocksStore, Store, meta};
 
 use crate::command::{Command, CommandSender, Doorbell, command_channel};
 use crate::commit::Committer;
-use crate::coordinator::{Coordinator, Installed, Pending, dataflow_error, storage_error};
-use crate::dead_letters::DeadLetters;
+use crate::coordinator::{Coordinator, Parts, storage_error};
 use crate::published::{Published, PublishedCell};
 use crate::query::Queries;
 use crate::runtime::Runtime;
@@ -80,63 +79,23 @@ impl Engine {
         let committer = Committer::start(store.clone(), commands.clone())
             .map_err(|e| Error::internal(format!("no thread for commits: {e}")))?;
         let runtime = Arc::new(Mutex::new(Runtime::default()));
-        let published = Arc::new(PublishedCell::new(Published {
-            epoch: saved.epoch,
-            timestamp_us: saved.timestamp_us,
-            catalog: catalog.clone(),
-            catalog_version: 1,
-            snapshot: snapshot.clone(),
-            relations: imbl::HashMap::new(),
-            hydrating: Arc::new(HashMap::new()),
-            positions: Arc::new(HashMap::new()),
-            watermarks: Arc::new(HashMap::new()),
-        }));
-        let graph_settings = graph_settings(&settings);
-        let mut coordinator = Coordinator {
-            graph: Graph::new(graph_settings, snapshot.clone()).map_err(dataflow_error)?,
-            dead_letters: DeadLetters::open(&snapshot)?,
+        let first = Published::recovered(saved.epoch, saved.timestamp_us, catalog.clone(), snapshot.clone());
+        let published = Arc::new(PublishedCell::new(first));
+        let parts = Parts {
             settings: settings.clone(),
             store,
             snapshot,
-            catalog: catalog.clone(),
-            inputs: HashMap::new(),
-            sinks: HashMap::new(),
-            subscribers: HashMap::new(),
-            taps: HashMap::new(),
-            hydrating: HashMap::new(),
-            relations: imbl::HashMap::new(),
-            catalog_version: 1,
+            saved,
+            catalog,
             server_id: server_id.clone(),
-            deferred: Vec::new(),
-            ready: Vec::new(),
-            followed_inputs: HashMap::new(),
-            followed: 0,
-            table_changed: HashMap::new(),
-            wants_step: false,
-            epoch: saved.epoch,
-            timestamp_us: saved.timestamp_us,
-            watermarks: HashMap::new(),
-            counters: HashMap::new(),
-            writes: VecDeque::new(),
-            waiting: Vec::new(),
-            pending: Pending::default(),
-            in_flight: None,
-            last_checkpoint: Instant::now(),
             committer,
             published: published.clone(),
             runtime: runtime.clone(),
             commands: commands.clone(),
             bell,
-            refreshed: Instant::now(),
-            shown: false,
-            stopping: Vec::new(),
-            failure: None,
         };
-        for (object, plan) in &plans {
-            let how = installed(object, &coordinator)?;
-            coordinator.install(object, plan.as_ref(), how)?;
-        }
-        coordinator.publish();
+        let mut coordinator = Coordinator::new(parts)?;
+        coordinator.recover(&plans)?;
         let thread = std::thread::Builder::new()
             .name("epochs".into())
             .spawn(move || coordinator.run(&command_queue, &heard))
@@ -184,6 +143,10 @@ impl Engine {
             if !joined.unwrap_or(false) {
                 return Err(Error::internal("the epoch thread panicked"));
             }
+        }
+        let shared = self.shared.clone();
+        if tokio::task::spawn_blocking(move || shared.queries.threads.stop()).await.is_err() {
+            return Err(Error::internal("the threads of queries could not be ended"));
         }
         done
     }
@@ -254,15 +217,6 @@ fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, 
         Ok((object.clone(), planned))
     };
     catalog.objects().map(plan).collect()
-}
-
-fn installed(object: &Object, coordinator: &Coordinator) -> Result<Installed> {
-    match &object.kind {
-        ObjectKind::MaterializedView(_) if !recovery::is_hydrated(object.id, &coordinator.snapshot)? => {
-            Ok(Installed::Unfinished)
-        }
-        _ => Ok(Installed::Recovered),
-    }
 }
 
 /// What a client sees when the engine has been stopped.

@@ -2,21 +2,24 @@
 //!
 //! Sources are read again from their start, by offset, until the gap to the running graph is small; tables and views are read from
 //! one published epoch. From that epoch on the running graph's inputs are tapped, so that nothing is missed and nothing comes
-//! twice. Running views never wait.
+//! twice. Running views don't wait, unless the tap is full.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use catalog::{Catalog, Object, ObjectId};
-use connectors::{Positions, SourceBatch, batch_channel, open_source};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use connectors::{Health, Positions, SourceBatch, batch_channel, open_source};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use dataflow::{EpochInputs, Graph};
 use delta::{Delta, Epoch};
+use parking_lot::Mutex;
 use storage::{Durability, Store};
 use tokio::sync::oneshot;
 
-use crate::command::{Command, CommandSender};
+use crate::command::{Command, CommandSender, Doorbell};
 use crate::coordinator::{dataflow_error, storage_error};
 use crate::inputs::{SavedInput, external, spec, watermark_tracker};
 use crate::published::Published;
@@ -26,6 +29,15 @@ use crate::{Error, Result};
 /// Records between a source's replay and the running graph below which the running graph's inputs are tapped: what
 /// arrives during the rest of the build waits in memory.
 const SMALL_GAP: i64 = 200_000;
+
+/// Rounds of reading after which a build goes on even if the gap is not small: more comes in than it can read.
+const MOST_ROUNDS: usize = 8;
+
+/// Bytes of changes that wait in a tap, at most. When there are more, epochs wait until the build has caught up: sources slow down.
+pub(crate) const TAPPED_BYTES: usize = 256 << 20;
+
+/// How long a build that waits for a source may overlook that it shall end.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// Rows of the past that go into one step of the private graph at most.
 const STEP_ROWS: usize = 131_072;
@@ -38,16 +50,49 @@ const STEPS_PER_CHECKPOINT: usize = 32;
 pub(crate) struct Progress {
     /// Rows of the past that were read.
     pub(crate) rows: u64,
-    /// Why it can't be built, when it can't.
+    /// Why it isn't built, when something is in the way.
     pub(crate) error: Option<String>,
+}
+
+/// Where the running graph is.
+pub(crate) struct Reached {
+    /// The next offsets of the running sources.
+    pub(crate) positions: HashMap<ObjectId, Positions>,
+    /// Their watermarks, microseconds since 1970.
+    pub(crate) watermarks: HashMap<ObjectId, i64>,
+}
+
+/// Lets the epoch thread end a build at any moment: when it has been cut, nothing that belongs to the view is written any more.
+#[derive(Default)]
+pub(crate) struct Leash(Mutex<bool>);
+
+impl Leash {
+    /// The build ends. Waits for a commit of its that is under way.
+    pub(crate) fn cut(&self) {
+        *self.0.lock() = true;
+    }
+
+    fn is_cut(&self) -> bool {
+        *self.0.lock()
+    }
+
+    /// Does something that must not happen afterwards.
+    fn hold<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let cut = self.0.lock();
+        if *cut { Err(ended()) } else { work() }
+    }
+}
+
+fn ended() -> Error {
+    Error::new(crate::ErrorKind::ShuttingDown, "the view was dropped, or the engine has stopped")
 }
 
 /// From the building thread.
 pub(crate) enum HydrationCommand {
     /// Where are the running sources now?
     Positions {
-        /// Answered with the next offsets by source.
-        reply: oneshot::Sender<HashMap<ObjectId, Positions>>,
+        /// Answered at once.
+        reply: oneshot::Sender<Reached>,
     },
     /// From the next epoch on, hand over what these relations get.
     Tap {
@@ -65,6 +110,13 @@ pub(crate) enum HydrationCommand {
         /// How far.
         progress: Progress,
     },
+    /// It can't go on.
+    Failed {
+        /// The view.
+        view: ObjectId,
+        /// Why.
+        error: Error,
+    },
     /// All of the past is in; what is left is in the tap.
     Ready {
         /// The view.
@@ -80,16 +132,20 @@ pub(crate) struct TapStart {
     pub(crate) published: Arc<Published>,
     /// The tapped epochs.
     pub(crate) records: Receiver<EpochRecord>,
+    /// Bytes of changes that wait in the tap.
+    pub(crate) waiting: Arc<AtomicUsize>,
 }
 
 /// The epoch thread's end of a tap.
 pub(crate) struct Tap {
     /// What is handed over.
     pub(crate) relations: HashSet<ObjectId>,
-    /// Where to. Without a bound: it holds what arrives while the last small gap is read.
-    pub(crate) records: Sender<EpochRecord>,
+    /// Where to. The channel has no bound of its own; no epoch is made while [`TAPPED_BYTES`] wait in it.
+    records: Sender<EpochRecord>,
     /// The other end, for the epoch thread to finish the rest itself.
     pub(crate) rest: Receiver<EpochRecord>,
+    /// Bytes of changes that wait.
+    pub(crate) waiting: Arc<AtomicUsize>,
 }
 
 /// One epoch's inputs, as recorded.
@@ -105,11 +161,28 @@ pub(crate) struct EpochRecord {
 impl Tap {
     pub(crate) fn new(relations: HashSet<ObjectId>) -> Self {
         let (records, rest) = unbounded();
-        Self { relations, records, rest }
+        Self { relations, records, rest, waiting: Arc::default() }
+    }
+
+    /// Hands an epoch over.
+    pub(crate) fn send(&self, record: EpochRecord) {
+        self.waiting.fetch_add(record.bytes(), Ordering::AcqRel);
+        if self.records.send(record).is_err() {
+            tracing::debug!("a building thread has ended");
+        }
+    }
+
+    /// Whether no more should come.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) >= TAPPED_BYTES
     }
 }
 
 impl EpochRecord {
+    fn bytes(&self) -> usize {
+        self.deltas.values().flatten().map(Delta::memory_size).sum()
+    }
+
     /// As a step's inputs.
     pub(crate) fn into_inputs(self) -> EpochInputs {
         EpochInputs {
@@ -131,49 +204,54 @@ pub(crate) struct Hydration {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) commands: CommandSender,
+    pub(crate) bell: Doorbell,
+    pub(crate) leash: Arc<Leash>,
 }
 
 impl Hydration {
     /// Builds on a thread of its own.
-    pub(crate) fn start(mut self) -> Result<()> {
+    pub(crate) fn start(mut self) -> Result<JoinHandle<()>> {
         let name = self.view.name.to_string();
         let spawned = std::thread::Builder::new().name(format!("hydrate {name}")).spawn(move || {
             let (view, commands) = (self.view.id, self.commands.clone());
-            if let Err(error) = self.build() {
-                tracing::error!(view = %self.view.name, %error, "a view can't be built");
-                let progress = Progress { rows: 0, error: Some(error.to_string()) };
-                commands.send_from_thread(Command::Hydration(HydrationCommand::Progress { view, progress }));
-                return;
-            }
-            let graph = Box::new(self.graph);
-            commands.send_from_thread(Command::Hydration(HydrationCommand::Ready { view, graph }));
+            let done = match self.build() {
+                Ok(()) => HydrationCommand::Ready { view, graph: Box::new(self.graph) },
+                Err(_) if self.leash.is_cut() => return,
+                Err(error) => HydrationCommand::Failed { view, error },
+            };
+            commands.send_from_thread(Command::Hydration(done));
         });
-        spawned.map(drop).map_err(|e| Error::internal(format!("no thread to build {name}: {e}")))
+        spawned.map_err(|e| Error::internal(format!("no thread to build {name}: {e}")))
     }
 
     fn build(&mut self) -> Result<()> {
         let mut replay = Replay::new(self)?;
-        loop {
-            let running = replay.hydration.ask(|reply| HydrationCommand::Positions { reply })?;
-            let gap = replay.gap(&running);
+        for _ in 0..MOST_ROUNDS {
+            let reached = replay.hydration.ask(|reply| HydrationCommand::Positions { reply })?;
+            let gap = replay.gap(&reached.positions);
             if gap <= SMALL_GAP {
                 break;
             }
-            replay.read_until(&running)?;
+            replay.read_until(&reached.positions, &reached.watermarks)?;
         }
         let relations = replay.hydration.reads.clone();
         let view = replay.hydration.view.id;
         let start = replay.hydration.ask(|reply| HydrationCommand::Tap { view, relations, reply })?;
-        replay.read_until(&start.published.positions)?;
+        replay.read_until(&start.published.positions, &start.published.watermarks)?;
         replay.read_stored(&start.published)?;
-        replay.finish()?;
+        replay.finish(&start.published.watermarks)?;
         // What is tapped meanwhile is the epoch thread's to finish, once this graph has joined; most of it is done here.
         let mut steps = 0;
-        while let Ok(record) = start.records.try_recv() {
-            replay.step(record.into_inputs())?;
-            steps += 1;
-            if steps % STEPS_PER_CHECKPOINT == 0 {
-                replay.checkpoint()?;
+        for _ in 0..MOST_ROUNDS {
+            for record in start.records.try_iter().take(start.records.len()) {
+                let bytes = record.bytes();
+                replay.step(record.into_inputs())?;
+                start.waiting.fetch_sub(bytes, Ordering::AcqRel);
+                replay.hydration.bell.ring();
+                steps += 1;
+                if steps % STEPS_PER_CHECKPOINT == 0 {
+                    replay.checkpoint()?;
+                }
             }
         }
         replay.checkpoint()
@@ -182,7 +260,12 @@ impl Hydration {
     fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> HydrationCommand) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.send_from_thread(Command::Hydration(command(reply)));
-        answer.blocking_recv().map_err(|_| Error::new(crate::ErrorKind::ShuttingDown, "the engine has stopped"))
+        answer.blocking_recv().map_err(|_| ended())
+    }
+
+    fn tell(&self, progress: Progress) {
+        let command = HydrationCommand::Progress { view: self.view.id, progress };
+        self.commands.send_from_thread(Command::Hydration(command));
     }
 }
 
@@ -191,8 +274,13 @@ struct Replay<'a> {
     hydration: &'a mut Hydration,
     sources: HashMap<ObjectId, ReplayedSource>,
     watermarks: HashMap<ObjectId, i64>,
+    /// The running graph's: a replay, which may read partitions in another order, doesn't get ahead of them, so that at the end both
+    /// have closed the same windows.
+    bounds: HashMap<ObjectId, i64>,
     rows: u64,
     steps: usize,
+    /// The last trouble that was told.
+    trouble: Option<String>,
 }
 
 struct ReplayedSource {
@@ -213,7 +301,8 @@ impl<'a> Replay<'a> {
                 sources.insert(*id, ReplayedSource { object: object.clone(), positions, watermark });
             }
         }
-        Ok(Self { hydration, sources, watermarks: HashMap::new(), rows: 0, steps: 0 })
+        let (watermarks, bounds) = (HashMap::new(), HashMap::new());
+        Ok(Self { hydration, sources, watermarks, bounds, rows: 0, steps: 0, trouble: None })
     }
 
     /// Records between what was read and `running`. Only an estimate where offsets count bytes or have holes.
@@ -225,8 +314,9 @@ impl<'a> Replay<'a> {
         self.sources.iter().map(|(id, source)| source_gap(id, source)).sum()
     }
 
-    /// Reads every source up to these positions.
-    fn read_until(&mut self, until: &HashMap<ObjectId, Positions>) -> Result<()> {
+    /// Reads every source up to these positions, where the running graph has these watermarks.
+    fn read_until(&mut self, until: &HashMap<ObjectId, Positions>, watermarks: &HashMap<ObjectId, i64>) -> Result<()> {
+        self.bounds.clone_from(watermarks);
         let ids: Vec<ObjectId> = self.sources.keys().copied().collect();
         for id in ids {
             let Some(until) = until.get(&id) else { continue };
@@ -251,16 +341,22 @@ impl<'a> Replay<'a> {
         let running = opened.run(&source.positions, Some(&ahead), sender).map_err(|e| external(&spec.name, &e))?;
         let mut deltas = Vec::new();
         let mut rows = 0;
-        for batch in batches.iter() {
-            rows += batch.delta.num_rows();
-            self.observe(id, &batch);
-            deltas.push(batch.delta);
+        loop {
+            match batches.recv_timeout(STOP_CHECK) {
+                Ok(batch) => {
+                    rows += batch.delta.num_rows();
+                    self.observe(id, &batch);
+                    deltas.push(batch.delta);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_at(&running.status().health)?,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
             if rows >= STEP_ROWS {
                 self.step_past(HashMap::from([(id, std::mem::take(&mut deltas))]))?;
                 rows = 0;
             }
         }
-        if let connectors::Health::Failed(why) = running.status().health {
+        if let Health::Failed(why) = running.status().health {
             return Err(Error::new(crate::ErrorKind::External, format!("{} can't be read again: {why}", spec.name)));
         }
         if !deltas.is_empty() {
@@ -268,6 +364,22 @@ impl<'a> Replay<'a> {
         }
         let source = self.sources.get_mut(&id).expect("ids come from the map");
         source.positions.extend(ahead);
+        Ok(())
+    }
+
+    /// Nothing has come for a while: is it wanted still, and is the source well?
+    fn look_at(&mut self, health: &Health) -> Result<()> {
+        if self.hydration.leash.is_cut() {
+            return Err(ended());
+        }
+        let trouble = match health {
+            Health::Retrying(why) => Some(why.clone()),
+            Health::Running | Health::Failed(_) => None,
+        };
+        if trouble != self.trouble {
+            self.hydration.tell(Progress { rows: self.rows, error: trouble.clone() });
+            self.trouble = trouble;
+        }
         Ok(())
     }
 
@@ -301,17 +413,28 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Even without any past there is a first step: a count over nothing is a row.
-    fn finish(&mut self) -> Result<()> {
-        self.step_past(HashMap::new())
+    /// The last step of the past comes to the running graph's watermarks. Even without any past there is one: a count over nothing is a
+    /// row.
+    fn finish(&mut self, watermarks: &HashMap<ObjectId, i64>) -> Result<()> {
+        let before = std::mem::replace(&mut self.watermarks, watermarks.clone());
+        self.step_from(before, HashMap::new())
     }
 
     fn step_past(&mut self, deltas: HashMap<ObjectId, Vec<Delta>>) -> Result<()> {
         let before = self.watermarks.clone();
         for (id, source) in &mut self.sources {
-            if let Some(watermark) = source.watermark.as_mut().and_then(|w| w.advance(Instant::now())) {
-                self.watermarks.insert(*id, watermark);
+            let reached = source.watermark.as_mut().and_then(|w| w.advance(Instant::now()));
+            if let (Some(reached), Some(bound)) = (reached, self.bounds.get(id)) {
+                let watermark = self.watermarks.entry(*id).or_insert(i64::MIN);
+                *watermark = (*watermark).max(reached.min(*bound));
             }
+        }
+        self.step_from(before, deltas)
+    }
+
+    fn step_from(&mut self, before: HashMap<ObjectId, i64>, deltas: HashMap<ObjectId, Vec<Delta>>) -> Result<()> {
+        if self.hydration.leash.is_cut() {
+            return Err(ended());
         }
         self.rows += deltas.values().flatten().map(|delta| delta.num_rows() as u64).sum::<u64>();
         self.step(EpochInputs {
@@ -335,12 +458,11 @@ impl<'a> Replay<'a> {
     /// The new states are nobody's yet: they may be committed beside the running graph's.
     fn checkpoint(&mut self) -> Result<()> {
         let changes = self.hydration.graph.checkpoint().map_err(dataflow_error)?;
-        self.hydration.store.commit(changes, Durability::Process).map_err(storage_error)?;
-        let snapshot = self.hydration.store.snapshot().map_err(storage_error)?;
+        let Hydration { store, leash, .. } = &*self.hydration;
+        leash.hold(|| store.commit(changes, Durability::Process).map_err(storage_error))?;
+        let snapshot = store.snapshot().map_err(storage_error)?;
         self.hydration.graph.committed(snapshot).map_err(dataflow_error)?;
-        let progress = Progress { rows: self.rows, error: None };
-        let command = HydrationCommand::Progress { view: self.hydration.view.id, progress };
-        self.hydration.commands.send_from_thread(Command::Hydration(command));
+        self.hydration.tell(Progress { rows: self.rows, error: None });
         Ok(())
     }
 }

@@ -97,9 +97,10 @@ impl Input {
     /// Takes what has arrived until `rows` or `bytes` are reached; never waits.
     pub(crate) fn take(&mut self, rows: usize, bytes: usize, now: Instant) -> Taken {
         let mut taken = Taken::default();
+        let mut batches = Vec::new();
         while taken.rows < rows && taken.bytes < bytes {
             match self.queue.try_recv() {
-                Ok(batch) => self.accept(batch, &mut taken, now),
+                Ok(batch) => batches.push(self.accept(batch, &mut taken, now)),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     self.ended = true;
@@ -107,10 +108,14 @@ impl Input {
                 }
             }
         }
+        // In the order of their offsets: which partition's thread was faster is no input of the epoch.
+        batches.sort_by_key(|(place, _)| *place);
+        taken.deltas.extend(batches.into_iter().map(|(_, delta)| delta).filter(|delta| !delta.is_empty()));
         taken
     }
 
-    fn accept(&mut self, batch: SourceBatch, taken: &mut Taken, now: Instant) {
+    /// Counts a batch; its rows, and where they stand.
+    fn accept(&mut self, batch: SourceBatch, taken: &mut Taken, now: Instant) -> ((PartitionId, i64), Delta) {
         self.dirty = true;
         if let Some(watermark) = &mut self.watermark {
             watermark.observe(&batch, now);
@@ -126,9 +131,7 @@ impl Input {
             (a, b) => a.or(b),
         };
         taken.dead_letters.extend(batch.dead_letters);
-        if !batch.delta.is_empty() {
-            taken.deltas.push(batch.delta);
-        }
+        ((batch.partition, batch.first_offset), batch.delta)
     }
 
     /// Whether batches wait.

@@ -16,7 +16,7 @@ pub(crate) fn letters(delta: &Delta) -> Result<Vec<DeadLetter>> {
     let mut start = 0;
     for end in text.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at) {
         letters.push(DeadLetter {
-            partition: -1,
+            partition: crate::dead_letters::LATE,
             offset: -1,
             key: None,
             payload: Some(text.slice(start..end)),

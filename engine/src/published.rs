@@ -34,6 +34,28 @@ pub(crate) struct Published {
     pub(crate) watermarks: Arc<HashMap<ObjectId, i64>>,
 }
 
+impl Published {
+    /// What the store has, before anything is put to work.
+    pub(crate) fn recovered(
+        epoch: Epoch,
+        timestamp_us: i64,
+        catalog: Arc<Catalog>,
+        snapshot: Arc<dyn Snapshot>,
+    ) -> Self {
+        Self {
+            epoch,
+            timestamp_us,
+            catalog,
+            catalog_version: 1,
+            snapshot,
+            relations: imbl::HashMap::new(),
+            hydrating: Arc::new(HashMap::new()),
+            positions: Arc::new(HashMap::new()),
+            watermarks: Arc::new(HashMap::new()),
+        }
+    }
+}
+
 /// The place where the last published epoch stands.
 pub(crate) struct PublishedCell {
     current: RwLock<Arc<Published>>,

@@ -1,5 +1,6 @@
 //! The threads that carry outboxes to the outside, one per sink.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -20,11 +21,14 @@ use crate::{Error, Result};
 /// Compressed bytes of outbox entries that go out in one transaction at most, unless one epoch alone has more.
 const DELIVERY_BYTES: usize = 4 << 20;
 
+/// Epochs on their way to a sink whose latency is measured, at most: of what piles up while it is away, the first ones say enough.
+const TIMED_EPOCHS: usize = 1_024;
+
 /// Waiting times after failed deliveries.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(15);
 
-/// A sink and its thread; dropping it stops the thread.
+/// A sink and its thread; dropping it stops the thread and waits for it.
 pub(crate) struct RunningSink {
     /// The relation whose changes go out.
     pub(crate) from: ObjectId,
@@ -34,7 +38,11 @@ pub(crate) struct RunningSink {
     bell: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
     pub(crate) status: Arc<Mutex<SinkStatus>>,
+    computed: Computed,
 }
+
+/// When epochs with changes for a sink were computed.
+type Computed = Arc<Mutex<VecDeque<(Epoch, Instant)>>>;
 
 /// What is known of a sink, for the system views.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +62,7 @@ struct Courier {
     delivered: Arc<AtomicU64>,
     bell: Receiver<()>,
     status: Arc<Mutex<SinkStatus>>,
+    computed: Computed,
     engine: Doorbell,
 }
 
@@ -72,6 +81,7 @@ impl RunningSink {
         let durable = Arc::new(AtomicU64::new(durable_epoch.0));
         let (bell, heard) = bounded(1);
         let status = Arc::new(Mutex::new(SinkStatus::default()));
+        let computed = Computed::default();
         let name = spec.name.clone();
         let courier = Courier {
             spec,
@@ -81,13 +91,28 @@ impl RunningSink {
             delivered: outbox.delivered(),
             bell: heard,
             status: status.clone(),
+            computed: computed.clone(),
             engine,
         };
         let thread = std::thread::Builder::new()
             .name(format!("sink {name}"))
             .spawn(move || courier.run())
             .map_err(|e| Error::internal(format!("no thread for sink {name}: {e}")))?;
-        Ok(Self { from, outbox, durable, bell: Some(bell), thread: Some(thread), status })
+        Ok(Self { from, outbox, durable, bell: Some(bell), thread: Some(thread), status, computed })
+    }
+
+    /// An epoch has changes for it.
+    pub(crate) fn note(&self, epoch: Epoch) {
+        let mut computed = self.computed.lock();
+        if computed.len() < TIMED_EPOCHS {
+            computed.push_back((epoch, Instant::now()));
+        }
+    }
+
+    /// Tells the thread to stop, which it does once what it is sending is out or given up.
+    pub(crate) fn end(&mut self) -> Option<JoinHandle<()>> {
+        self.bell = None;
+        self.thread.take()
     }
 
     /// What others see.
@@ -108,8 +133,7 @@ impl RunningSink {
 
 impl Drop for RunningSink {
     fn drop(&mut self) {
-        self.bell = None;
-        if let Some(thread) = self.thread.take()
+        if let Some(thread) = self.end()
             && thread.join().is_err()
         {
             tracing::error!("a sink's thread panicked");
@@ -155,6 +179,7 @@ impl Courier {
                     sink.deliver(&epochs).map_err(|e| external(&self.spec.name, &e))?;
                     let seconds = started.elapsed().as_secs_f64();
                     metrics::histogram!("millrace_sink_seconds", "sink" => self.spec.name.clone()).record(seconds);
+                    self.measure(last);
                     delivered = last;
                     self.confirm(delivered, rows);
                     *backoff = FIRST_BACKOFF;
@@ -165,6 +190,18 @@ impl Courier {
             if self.bell.recv().is_err() {
                 return Ok(());
             }
+        }
+    }
+
+    /// From an epoch's end until the sink had it.
+    fn measure(&self, delivered: Epoch) {
+        let mut computed = self.computed.lock();
+        while let Some((epoch, at)) = computed.front().copied()
+            && epoch <= delivered
+        {
+            computed.pop_front();
+            let seconds = at.elapsed().as_secs_f64();
+            metrics::histogram!("millrace_sink_latency_seconds", "sink" => self.spec.name.clone()).record(seconds);
         }
     }
 

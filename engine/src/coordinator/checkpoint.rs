@@ -7,6 +7,7 @@ use storage::{ChangeSet, Durability};
 
 use super::{Coordinator, InFlight, Pending};
 use crate::commit::Checkpoint;
+use crate::hydration::Tap;
 use crate::recovery::{self, SavedEpoch};
 use crate::{Error, ErrorKind, Result};
 
@@ -36,15 +37,20 @@ impl Coordinator {
     }
 
     /// Whether more epochs would let what is not yet durable grow beyond its bound.
-    pub(super) fn must_wait_for_commit(&self) -> bool {
+    fn must_wait_for_commit(&self) -> bool {
         self.in_flight.is_some() && self.is_over_bound()
+    }
+
+    /// Whether an epoch must wait for a slower part: the store, or a view that is being built.
+    pub(super) fn must_wait(&self) -> bool {
+        self.must_wait_for_commit() || self.taps.values().any(Tap::is_full)
     }
 
     fn is_over_bound(&self) -> bool {
         self.graph.unwritten_bytes() + self.pending.changes.byte_size() >= self.settings.checkpoint_bytes
     }
 
-    fn checkpoint(&mut self) -> Result<()> {
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
         let Pending { changes: pending, dead_letters, durable, .. } = std::mem::take(&mut self.pending);
         let mut changes: ChangeSet = self.graph.checkpoint().map_err(super::epoch::dataflow_error)?;
         changes.merge(pending);
@@ -63,6 +69,7 @@ impl Coordinator {
         let durability = if durable { Durability::Disk } else { Durability::Process };
         self.in_flight = Some(InFlight { waiters: std::mem::take(&mut self.waiting) });
         self.last_checkpoint = Instant::now();
+        self.checkpoints.started += 1;
         self.committer.commit(Checkpoint { epoch: self.epoch, changes, durability });
         Ok(())
     }
@@ -76,10 +83,12 @@ impl Coordinator {
         }
         match done {
             Ok(()) => {
+                self.checkpoints.done = self.checkpoints.started;
                 for sink in self.sinks.values() {
                     sink.durable_up_to(epoch);
                 }
                 self.join_hydrated();
+                self.start_builds();
                 for (planned_against, change, reply) in std::mem::take(&mut self.deferred) {
                     self.ddl(planned_against, change, reply);
                 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use catalog::{Catalog, Connector, Object, ObjectId, ObjectKind};
+use catalog::{Catalog, Object, ObjectId, ObjectKind};
 use dataflow::{Graph, IndexLayout, StateAllocator, ViewForm, ViewLayout};
-use delta::Epoch;
 use planner::ViewPlan;
 use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
 use storage::StateId;
@@ -14,19 +13,29 @@ use super::{Coordinator, dataflow_error};
 use crate::command::{DdlDone, Reply};
 use crate::ddl::DdlChange;
 use crate::inputs::{Input, SavedInput};
-use crate::sinks::{RunningSink, sink_spec};
 use crate::{Error, ErrorKind, Result, recovery};
 
 /// The first number of relations that live only as long as somebody follows them.
 const FIRST_FOLLOWED: u32 = 0xF000_0000;
 
+/// The part of the operators' memory that each view being built may have beside them.
+const BUILD_SHARE: usize = 4;
+
 impl Coordinator {
     /// Carries out one change.
     pub(super) fn ddl(&mut self, planned_against: u64, change: DdlChange, reply: Reply<DdlDone>) {
         let lasting = !matches!(change, DdlChange::Follow { .. } | DdlChange::Unfollow(_));
-        // An index is filled from the store: everything must be there first.
+        // An index of a view is made when the view is.
+        if let DdlChange::Create(create) = &change
+            && let ObjectKind::Index(index) = &create.object.kind
+            && self.hydrating.contains_key(&index.on)
+        {
+            self.after_build.push((index.on, planned_against, change, reply));
+            return;
+        }
+        // It is filled from the store: everything must be there first.
         let fills_index = matches!(&change, DdlChange::Create(create) if create.object.is_index());
-        if fills_index && (self.in_flight.is_some() || self.graph.is_pending()) && self.failure.is_none() {
+        if fills_index && (self.in_flight.is_some() || self.pending.dirty) && self.failure.is_none() {
             self.deferred.push((planned_against, change, reply));
             self.pending.dirty = true;
             self.waiting.push(Box::new(|_| ()));
@@ -34,6 +43,8 @@ impl Coordinator {
         }
         let done = if let Some(failure) = &self.failure {
             Err(failure.clone())
+        } else if let Some(error) = self.no_room().filter(|_| lasting) {
+            Err(error)
         } else if lasting && planned_against != self.catalog_version {
             Err(Error::new(ErrorKind::SerializationFailure, "the catalog was changed by another session")
                 .with_hint("run the statement again"))
@@ -79,7 +90,7 @@ impl Coordinator {
                     self.pending.changes.clear_state(state);
                 }
                 self.followed_inputs.remove(&id);
-                self.stop_unread_sources();
+                self.stop_unread_sources()?;
                 Ok(DdlDone::default())
             }
         }
@@ -100,15 +111,23 @@ impl Coordinator {
             Some(plan) => Some(self.build_view(&mut object, plan)?),
             None => None,
         };
-        let next = self.catalog.create(object.clone()).map_err(catalog_error)?;
-        recovery::put_object(&object, &mut self.pending.changes)?;
-        self.set_catalog(next)?;
         let object = Arc::new(object);
-        match (built, &create.view) {
-            (Some(built), Some(plan)) => self.begin_view(&object, plan, built, Installed::New)?,
-            _ => self.install(&object, None, Installed::New)?,
+        if let Err(error) = self.begin(&object, built, create.view.as_ref()) {
+            // A statement that fails leaves nothing behind.
+            self.drop_object(object.id)?;
+            return Err(error);
         }
         Ok(DdlDone { notices: create.notices })
+    }
+
+    fn begin(&mut self, object: &Arc<Object>, built: Option<Built>, view: Option<&ViewPlan>) -> Result<()> {
+        let next = self.catalog.create(object.as_ref().clone()).map_err(catalog_error)?;
+        recovery::put_object(object, &mut self.pending.changes)?;
+        self.set_catalog(next)?;
+        match (built, view) {
+            (Some(built), Some(plan)) => self.begin_view(object, plan, built, Installed::New),
+            _ => self.install(object, None, Installed::New),
+        }
     }
 
     /// Makes the operators of a new view: in the running graph if there is no past to read, else in a graph of its own.
@@ -138,14 +157,13 @@ impl Coordinator {
         Ok(built)
     }
 
-    /// Whether no input of a plan has had any row, so that there is no past to read.
+    /// Whether there is no past to read: no input has had any row, and what comes without input hasn't come yet.
     fn is_fresh(&self, plan: &ViewPlan) -> bool {
-        plan.inputs.iter().all(|id| match self.relations.get(id) {
-            Some(view) => {
-                !self.hydrating.contains_key(id) && view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0)
-            }
-            None => self.inputs.get(id).is_none_or(Input::is_untouched),
-        })
+        let untouched = |id: &ObjectId| match self.relations.get(id) {
+            Some(view) => view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0),
+            None => !self.hydrating.contains_key(id) && self.inputs.get(id).is_none_or(Input::is_untouched),
+        };
+        plan.inputs.iter().all(untouched) && !self.graph.has_begun(&plan.root)
     }
 
     /// Puts an object of the catalog to work; at a restart with what the store has of it.
@@ -174,6 +192,7 @@ impl Coordinator {
                 let from = self.catalog.get(sink.from).cloned();
                 let from = from.ok_or_else(|| Error::internal("a sink reads what exists"))?;
                 self.start_sink(object, &sink.connector, &from, StateId(sink.state_id), how)?;
+                self.ensure_running_for(&[sink.from])?;
             }
             ObjectKind::Index(index) => {
                 self.install_index(index, how)?;
@@ -199,23 +218,33 @@ impl Coordinator {
 
     /// A view of a catalog that was stored.
     fn install_view(&mut self, object: &Arc<Object>, plan: &ViewPlan, how: Installed) -> Result<()> {
-        let names = operator_states(&object.kind).ok_or_else(|| Error::internal("a view has operators"))?;
-        let mut states = NamedStates(names.clone());
-        let layout = view_layout(object);
         let built = if how == Installed::Unfinished {
-            let mut graph = self.graph_beside(plan)?;
-            graph.attach(object.id, &plan.root, layout, &mut states).map_err(dataflow_error)?;
-            Built::Beside(Box::new(graph))
+            Built::Beside(Box::new(self.attached_beside(object, plan)?))
         } else {
-            self.graph.attach(object.id, &plan.root, layout, &mut states).map_err(dataflow_error)?;
+            let names = operator_states(&object.kind).ok_or_else(|| Error::internal("a view has operators"))?;
+            let attached =
+                self.graph.attach(object.id, &plan.root, view_layout(object), &mut NamedStates(names.clone()));
+            attached.map_err(dataflow_error)?;
             Built::Running
         };
         self.begin_view(object, plan, built, how)
     }
 
+    /// A graph beside the running one with the operators of a view of the catalog.
+    pub(super) fn attached_beside(&self, object: &Object, plan: &ViewPlan) -> Result<Graph> {
+        let names = operator_states(&object.kind).ok_or_else(|| Error::internal("a view has operators"))?;
+        let mut graph = self.graph_beside(plan)?;
+        let attached = graph.attach(object.id, &plan.root, view_layout(object), &mut NamedStates(names.clone()));
+        attached.map_err(dataflow_error)?;
+        Ok(graph)
+    }
+
     /// A graph in which a view is built beside the running one.
     fn graph_beside(&self, plan: &ViewPlan) -> Result<Graph> {
-        let mut graph = Graph::new(self.graph_settings(), self.snapshot.clone()).map_err(dataflow_error)?;
+        let settings = self.graph_settings();
+        let memory_budget_bytes = settings.memory_budget_bytes / BUILD_SHARE;
+        let settings = dataflow::GraphSettings { memory_budget_bytes, ..settings };
+        let mut graph = Graph::new(settings, self.snapshot.clone()).map_err(dataflow_error)?;
         for id in &plan.inputs {
             let Some(input) = self.catalog.get(*id) else { continue };
             graph.register_input(*id, &input.schema(), None, false).map_err(dataflow_error)?;
@@ -235,7 +264,7 @@ impl Coordinator {
                 // A constant, or a count over nothing, is a row without any input.
                 self.wants_step |= how == Installed::New;
             }
-            Built::Beside(graph) => self.hydrate(object, plan, *graph),
+            Built::Beside(graph) => self.hydrate(object, plan, *graph)?,
         }
         if let ObjectKind::Stream(stream) = &object.kind
             && let Some(connector) = &stream.connector
@@ -245,38 +274,8 @@ impl Coordinator {
         Ok(())
     }
 
-    fn start_sink(
-        &mut self,
-        object: &Arc<Object>,
-        connector: &Connector,
-        from: &Object,
-        state: StateId,
-        how: Installed,
-    ) -> Result<()> {
-        if self.settings.offline {
-            return Ok(());
-        }
-        let spec = sink_spec(object, connector, from, &self.server_id);
-        let durable = if how == Installed::Recovered { self.epoch } else { Epoch(0) };
-        let mut sink = RunningSink::start(spec, from.id, state, self.store.clone(), durable, self.bell.clone())?;
-        if how == Installed::New
-            && let Some(view) = self.relations.get(&from.id)
-        {
-            // A sink begins with what is there, as if it had come in this epoch.
-            for batch in view.scan(self.snapshot.clone(), None).map_err(dataflow_error)? {
-                let batch = batch.map_err(dataflow_error)?;
-                let batch = crate::query::named(&batch, &from.schema());
-                let batch = batch.map_err(|e| Error::internal(format!("{} can't be emitted: {e}", from.name)))?;
-                sink.outbox.add(self.epoch, &delta::Delta::inserts(batch), &mut self.pending.changes)?;
-            }
-            self.pending.durable = true;
-        }
-        self.sinks.insert(object.id, sink);
-        Ok(())
-    }
-
     /// Readers see what the graph has of a stored relation.
-    fn show(&mut self, relation: ObjectId) {
+    pub(super) fn show(&mut self, relation: ObjectId) {
         if let Some(view) = self.graph.published(relation) {
             self.relations.insert(relation, view);
         }
@@ -297,13 +296,12 @@ impl Coordinator {
         if self.settings.offline {
             return Ok(());
         }
-        let saved: Option<SavedInput> = recovery::input(object.id, &self.snapshot)?;
+        // A source that had stopped begins again at its start.
+        let saved: Option<SavedInput> =
+            if self.recovering { recovery::input(object.id, &self.snapshot)? } else { None };
         let mut input = Input::start(object, saved, &self.bell)?;
         if let Some(watermark) = input.watermark.as_mut().and_then(|w| w.current()) {
             self.watermarks.insert(object.id, watermark);
-        }
-        if let Some(counters) = self.counters.remove(&object.id) {
-            input.counters = counters;
         }
         self.pending.dirty = true;
         self.inputs.insert(object.id, input);
@@ -317,7 +315,8 @@ impl Coordinator {
         for schema in &drop.schemas {
             self.set_catalog(self.catalog.drop_schema(schema).map_err(catalog_error)?)?;
         }
-        self.stop_unread_sources();
+        self.stop_unread_sources()?;
+        self.make_indexes();
         Ok(DdlDone { notices: drop.notices })
     }
 
@@ -336,12 +335,12 @@ impl Coordinator {
             ObjectKind::MaterializedView(view) => self.pending.changes.clear_state(StateId(view.state_id)),
             ObjectKind::Stream(stream) => {
                 if stream.connector.is_some() {
-                    self.sinks.remove(&id);
+                    self.drop_sink(id);
                     self.pending.changes.clear_state(StateId(stream.state_id));
                 }
             }
             ObjectKind::Sink(sink) => {
-                self.sinks.remove(&id);
+                self.drop_sink(id);
                 self.pending.changes.clear_state(StateId(sink.state_id));
             }
             ObjectKind::Index(index) => {
@@ -358,8 +357,7 @@ impl Coordinator {
         }
         self.relations.remove(&id);
         self.subscribers.remove(&id);
-        self.taps.remove(&id);
-        self.hydrating.remove(&id);
+        self.forget_build(&object);
         self.table_changed.remove(&id);
         self.set_catalog(next)
     }
@@ -367,24 +365,26 @@ impl Coordinator {
     fn forget_source(&mut self, id: ObjectId) -> Result<()> {
         self.inputs.remove(&id);
         self.watermarks.remove(&id);
-        self.counters.remove(&id);
         recovery::delete_input(id, &mut self.pending.changes);
         self.dead_letters.forget(id, &self.snapshot, &mut self.pending.changes)
     }
 
     /// A source that nobody reads any more stops, and will begin again at its start: a view made later has all of its past.
-    fn stop_unread_sources(&mut self) {
+    fn stop_unread_sources(&mut self) -> Result<()> {
         let mut read: HashSet<ObjectId> = self.followed_inputs.values().flatten().copied().collect();
+        read.extend(self.subscribers.keys());
         read.extend(self.catalog.objects().flat_map(|object| object.depends_on.iter().copied()));
         let unread: Vec<ObjectId> = self.inputs.keys().copied().filter(|id| !read.contains(id)).collect();
         for id in unread {
             let is_source = self.catalog.get(id).is_some_and(|o| matches!(o.kind, ObjectKind::Source(_)));
-            if is_source && let Some(input) = self.inputs.remove(&id) {
-                self.counters.insert(id, input.counters);
+            if is_source {
+                self.inputs.remove(&id);
                 self.watermarks.remove(&id);
                 recovery::delete_input(id, &mut self.pending.changes);
+                self.dead_letters.forget_late(id, &self.snapshot, &mut self.pending.changes)?;
             }
         }
+        Ok(())
     }
 
     fn set_catalog(&mut self, next: Catalog) -> Result<()> {
@@ -450,6 +450,10 @@ impl StateAllocator for NamedStates {
         let id = self.0.get(name).copied();
         StateId(id.expect("a restart plans a view as it was planned when the catalog gave it its states"))
     }
+
+    fn given(&self, name: &str) -> Option<StateId> {
+        self.0.get(name).copied().map(StateId)
+    }
 }
 
 /// State tables that the catalog gives now.
@@ -485,7 +489,7 @@ impl StateAllocator for NewStates {
     }
 }
 
-fn answer(reply: Reply<DdlDone>, done: Result<DdlDone>) {
+pub(super) fn answer(reply: Reply<DdlDone>, done: Result<DdlDone>) {
     if reply.send(done).is_err() {
         tracing::debug!("the session has gone before its statement was done");
     }

@@ -18,6 +18,13 @@ impl Coordinator {
     pub(super) fn run_epoch(&mut self) -> Result<()> {
         let started = Instant::now();
         let (inputs, created_ms) = self.pull(started)?;
+        self.compute(inputs)?;
+        self.measure(started, &created_ms);
+        Ok(())
+    }
+
+    /// What an epoch produces depends on nothing but what is there and these inputs.
+    pub(super) fn compute(&mut self, inputs: EpochInputs) -> Result<()> {
         self.epoch = inputs.epoch;
         self.timestamp_us = inputs.timestamp_us;
         self.wants_step = false;
@@ -25,7 +32,6 @@ impl Coordinator {
         let outputs = self.graph.step(inputs).map_err(dataflow_error)?;
         self.record(outputs, tapped)?;
         self.publish();
-        self.measure(started, &created_ms);
         Ok(())
     }
 
@@ -146,6 +152,7 @@ impl Coordinator {
         }
         for sink in self.sinks.values_mut().filter(|sink| sink.from == relation) {
             sink.outbox.add(self.epoch, delta, &mut self.pending.changes)?;
+            sink.note(self.epoch);
             self.pending.durable = true;
             self.pending.outbox_since.get_or_insert_with(Instant::now);
         }

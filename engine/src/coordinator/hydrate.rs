@@ -2,66 +2,231 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use catalog::{Object, ObjectId, ObjectKind};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use dataflow::Graph;
 use delta::Delta;
 use planner::ViewPlan;
+use storage::StateId;
 
 use super::ddl::operator_states;
 use super::{Coordinator, epoch::dataflow_error};
-use crate::hydration::{EpochRecord, Hydration, HydrationCommand, Progress, Tap, TapStart};
-use crate::{Result, recovery};
+use crate::command::Command;
+use crate::hydration::{EpochRecord, Hydration, HydrationCommand, Leash, Progress, Reached, Tap, TapStart};
+use crate::sinks::RunningSink;
+use crate::{Error, ErrorKind, Result, recovery};
+
+/// Waiting times before a build that failed for a reason outside begins again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A view that is being built.
+pub(crate) struct Building {
+    pub(crate) progress: Progress,
+    plan: Arc<ViewPlan>,
+    stage: Stage,
+    /// Builds that have failed.
+    failures: u32,
+}
+
+enum Stage {
+    /// The checkpoint of this number empties its tables, then its thread starts, once all that it reads is built.
+    Waiting { checkpoint: u64, graph: Box<Graph> },
+    /// A thread builds it.
+    Running { leash: Arc<Leash>, thread: JoinHandle<()> },
+    /// It failed, and begins again then, if ever.
+    Failed { again_at: Option<Instant> },
+}
 
 impl Coordinator {
     /// Begins to build a view in a graph beside the running one.
-    pub(super) fn hydrate(&mut self, object: &Arc<Object>, plan: &ViewPlan, graph: Graph) {
+    pub(super) fn hydrate(&mut self, object: &Arc<Object>, plan: &ViewPlan, graph: Graph) -> Result<()> {
+        // After a restart: a source goes on where it was even if only this view reads it, so its past must be known to end there.
+        for id in &plan.inputs {
+            if self.recovering && recovery::input(*id, &self.snapshot)?.is_some() {
+                self.ensure_running_for(&[*id])?;
+            }
+        }
+        let stage = self.cleared(object, graph);
+        let building = Building { progress: Progress::default(), plan: Arc::new(plan.clone()), stage, failures: 0 };
+        self.hydrating.insert(object.id, building);
+        Ok(())
+    }
+
+    /// Empties the tables of a view, in which a build that was cut short may have left something.
+    fn cleared(&mut self, object: &Object, graph: Graph) -> Stage {
+        self.clear_states(object);
+        self.pending.dirty = true;
+        // Somebody waits: the next checkpoint is due at once.
+        self.waiting.push(Box::new(|_| ()));
+        Stage::Waiting { checkpoint: self.checkpoints.started + 1, graph: Box::new(graph) }
+    }
+
+    fn clear_states(&mut self, object: &Object) {
         if let ObjectKind::MaterializedView(view) = &object.kind {
-            self.pending.changes.clear_state(storage::StateId(view.state_id));
+            self.pending.changes.clear_state(StateId(view.state_id));
         }
         for id in operator_states(&object.kind).into_iter().flat_map(|states| states.values()) {
-            self.pending.changes.clear_state(storage::StateId(*id));
+            self.pending.changes.clear_state(StateId(*id));
         }
-        self.hydrating.insert(object.id, Progress::default());
+    }
+
+    /// Starts the threads of views whose tables are empty and whose inputs are built.
+    pub(super) fn start_builds(&mut self) {
+        let done = self.checkpoints.done;
+        let startable = |building: &Building| match &building.stage {
+            Stage::Waiting { checkpoint, .. } => {
+                *checkpoint <= done && building.plan.inputs.iter().all(|id| !self.hydrating.contains_key(id))
+            }
+            Stage::Running { .. } | Stage::Failed { .. } => false,
+        };
+        let views: Vec<ObjectId> = self.hydrating.iter().filter(|(_, b)| startable(b)).map(|(id, _)| *id).collect();
+        for view in views {
+            if let Err(error) = self.start_build(view) {
+                self.build_failed(view, &error);
+            }
+        }
+    }
+
+    fn start_build(&mut self, view: ObjectId) -> Result<()> {
+        let (Some(building), Some(object)) = (self.hydrating.get_mut(&view), self.catalog.get(view)) else {
+            return Ok(());
+        };
+        let stage = std::mem::replace(&mut building.stage, Stage::Failed { again_at: None });
+        let Stage::Waiting { mut graph, .. } = stage else { return Err(Error::internal("a view is built twice")) };
+        // What was left in its tables is gone in this one.
+        graph.committed(self.snapshot.clone()).map_err(dataflow_error)?;
+        let leash = Arc::new(Leash::default());
         let hydration = Hydration {
             view: object.clone(),
-            graph,
-            reads: plan.inputs.iter().copied().collect(),
+            graph: *graph,
+            reads: building.plan.inputs.iter().copied().collect(),
             catalog: self.catalog.clone(),
             store: self.store.clone(),
             commands: self.commands.clone(),
+            bell: self.bell.clone(),
+            leash: leash.clone(),
         };
-        // The states are cleared by the next checkpoint; the build must not write into them before that.
-        self.waiting.push(Box::new(move |result| {
-            if result.is_ok()
-                && let Err(error) = hydration.start()
-            {
-                tracing::error!(%error, "a view can't be built");
+        building.stage = Stage::Running { leash, thread: hydration.start()? };
+        Ok(())
+    }
+
+    fn build_failed(&mut self, view: ObjectId, error: &Error) {
+        let Some(building) = self.hydrating.get_mut(&view) else { return };
+        self.taps.remove(&view);
+        let name = self.catalog.get(view).map_or_else(String::new, |object| object.name.to_string());
+        let again = error.kind == ErrorKind::External;
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(building.failures));
+        building.failures += 1;
+        let next = if again {
+            tracing::warn!(view = %name, %error, "a view can't be built yet");
+            "it is tried again by itself"
+        } else {
+            tracing::error!(view = %name, %error, "a view can't be built");
+            "drop the view and create it again"
+        };
+        building.progress = Progress { rows: 0, error: Some(format!("{error}; {next}")) };
+        building.stage = Stage::Failed { again_at: again.then(|| Instant::now() + pause) };
+        self.publish();
+    }
+
+    /// When the next build that failed begins again.
+    pub(super) fn next_build(&self) -> Option<Instant> {
+        let again = |building: &Building| match building.stage {
+            Stage::Failed { again_at } => again_at,
+            Stage::Waiting { .. } | Stage::Running { .. } => None,
+        };
+        self.hydrating.values().filter_map(again).min()
+    }
+
+    /// Lets builds begin again whose pause is over.
+    pub(super) fn build_again(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let due = |building: &Building| matches!(building.stage, Stage::Failed { again_at: Some(at) } if at <= now);
+        let views: Vec<ObjectId> = self.hydrating.iter().filter(|(_, b)| due(b)).map(|(id, _)| *id).collect();
+        for view in views {
+            let (Some(object), Some(building)) = (self.catalog.get(view).cloned(), self.hydrating.get(&view)) else {
+                continue;
+            };
+            let graph = self.attached_beside(&object, &building.plan.clone())?;
+            let stage = self.cleared(&object, graph);
+            if let Some(building) = self.hydrating.get_mut(&view) {
+                building.stage = stage;
             }
-        }));
-        self.pending.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// Ends the build of a view that is dropped, and leaves nothing of it.
+    pub(super) fn forget_build(&mut self, object: &Object) {
+        let Some(building) = self.hydrating.remove(&object.id) else { return };
+        if let Stage::Running { leash, thread } = building.stage {
+            leash.cut();
+            self.end_later(thread);
+        }
+        self.taps.remove(&object.id);
+        self.ready.retain(|(view, _)| *view != object.id);
+        self.clear_states(object);
+    }
+
+    /// A thread has been told to end; it is waited for when the engine stops.
+    pub(super) fn end_later(&mut self, thread: JoinHandle<()>) {
+        self.ending.retain(|thread| !thread.is_finished());
+        self.ending.push(thread);
+    }
+
+    /// Ends all threads that build views and write to sinks, for good. They may ask this thread something: that is taken, and not answered.
+    pub(super) fn end_threads(&mut self, commands: &Receiver<Command>) {
+        let mut threads = std::mem::take(&mut self.ending);
+        threads.extend(self.sinks.values_mut().filter_map(RunningSink::end));
+        for (_, building) in self.hydrating.drain() {
+            if let Stage::Running { leash, thread } = building.stage {
+                leash.cut();
+                threads.push(thread);
+            }
+        }
+        self.taps.clear();
+        for thread in threads {
+            while !thread.is_finished() {
+                match commands.recv_timeout(Duration::from_millis(5)) {
+                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            if thread.join().is_err() {
+                tracing::error!("a thread that builds a view or writes to a sink panicked");
+            }
+        }
     }
 
     /// A message from a building thread.
     pub(super) fn hydration(&mut self, command: HydrationCommand) {
         let told = match command {
             HydrationCommand::Positions { reply } => {
-                reply.send(self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect()).is_ok()
+                let positions = self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect();
+                reply.send(Reached { positions, watermarks: self.watermarks.clone() }).is_ok()
             }
             HydrationCommand::Tap { view, relations, reply } => {
                 if !self.hydrating.contains_key(&view) {
                     return;
                 }
                 let tap = Tap::new(relations);
-                let start = TapStart { published: self.published.load(), records: tap.rest.clone() };
+                let (records, waiting) = (tap.rest.clone(), tap.waiting.clone());
                 self.taps.insert(view, tap);
-                reply.send(start).is_ok()
+                reply.send(TapStart { published: self.published.load(), records, waiting }).is_ok()
             }
             HydrationCommand::Progress { view, progress } => {
-                if let Some(known) = self.hydrating.get_mut(&view) {
-                    *known = progress;
+                if let Some(building) = self.hydrating.get_mut(&view) {
+                    building.progress = progress;
                     self.publish();
                 }
+                true
+            }
+            HydrationCommand::Failed { view, error } => {
+                self.build_failed(view, &error);
                 true
             }
             HydrationCommand::Ready { view, graph } => {
@@ -85,10 +250,29 @@ impl Coordinator {
 
     /// Lets views that are built join the running graph. Only while no checkpoint is under way: what it is about to confirm is not theirs.
     pub(super) fn join_hydrated(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
         for (view, graph) in std::mem::take(&mut self.ready) {
             if let Err(error) = self.join(view, graph) {
                 self.fail(error);
                 return;
+            }
+        }
+        self.start_builds();
+        self.make_indexes();
+    }
+
+    /// Goes on with indexes of views that are built, or gone.
+    pub(super) fn make_indexes(&mut self) {
+        for (view, planned_against, change, reply) in std::mem::take(&mut self.after_build) {
+            if self.hydrating.contains_key(&view) {
+                self.after_build.push((view, planned_against, change, reply));
+            } else if self.catalog.get(view).is_some() {
+                self.ddl(planned_against, change, reply);
+            } else {
+                let gone = Error::new(ErrorKind::UndefinedTable, "the view was dropped before its index could be made");
+                super::ddl::answer(reply, Err(gone));
             }
         }
     }
@@ -104,8 +288,11 @@ impl Coordinator {
         self.hydrating.remove(&view);
         recovery::put_hydrated(view, &mut self.pending.changes)?;
         self.pending.dirty = true;
-        if let Some(published) = self.graph.published(view) {
-            self.relations.insert(view, published);
+        self.show(view);
+        // Sinks that were made meanwhile begin with what is there.
+        let sinks: Vec<ObjectId> = self.sinks.iter().filter(|(_, sink)| sink.from == view).map(|(id, _)| *id).collect();
+        for sink in sinks {
+            self.emit_contents(sink)?;
         }
         let reads: Vec<ObjectId> = tap.relations.into_iter().collect();
         self.ensure_running_for(&reads)?;
@@ -125,8 +312,8 @@ impl Coordinator {
                 }
             }
             let moved = record.watermarks != record.watermarks_before;
-            if (!deltas.is_empty() || moved) && tap.records.send(EpochRecord { deltas, ..record.clone() }).is_err() {
-                tracing::debug!("a building thread has ended");
+            if !deltas.is_empty() || moved {
+                tap.send(EpochRecord { deltas, ..record.clone() });
             }
         }
     }

@@ -8,30 +8,37 @@ mod checkpoint;
 mod ddl;
 mod epoch;
 mod hydrate;
+#[cfg(test)]
+mod replay;
+mod sinks;
 mod writes;
 
 pub(crate) use checkpoint::storage_error;
-pub(crate) use ddl::Installed;
+use ddl::Installed;
 pub(crate) use epoch::{dataflow_error, delta_error};
+use hydrate::Building;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use catalog::{Catalog, ObjectId};
+use catalog::{Catalog, Object, ObjectId, ObjectKind};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, select};
 use dataflow::{Graph, PublishedView};
 use delta::Epoch;
 use parking_lot::Mutex;
+use planner::ViewPlan;
 use storage::{ChangeSet, Snapshot, Store};
 
 use crate::command::{Command, CommandSender, Doorbell, Reply, Write};
 use crate::commit::Committer;
 use crate::dead_letters::DeadLetters;
-use crate::hydration::{Progress, Tap};
-use crate::inputs::{Input, InputCounters, Inputs};
+use crate::hydration::Tap;
+use crate::inputs::{Input, Inputs};
 use crate::published::{Published, PublishedCell};
+use crate::recovery::{self, SavedEpoch};
 use crate::runtime::Runtime;
 use crate::sinks::RunningSink;
 use crate::subscription::Subscriber;
@@ -55,7 +62,9 @@ pub(crate) struct Coordinator {
     pub(crate) sinks: HashMap<ObjectId, RunningSink>,
     pub(crate) subscribers: HashMap<ObjectId, Vec<Subscriber>>,
     pub(crate) taps: HashMap<ObjectId, Tap>,
-    pub(crate) hydrating: HashMap<ObjectId, Progress>,
+    pub(crate) hydrating: HashMap<ObjectId, Building>,
+    /// Threads of views and sinks that have been dropped, on their way to their end.
+    pub(crate) ending: Vec<JoinHandle<()>>,
     /// What readers get of each stored relation; only what an epoch touched is replaced.
     pub(crate) relations: imbl::HashMap<ObjectId, PublishedView>,
 
@@ -66,6 +75,8 @@ pub(crate) struct Coordinator {
     pub(crate) dead_letters: DeadLetters,
     /// Changes of the catalog that wait for a commit; no epoch runs meanwhile.
     pub(crate) deferred: Vec<(u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
+    /// Indexes that wait for their views to be built.
+    pub(crate) after_build: Vec<(ObjectId, u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
     /// Views that are built and wait to join.
     pub(crate) ready: Vec<(ObjectId, Graph)>,
     /// Queries that somebody follows, with what they read.
@@ -79,8 +90,9 @@ pub(crate) struct Coordinator {
     pub(crate) epoch: Epoch,
     pub(crate) timestamp_us: i64,
     pub(crate) watermarks: HashMap<ObjectId, i64>,
-    /// Counters of sources that don't run at the moment.
-    pub(crate) counters: HashMap<ObjectId, InputCounters>,
+
+    /// What the store has is being put to work.
+    pub(crate) recovering: bool,
 
     /// Writes that wait for the next epoch.
     pub(crate) writes: VecDeque<(Write, Reply<Epoch>)>,
@@ -90,6 +102,7 @@ pub(crate) struct Coordinator {
     pub(crate) pending: Pending,
     /// The checkpoint in the commit thread's hands.
     pub(crate) in_flight: Option<InFlight>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) last_checkpoint: Instant,
 
     pub(crate) committer: Committer,
@@ -111,6 +124,13 @@ pub(crate) struct InFlight {
     pub(crate) waiters: Vec<Waiter>,
 }
 
+/// How many checkpoints there have been since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checkpoints {
+    pub(crate) started: u64,
+    pub(crate) done: u64,
+}
+
 /// Changes beside operator state that the next checkpoint takes along.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -125,7 +145,85 @@ pub(crate) struct Pending {
     pub(crate) outbox_since: Option<Instant>,
 }
 
+/// What a coordinator begins with.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    pub(crate) saved: SavedEpoch,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) server_id: String,
+    pub(crate) committer: Committer,
+    pub(crate) published: Arc<PublishedCell>,
+    pub(crate) runtime: Arc<Mutex<Runtime>>,
+    pub(crate) commands: CommandSender,
+    pub(crate) bell: Doorbell,
+}
+
 impl Coordinator {
+    pub(crate) fn new(parts: Parts) -> Result<Self> {
+        let graph_settings = crate::engine::graph_settings(&parts.settings);
+        Ok(Self {
+            graph: Graph::new(graph_settings, parts.snapshot.clone()).map_err(dataflow_error)?,
+            dead_letters: DeadLetters::open(&parts.snapshot)?,
+            settings: parts.settings,
+            store: parts.store,
+            snapshot: parts.snapshot,
+            catalog: parts.catalog,
+            inputs: HashMap::new(),
+            sinks: HashMap::new(),
+            subscribers: HashMap::new(),
+            taps: HashMap::new(),
+            hydrating: HashMap::new(),
+            ending: Vec::new(),
+            relations: imbl::HashMap::new(),
+            catalog_version: 1,
+            server_id: parts.server_id,
+            deferred: Vec::new(),
+            after_build: Vec::new(),
+            ready: Vec::new(),
+            followed_inputs: HashMap::new(),
+            followed: 0,
+            table_changed: HashMap::new(),
+            wants_step: false,
+            epoch: parts.saved.epoch,
+            timestamp_us: parts.saved.timestamp_us,
+            watermarks: HashMap::new(),
+            recovering: false,
+            writes: VecDeque::new(),
+            waiting: Vec::new(),
+            pending: Pending::default(),
+            in_flight: None,
+            checkpoints: Checkpoints::default(),
+            last_checkpoint: Instant::now(),
+            committer: parts.committer,
+            published: parts.published,
+            runtime: parts.runtime,
+            commands: parts.commands,
+            bell: parts.bell,
+            refreshed: Instant::now(),
+            shown: false,
+            stopping: Vec::new(),
+            failure: None,
+        })
+    }
+
+    /// Puts to work what the store has: objects in the order in which they were made, with the plans of views.
+    pub(crate) fn recover(&mut self, objects: &[(Arc<Object>, Option<ViewPlan>)]) -> Result<()> {
+        self.recovering = true;
+        for (object, plan) in objects {
+            let is_view = matches!(object.kind, ObjectKind::MaterializedView(_));
+            let how = match is_view && !recovery::is_hydrated(object.id, &self.snapshot)? {
+                true => Installed::Unfinished,
+                false => Installed::Recovered,
+            };
+            self.install(object, plan.as_ref(), how)?;
+        }
+        self.recovering = false;
+        self.publish();
+        Ok(())
+    }
+
     /// Runs until it is told to stop, or a commit fails for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>, bell: &Receiver<()>) {
         while !self.has_stopped() {
@@ -145,18 +243,38 @@ impl Coordinator {
                 self.fail(error);
             }
         }
-        self.stop();
+        self.stop(commands);
     }
 
     fn handle(&mut self, command: Command) {
         match command {
             Command::Ddl { planned_against, change, reply } => self.ddl(planned_against, *change, reply),
-            Command::Write { write, reply } => self.writes.push_back((write, reply)),
+            Command::Write { write, reply } => match self.no_room() {
+                None => self.writes.push_back((write, reply)),
+                Some(error) => {
+                    if reply.send(Err(error)).is_err() {
+                        tracing::debug!("a writer has gone before it was refused");
+                    }
+                }
+            },
             Command::Subscribe { relation, name, reply } => self.subscribe(relation, &name, reply),
             Command::Committed { epoch, result } => self.committed(epoch, result),
             Command::Hydration(command) => self.hydration(command),
-            Command::Shutdown { reply } => self.stopping.push(reply),
+            Command::Shutdown { reply } => {
+                self.committer.give_up();
+                self.stopping.push(reply);
+            }
         }
+    }
+
+    /// While a commit waits for room on the disk, nothing more is promised to anybody.
+    pub(super) fn no_room(&self) -> Option<Error> {
+        let trouble = self.committer.trouble()?;
+        Some(
+            Error::new(ErrorKind::DiskFull, "could not write: the disk is full")
+                .with_detail(trouble)
+                .with_hint("make room; reading goes on meanwhile"),
+        )
     }
 
     /// One round: an epoch if there is something to compute, a checkpoint if one is due.
@@ -165,7 +283,8 @@ impl Coordinator {
             self.refuse_writes();
             return Ok(());
         }
-        while self.wants_epoch() && !self.must_wait_for_commit() {
+        self.build_again()?;
+        while self.wants_epoch() && !self.must_wait() {
             self.run_epoch()?;
             self.checkpoint_if_due()?;
             if !self.commands_are_empty() {
@@ -182,12 +301,12 @@ impl Coordinator {
     }
 
     fn timeout(&self) -> Duration {
-        if self.wants_epoch() && !self.must_wait_for_commit() {
+        if self.wants_epoch() && !self.must_wait() {
             return Duration::ZERO;
         }
         let now = Instant::now();
         let mut at = now + HEARTBEAT;
-        if let Some(due) = self.checkpoint_due() {
+        for due in [self.checkpoint_due(), self.next_build()].into_iter().flatten() {
             at = at.min(due);
         }
         for input in self.inputs.values() {
@@ -220,7 +339,7 @@ impl Coordinator {
             catalog_version: self.catalog_version,
             snapshot: self.snapshot.clone(),
             relations: self.relations.clone(),
-            hydrating: Arc::new(self.hydrating.clone()),
+            hydrating: Arc::new(self.hydrating.iter().map(|(id, building)| (*id, building.progress.clone())).collect()),
             positions: Arc::new(self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect()),
             watermarks: Arc::new(self.watermarks.clone()),
         });
@@ -254,7 +373,7 @@ impl Coordinator {
         runtime.operators = self.graph.operators();
         runtime.state_bytes = self.graph.state_bytes();
         runtime.store = self.store.stats();
-        runtime.commit_trouble = self.committer.trouble().lock().clone();
+        runtime.commit_trouble = self.committer.trouble();
         runtime.failure = self.failure.as_ref().map(ToString::to_string);
     }
 
@@ -266,6 +385,10 @@ impl Coordinator {
         tracing::error!(%error, epoch = self.epoch.0, "the engine stops taking input");
         for waiter in self.waiting.drain(..).chain(self.in_flight.take().into_iter().flat_map(|f| f.waiters)) {
             waiter(Err(error.clone()));
+        }
+        let indexes = self.after_build.drain(..).map(|(_, _, _, reply)| reply);
+        for reply in self.deferred.drain(..).map(|(_, _, reply)| reply).chain(indexes) {
+            ddl::answer(reply, Err(error.clone()));
         }
         self.failure = Some(error);
         self.refuse_writes();
@@ -286,7 +409,8 @@ impl Coordinator {
             && (self.failure.is_some() || !(self.pending.dirty || !self.writes.is_empty()))
     }
 
-    fn stop(mut self) {
+    fn stop(mut self, commands: &Receiver<Command>) {
+        self.end_threads(commands);
         self.inputs.clear();
         self.sinks.clear();
         self.subscribers.clear();

@@ -31,6 +31,7 @@ impl Session {
                 (*id, None)
             }
             SubscribeTarget::Query(view) => {
+                self.readable(&view.inputs).await?;
                 let followed = self.follow(view.as_ref().clone()).await?;
                 (followed.relation, Some(followed))
             }
