@@ -40,7 +40,7 @@ test: build
 
 suite: build
 	@scripts/setup.sh test
-	cargo test --release --locked --workspace --test suite --test tidy --test real_kafka --no-fail-fast
+	cargo test --release --locked --workspace --test suite --test tidy --no-fail-fast
 
 check: fmt-check clippy doc test deny
 

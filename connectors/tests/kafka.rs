@@ -1,5 +1,5 @@
 //! Topics in and out over librdkafka's mock broker, which speaks the real protocol over TCP. What needs a real Kafka (fencing, aborted transactions, added
-//! partitions, deleted records) is in `real_kafka.rs`.
+//! partitions, deleted records) is in the suite's `kafka/connector.rs`.
 
 #![allow(clippy::unwrap_used)]
 

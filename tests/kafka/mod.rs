@@ -2,6 +2,7 @@
 
 pub mod broker;
 mod client;
+mod connector;
 mod faults;
 mod lifecycle;
 mod outage;
@@ -25,7 +26,25 @@ enum Needs {
 
 pub fn trials() -> Vec<Trial> {
     use Needs::{AnyBroker, OwnBroker, RealBroker};
-    let tests: [(&str, Needs, fn()); 23] = [
+    let tests: &[(&str, Needs, fn())] = &[
+        ("connector::an_older_instance_is_fenced", RealBroker, connector::an_older_instance_is_fenced),
+        (
+            "connector::a_crash_before_the_commit_leaves_nothing",
+            RealBroker,
+            connector::a_crash_before_the_commit_leaves_nothing,
+        ),
+        (
+            "connector::markers_at_the_end_of_a_topic_are_passed",
+            RealBroker,
+            connector::markers_at_the_end_of_a_topic_are_passed,
+        ),
+        ("connector::added_partitions_are_found", RealBroker, connector::added_partitions_are_found),
+        (
+            "connector::deleted_records_are_not_passed_over_in_silence",
+            RealBroker,
+            connector::deleted_records_are_not_passed_over_in_silence,
+        ),
+        ("connector::a_timestamp_finds_its_offset", RealBroker, connector::a_timestamp_finds_its_offset),
         ("sources::json_becomes_typed_columns", AnyBroker, sources::json_becomes_typed_columns),
         ("sources::bad_records_become_dead_letters", AnyBroker, sources::bad_records_become_dead_letters),
         ("sources::skip_and_null_policies", AnyBroker, sources::skip_and_null_policies),
@@ -50,6 +69,13 @@ pub fn trials() -> Vec<Trial> {
         ("sinks::upsert_sink_holds_the_view", RealBroker, sinks::upsert_sink_holds_the_view),
         ("sinks::append_sink_adds_up_to_the_view", RealBroker, sinks::append_sink_adds_up_to_the_view),
         ("sinks::a_restart_repeats_nothing", RealBroker, sinks::a_restart_repeats_nothing),
+        ("sinks::a_sink_begins_with_what_is_there", RealBroker, sinks::a_sink_begins_with_what_is_there),
+        (
+            "sinks::a_sink_of_a_view_being_built_has_all_of_it",
+            RealBroker,
+            sinks::a_sink_of_a_view_being_built_has_all_of_it,
+        ),
+        ("sinks::a_sink_starts_the_source_it_reads", RealBroker, sinks::a_sink_starts_the_source_it_reads),
         ("outage::broker_goes_away_and_comes_back", OwnBroker, outage::broker_goes_away_and_comes_back),
         ("lifecycle::sigterm_drains_and_exits_0", AnyBroker, lifecycle::sigterm_drains_and_exits_0),
         (
@@ -76,8 +102,8 @@ pub fn trials() -> Vec<Trial> {
         eprintln!("*** Kafka tests run {on}, and tests that need more are IGNORED: {why} ***");
     }
     tests
-        .into_iter()
-        .map(|(name, needs, test)| {
+        .iter()
+        .map(|&(name, needs, test)| {
             let ignored = match needs {
                 AnyBroker => false,
                 RealBroker => missing[0].is_some(),

@@ -100,3 +100,66 @@ pub fn a_restart_repeats_nothing() {
     let after = read_all(shared(), &topic, "read_committed");
     assert_eq!(after.len(), before.len() + 1, "one change, one record: {after:?}");
 }
+
+fn rows_of(topic: &str, mode: &str) -> i64 {
+    let records = read_all(shared(), topic, "read_committed");
+    if mode == "append" { added_up(&records).values().sum() } else { folded(&records).len() as i64 }
+}
+
+pub fn a_sink_begins_with_what_is_there() {
+    let mut db = Database::durable();
+    db.run("CREATE TABLE t (id int PRIMARY KEY, k text)");
+    db.run("CREATE MATERIALIZED VIEW v AS SELECT id, k FROM t");
+    // Sinks are made right after a write, when its epoch is just being made durable, or is already.
+    for round in 0..6 {
+        for id in 0..50 {
+            db.run(&format!("INSERT INTO t VALUES ({}, 'x')", round * 50 + id));
+            if id % 20 == 7 {
+                for mode in ["upsert", "append"] {
+                    let topic = unique("beginning");
+                    create_topic(shared(), &topic, 1);
+                    let name = topic.replace('-', "_");
+                    db.run(&format!(
+                        "CREATE SINK {name} FROM v WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json', mode = '{mode}')",
+                        shared().bootstrap
+                    ));
+                    let there = i64::from(round * 50 + id + 1);
+                    wait::until_equal("what was there", &there, || rows_of(&topic, mode));
+                    db.run(&format!("DROP SINK {name}"));
+                }
+            }
+        }
+    }
+}
+
+pub fn a_sink_of_a_view_being_built_has_all_of_it() {
+    let topic = unique("built");
+    create_topic(shared(), &topic, 1);
+    let mut db = Database::durable();
+    db.run("CREATE SOURCE numbers (n bigint, id bigint) WITH (connector = 'generator', kind = 'sequence', events = 1000000, keys = 40)");
+    db.run("CREATE MATERIALIZED VIEW first AS SELECT count(*) AS n FROM numbers");
+    db.wait_for("SELECT n FROM first", &["1000000"]);
+    db.run("CREATE MATERIALIZED VIEW second AS SELECT id, count(*) AS n FROM numbers GROUP BY id");
+    db.run(&format!(
+        "CREATE SINK out FROM second WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json', mode = 'append')",
+        shared().bootstrap
+    ));
+    wait::until_equal("the whole view", &40, || rows_of(&topic, "append"));
+    db.reopen();
+    assert_eq!(rows_of(&topic, "append"), 40);
+}
+
+pub fn a_sink_starts_the_source_it_reads() {
+    let topic = unique("from-source");
+    create_topic(shared(), &topic, 1);
+    let mut db = Database::durable();
+    db.run("CREATE SOURCE numbers (n bigint) WITH (connector = 'generator', kind = 'sequence', events = 1000)");
+    db.run(&format!(
+        "CREATE SINK out FROM numbers WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json')",
+        shared().bootstrap
+    ));
+    wait::until_equal("every row", &1000, || rows_of(&topic, "append"));
+    db.reopen();
+    db.run("DROP SINK out");
+    assert_eq!(rows_of(&topic, "append"), 1000);
+}

@@ -1,8 +1,6 @@
 //! What only a real Kafka does: fencing, aborted transactions, markers, added partitions, deleted records.
 //!
-//! Runs against the brokers of `MILLRACE_TEST_BROKERS` (one node is enough); without it, it says so and does nothing.
-
-#![allow(clippy::unwrap_used)]
+//! The connector without an engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,20 +22,13 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::broker::shared;
+use super::client::unique;
+
 const WAIT: Duration = Duration::from_secs(30);
 
-fn brokers() -> Option<String> {
-    let brokers = std::env::var("MILLRACE_TEST_BROKERS").ok();
-    if brokers.is_none() {
-        println!("SKIPPED: MILLRACE_TEST_BROKERS names no Kafka");
-    }
-    brokers
-}
-
-/// A topic name that no other run has.
-fn fresh(name: &str) -> String {
-    let nanoseconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-    format!("{name}-{nanoseconds}")
+fn brokers() -> String {
+    shared().bootstrap.clone()
 }
 
 fn options(brokers: &str, topic: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -126,10 +117,9 @@ fn committed(brokers: &str, topic: &str) -> Vec<i64> {
     values(&receiver.iter().collect::<Vec<_>>())
 }
 
-#[test]
-fn an_older_instance_is_fenced() {
-    let Some(brokers) = brokers() else { return };
-    let topic = fresh("fenced");
+pub fn an_older_instance_is_fenced() {
+    let brokers = brokers();
+    let topic = unique("fenced");
     let spec = sink_spec(&brokers, &topic);
     let mut old = open_sink(&spec).unwrap();
     assert_eq!(old.recover().unwrap(), None);
@@ -143,10 +133,9 @@ fn an_older_instance_is_fenced() {
     assert_eq!(committed(&brokers, &topic), (0..20).collect::<Vec<_>>());
 }
 
-#[test]
-fn a_crash_before_the_commit_leaves_nothing() {
-    let Some(brokers) = brokers() else { return };
-    let topic = fresh("crash");
+pub fn a_crash_before_the_commit_leaves_nothing() {
+    let brokers = brokers();
+    let topic = unique("crash");
     let spec = sink_spec(&brokers, &topic);
     let mut sink = open_sink(&spec).unwrap();
     sink.recover().unwrap();
@@ -179,10 +168,9 @@ fn a_crash_before_the_commit_leaves_nothing() {
     assert_eq!(committed(&brokers, &topic), (0..40).collect::<Vec<_>>());
 }
 
-#[test]
-fn markers_at_the_end_of_a_topic_are_passed() {
-    let Some(brokers) = brokers() else { return };
-    let topic = fresh("markers");
+pub fn markers_at_the_end_of_a_topic_are_passed() {
+    let brokers = brokers();
+    let topic = unique("markers");
     let spec = sink_spec(&brokers, &topic);
     let mut sink = open_sink(&spec).unwrap();
     sink.recover().unwrap();
@@ -203,10 +191,9 @@ fn markers_at_the_end_of_a_topic_are_passed() {
     wait_for("no lag", || running.status().end_offsets == [(0, 54)].into());
 }
 
-#[test]
-fn added_partitions_are_found() {
-    let Some(brokers) = brokers() else { return };
-    let topic = fresh("grows");
+pub fn added_partitions_are_found() {
+    let brokers = brokers();
+    let topic = unique("grows");
     ensure_topic(&brokers, &topic, 1).unwrap();
     let source = numbers(&brokers, &topic, &[("partition_refresh", "100ms")]);
     let from = source.resolve_start().unwrap();
@@ -226,10 +213,9 @@ fn added_partitions_are_found() {
     assert_eq!(take(&receiver, 30), (10..40).collect::<Vec<_>>());
 }
 
-#[test]
-fn deleted_records_are_not_passed_over_in_silence() {
-    let Some(brokers) = brokers() else { return };
-    let topic = fresh("deleted");
+pub fn deleted_records_are_not_passed_over_in_silence() {
+    let brokers = brokers();
+    let topic = unique("deleted");
     ensure_topic(&brokers, &topic, 1).unwrap();
     produce(&brokers, &topic, 0, 0..100);
     let admin: AdminClient<DefaultClientContext> =
@@ -250,10 +236,9 @@ fn deleted_records_are_not_passed_over_in_silence() {
     assert_eq!(running.status().health, Health::Running);
 }
 
-#[test]
-fn a_timestamp_finds_its_offset() {
-    let Some(brokers) = brokers() else { return };
-    let topic = fresh("times");
+pub fn a_timestamp_finds_its_offset() {
+    let brokers = brokers();
+    let topic = unique("times");
     ensure_topic(&brokers, &topic, 1).unwrap();
     let producer = Producer::new(&brokers).unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
