@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
 mod clients;
+mod engine;
 mod kafka;
 mod oracle;
 mod simulation;
@@ -19,6 +20,7 @@ fn main() {
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(oracle::trials());
     trials.extend(simulation::trials());
+    trials.extend(engine::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(clients::trials());
     trials.extend(kafka::trials());

@@ -6,14 +6,13 @@
 //! view must hold what a run without faults holds. The faults come from a seed; MILLRACE_TEST_SEED tries others.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Engine, Session};
 use libtest_mimic::Trial;
 use storage::fault::{FaultPlan, FaultStore, Loss};
 
-use crate::support::database::{Answer, Failure, parameters, run, settings};
+use crate::support::database::settings;
+use crate::support::machine::Machine;
 use crate::support::random::Random;
 use crate::support::{trial, wait};
 
@@ -25,9 +24,6 @@ const STATEMENTS: usize = 60;
 const FAULTS_PER_MILLE: u32 = 40;
 /// Rows of the source.
 const EVENTS: u64 = 20_000;
-/// A statement that takes longer hangs.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
-
 const DEFINITIONS: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS ledger (id bigint PRIMARY KEY, k bigint, v bigint)",
     "CREATE SOURCE IF NOT EXISTS numbers (n bigint, id bigint)
@@ -52,37 +48,40 @@ type Ledger = BTreeMap<i64, (i64, i64)>;
 
 fn simulate(seed: u64) {
     let mut random = Random::new(seed);
-    let mut machine = Machine::start(FaultStore::new(FaultPlan::seeded(seed, FAULTS_PER_MILLE)));
-    let mut ledger = Ledger::new();
-    machine.define();
+    let mut machine = start(FaultStore::new(FaultPlan::seeded(seed, FAULTS_PER_MILLE)));
+    let mut known = Ledger::new();
+    define(&mut machine);
     for _ in 0..STATEMENTS {
         if random.one_in(15) {
-            machine.restart();
+            machine.restart(Loss::Drawn);
         }
-        let (statement, after) = change(&mut random, &ledger);
+        let (statement, after) = change(&mut random, &known);
         match machine.try_run(&statement) {
-            Ok(_) => ledger = after,
+            Ok(_) => known = after,
+            // There was no room on the disk: nothing happened.
+            Err(failure) if failure.state() == "53100" && !machine.store.is_stopped() => {}
             Err(failure) => {
                 // It may have happened: whole, or not at all.
                 assert!(machine.store.is_stopped(), "seed {seed}: {failure}\n{statement}");
-                machine.restart();
-                let found = machine.ledger();
+                machine.restart(Loss::Drawn);
+                let found = ledger(&mut machine);
                 assert!(
-                    found == ledger || found == after,
-                    "seed {seed}: {statement}\nfound {found:?}\nbefore {ledger:?}"
+                    found == known || found == after,
+                    "seed {seed}: {statement}\nfound {found:?}\nbefore {known:?}"
                 );
-                ledger = found;
+                known = found;
             }
         }
         if random.one_in(5) {
-            assert_eq!(machine.ledger(), ledger, "seed {seed}: what was acknowledged is there");
-            assert_eq!(machine.lines("SELECT * FROM by_k"), totals(&ledger), "seed {seed}: a write is read back");
+            assert_eq!(ledger(&mut machine), known, "seed {seed}: what was acknowledged is there");
+            let by_k = machine.lines("SELECT * FROM by_k", Loss::Drawn);
+            assert_eq!(by_k, totals(&known), "seed {seed}: a write is read back");
         }
     }
-    machine.restart();
-    assert_eq!(machine.ledger(), ledger, "seed {seed}");
-    let found = machine.views_at_the_end();
-    assert_eq!(found, fault_free(&ledger), "seed {seed}: as without faults");
+    machine.restart(Loss::Drawn);
+    assert_eq!(ledger(&mut machine), known, "seed {seed}");
+    let found = views_at_the_end(&mut machine);
+    assert_eq!(found, fault_free(&known), "seed {seed}: as without faults");
 }
 
 /// A statement, and the table after it.
@@ -124,114 +123,46 @@ fn totals(ledger: &Ledger) -> Vec<String> {
 
 /// The views of an engine that nothing happens to.
 fn fault_free(ledger: &Ledger) -> BTreeMap<&'static str, Vec<String>> {
-    let mut machine = Machine::start(FaultStore::new(FaultPlan::quiet(0)));
-    machine.define();
+    let mut machine = start(FaultStore::new(FaultPlan::quiet(0)));
+    define(&mut machine);
     for (id, (k, v)) in ledger {
         machine.try_run(&format!("INSERT INTO ledger VALUES ({id}, {k}, {v})")).unwrap();
     }
-    machine.views_at_the_end()
+    views_at_the_end(&mut machine)
 }
 
-/// An engine and its store, to be stopped and started.
-struct Machine {
-    runtime: tokio::runtime::Runtime,
-    store: Arc<FaultStore>,
-    running: Option<(Engine, Session)>,
+/// The settings of a run: small epochs, so that there are many commits.
+fn start(store: FaultStore) -> Machine {
+    let mut settings = settings(None);
+    settings.epoch_rows = 700;
+    settings.checkpoint_interval = Duration::from_millis(5);
+    settings.workers = 2;
+    Machine::start(store, settings)
 }
 
-impl Machine {
-    fn start(store: FaultStore) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut machine = Self { runtime, store: Arc::new(store), running: None };
-        machine.open();
-        machine
+/// Makes what is missing.
+fn define(machine: &mut Machine) {
+    for definition in DEFINITIONS {
+        machine.insist(definition, Loss::Drawn);
     }
+}
 
-    /// Opens an engine on the store; a fault during recovery is one more death.
-    fn open(&mut self) {
-        let mut settings = settings(None);
-        settings.epoch_rows = 700;
-        settings.checkpoint_interval = Duration::from_millis(5);
-        settings.workers = 2;
-        loop {
-            let _entered = self.runtime.enter();
-            match Engine::open_on(settings.clone(), self.store.clone()) {
-                Ok(engine) => {
-                    let session = engine.session(parameters()).unwrap();
-                    self.running = Some((engine, session));
-                    return;
-                }
-                Err(error) => {
-                    assert!(self.store.is_stopped(), "a store that works can be opened: {error}");
-                    self.store = Arc::new(self.store.restart(Loss::Drawn));
-                }
-            }
-        }
-    }
+fn ledger(machine: &mut Machine) -> Ledger {
+    let rows = machine.lines("SELECT id, k, v FROM ledger", Loss::Drawn);
+    let number = |text: &str| text.parse().unwrap();
+    rows.iter()
+        .map(|line| {
+            let fields: Vec<i64> = line.split('|').map(number).collect();
+            (fields[0], (fields[1], fields[2]))
+        })
+        .collect()
+}
 
-    /// Dies, and starts again with what the store still has.
-    fn restart(&mut self) {
-        // First the store: whatever the old engine still does is lost.
-        let next = Arc::new(self.store.restart(Loss::Drawn));
-        if let Some((engine, session)) = self.running.take() {
-            drop(session);
-            // An engine whose store has gone away can't end in good order.
-            drop(self.runtime.block_on(engine.shutdown()));
-        }
-        self.store = next;
-        self.open();
-    }
-
-    fn try_run(&mut self, sql: &str) -> Result<Answer, Failure> {
-        let session = &mut self.running.as_mut().expect("it runs between restarts").1;
-        let limited = async { tokio::time::timeout(STATEMENT_LIMIT, run(session, sql)).await };
-        self.runtime.block_on(limited).unwrap_or_else(|_| panic!("{sql} hangs"))
-    }
-
-    /// Makes what is missing, over as many deaths as it takes.
-    fn define(&mut self) {
-        for definition in DEFINITIONS {
-            while let Err(failure) = self.try_run(definition) {
-                assert!(self.store.is_stopped(), "{failure}\n{definition}");
-                self.restart();
-            }
-        }
-    }
-
-    /// A query's rows as sorted lines; deaths meanwhile only delay it.
-    fn lines(&mut self, sql: &str) -> Vec<String> {
-        loop {
-            match self.try_run(sql) {
-                Ok(answer) => {
-                    let mut lines: Vec<_> = answer.rows.into_iter().map(|row| row.join("|")).collect();
-                    lines.sort();
-                    return lines;
-                }
-                Err(failure) => {
-                    assert!(self.store.is_stopped(), "{failure}\n{sql}");
-                    self.restart();
-                }
-            }
-        }
-    }
-
-    fn ledger(&mut self) -> Ledger {
-        let rows = self.lines("SELECT id, k, v FROM ledger");
-        let number = |text: &str| text.parse().unwrap();
-        rows.iter()
-            .map(|line| {
-                let fields: Vec<i64> = line.split('|').map(number).collect();
-                (fields[0], (fields[1], fields[2]))
-            })
-            .collect()
-    }
-
-    /// All views, once the source has been read to its end.
-    fn views_at_the_end(&mut self) -> BTreeMap<&'static str, Vec<String>> {
-        let all = [format!("{EVENTS}|{}", EVENTS * (EVENTS - 1) / 2)];
-        wait::until_equal("the source's end", &all.to_vec(), || {
-            self.lines("SELECT coalesce(sum(n), 0), coalesce(sum(total), 0) FROM by_id")
-        });
-        VIEWS.into_iter().map(|view| (view, self.lines(&format!("SELECT * FROM {view}")))).collect()
-    }
+/// All views, once the source has been read to its end.
+fn views_at_the_end(machine: &mut Machine) -> BTreeMap<&'static str, Vec<String>> {
+    let all = [format!("{EVENTS}|{}", EVENTS * (EVENTS - 1) / 2)];
+    wait::until_equal("the source's end", &all.to_vec(), || {
+        machine.lines("SELECT coalesce(sum(n), 0), coalesce(sum(total), 0) FROM by_id", Loss::Drawn)
+    });
+    VIEWS.into_iter().map(|view| (view, machine.lines(&format!("SELECT * FROM {view}"), Loss::Drawn))).collect()
 }

@@ -104,14 +104,16 @@ impl Database {
         database
     }
 
-    fn start(&mut self) {
+    /// Opens the engine again that was stopped.
+    pub fn start(&mut self) {
         let _entered = self.runtime.enter();
         let engine = Engine::open(self.settings.clone()).unwrap();
         self.session = Some(engine.session(parameters()).unwrap());
         self.engine = Some(engine);
     }
 
-    fn stop(&mut self) {
+    /// Ends the engine in good order.
+    pub fn stop(&mut self) {
         self.session = None;
         if let Some(engine) = self.engine.take() {
             self.runtime.block_on(engine.shutdown()).unwrap();
@@ -122,6 +124,11 @@ impl Database {
     pub fn reopen(&mut self) {
         self.stop();
         self.start();
+    }
+
+    /// Another session.
+    pub fn session(&self) -> Session {
+        self.engine.as_ref().unwrap().session(parameters()).unwrap()
     }
 
     /// The last statement's answer, or its error.

@@ -1,6 +1,7 @@
 //! What several suites need: an engine in this process, a server in another, waiting, seeded randomness.
 
 pub mod database;
+pub mod machine;
 pub mod random;
 pub mod server;
 pub mod wait;

@@ -1,0 +1,43 @@
+//! The engine's promises, one by one: views that are built beside running ones, what a crash leaves, what is kept of bad input.
+
+mod building;
+mod serving;
+mod storing;
+
+use libtest_mimic::Trial;
+
+use crate::support::trial;
+
+pub fn trials() -> Vec<Trial> {
+    let tests: &[(&str, fn())] = &[
+        ("building::a_view_waits_for_the_view_it_reads", building::a_view_waits_for_the_view_it_reads),
+        ("building::a_build_cut_short_by_a_crash_begins_again", building::a_build_cut_short_by_a_crash_begins_again),
+        ("building::stopping_ends_the_threads_that_build", building::stopping_ends_the_threads_that_build),
+        (
+            "building::dropping_a_view_that_is_built_leaves_nothing",
+            building::dropping_a_view_that_is_built_leaves_nothing,
+        ),
+        ("building::a_failed_build_says_so_and_is_tried_again", building::a_failed_build_says_so_and_is_tried_again),
+        ("building::equal_views_of_different_age_stay_apart", building::equal_views_of_different_age_stay_apart),
+        ("building::a_second_count_over_nothing_is_a_row_too", building::a_second_count_over_nothing_is_a_row_too),
+        (
+            "building::a_source_is_read_whole_after_its_only_reader_is_gone",
+            building::a_source_is_read_whole_after_its_only_reader_is_gone,
+        ),
+        (
+            "storing::bad_records_count_once_however_often_they_are_read",
+            storing::bad_records_count_once_however_often_they_are_read,
+        ),
+        ("storing::a_full_disk_refuses_writes_and_recovers", storing::a_full_disk_refuses_writes_and_recovers),
+        (
+            "storing::a_full_disk_does_not_keep_the_engine_from_stopping",
+            storing::a_full_disk_does_not_keep_the_engine_from_stopping,
+        ),
+        (
+            "serving::an_index_made_while_rows_arrive_has_them_all",
+            serving::an_index_made_while_rows_arrive_has_them_all,
+        ),
+        ("serving::a_subscription_adds_up_to_the_view", serving::a_subscription_adds_up_to_the_view),
+    ];
+    tests.iter().map(|(name, test)| trial(&format!("engine::{name}"), *test)).collect()
+}

@@ -1,0 +1,93 @@
+//! What is kept, and what happens when it can't be.
+
+use std::time::{Duration, Instant};
+
+use storage::fault::{Fault, FaultPlan, FaultStore, Loss};
+
+use crate::support::database::{Database, run, settings};
+use crate::support::machine::Machine;
+use crate::support::wait;
+
+pub fn bad_records_count_once_however_often_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, "{\"id\":1}\nnot json\n{\"id\":2}\n{\"id\":\"x\"}\n").unwrap();
+    let mut db = Database::durable();
+    db.run(&format!(
+        "CREATE SOURCE rows (id int) WITH (connector = 'file', path = '{}', format = 'json')",
+        path.display()
+    ));
+    let letters = "SELECT count(*), count(DISTINCT payload) FROM mr_catalog.dead_letters";
+    for _ in 0..2 {
+        db.run("CREATE MATERIALIZED VIEW v AS SELECT id FROM rows");
+        db.wait_for("SELECT id FROM v", &["1", "2"]);
+        db.wait_for(letters, &["2|2"]);
+        db.wait_for("SELECT rows, dead_letters FROM mr_catalog.sources", &["2|2"]);
+        // A second view reads the past for itself.
+        db.run("CREATE MATERIALIZED VIEW again AS SELECT id + 1 AS next FROM rows");
+        assert_eq!(db.lines("SELECT next FROM again"), ["2", "3"]);
+        db.reopen();
+        assert_eq!(db.lines(letters), ["2|2"]);
+        db.run("DROP MATERIALIZED VIEW v");
+        db.run("DROP MATERIALIZED VIEW again");
+    }
+    db.run("DROP SOURCE rows");
+    assert_eq!(db.lines(letters), ["0|0"]);
+}
+
+pub fn a_full_disk_refuses_writes_and_recovers() {
+    // Statements make commits 1 to 4 or so; the disk is full at the fifth, for three attempts, a second each.
+    let mut settings = settings(None);
+    settings.checkpoint_interval = Duration::from_secs(3600);
+    let mut machine = Machine::start(FaultStore::new(FaultPlan::quiet(1)), settings.clone());
+    machine.insist("CREATE TABLE t (id int PRIMARY KEY)", Loss::Nothing);
+    let next = machine.store.tried();
+
+    let mut machine = Machine::start(FaultStore::new(FaultPlan::quiet(1).with(next, Fault::Full(3))), settings);
+    machine.insist("CREATE TABLE t (id int PRIMARY KEY)", Loss::Nothing);
+    let mut other = machine.session();
+    let refused = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        runtime.block_on(async {
+            let write = run(&mut other, "INSERT INTO t VALUES (2)").await;
+            let ddl = run(&mut other, "CREATE TABLE u (id int PRIMARY KEY)").await;
+            let read = run(&mut other, "SELECT count(*) FROM t").await;
+            (write.unwrap_err(), ddl.unwrap_err(), read.unwrap().rows)
+        })
+    });
+    // The write that finds the disk full waits for room.
+    machine.try_run("INSERT INTO t VALUES (1)").unwrap();
+    let (write, ddl, read) = refused.join().unwrap();
+    assert_eq!((write.state(), ddl.state()), ("53100", "53100"), "{write} {ddl}");
+    assert_eq!(read, [["1"]], "readers go on");
+    machine.try_run("INSERT INTO t VALUES (2)").unwrap();
+    machine.restart(Loss::Nothing);
+    assert_eq!(machine.lines("SELECT id FROM t", Loss::Nothing), ["1", "2"]);
+}
+
+pub fn a_full_disk_does_not_keep_the_engine_from_stopping() {
+    let mut settings = settings(None);
+    settings.checkpoint_interval = Duration::from_millis(10);
+    let store = std::sync::Arc::new(FaultStore::new(FaultPlan::quiet(1).with(3, Fault::Full(1_000_000))));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let engine = engine::Engine::open_on(settings, store).unwrap();
+    let mut session = engine.session(crate::support::database::parameters()).unwrap();
+    runtime.block_on(async {
+        let source = "CREATE SOURCE numbers (n bigint) WITH (connector = 'generator', kind = 'sequence', rate = 1000)";
+        let made = [source, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM numbers"];
+        for sql in made {
+            // The second one may be the one that finds the disk full.
+            drop(tokio::time::timeout(Duration::from_secs(2), run(&mut session, sql)).await);
+        }
+    });
+    wait::until("the disk to be full", || {
+        let status = runtime.block_on(run(&mut session, "SELECT status FROM mr_catalog.epochs")).unwrap();
+        status.rows[0][0].contains("full").then_some(())
+    });
+    drop(session);
+    let start = Instant::now();
+    let stopped = runtime.block_on(engine.shutdown());
+    assert!(stopped.is_err(), "what could not be written is not claimed to be");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
