@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use catalog::ObjectId;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dataflow::OperatorStats;
 use delta::{Delta, Epoch};
 use tokio::sync::oneshot;
 
@@ -45,6 +46,13 @@ pub(crate) enum Command {
         name: String,
         /// The subscription.
         reply: Reply<Subscription>,
+    },
+    /// What the operators of a view have done and hold.
+    Operators {
+        /// The view.
+        relation: ObjectId,
+        /// As of the last epoch.
+        reply: Reply<Vec<OperatorStats>>,
     },
     /// A checkpoint is in the store, or could not be written.
     Committed {

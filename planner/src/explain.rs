@@ -16,6 +16,15 @@ use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, ViewPlan, Win
 
 /// The plan as a tree, one operator per line, its inputs and state tables below it.
 pub fn incremental(plan: &ViewPlan, relation_name: &dyn Fn(ObjectId) -> String) -> String {
+    running(plan, relation_name, &|_| None)
+}
+
+/// As [`incremental`], with what is known about an operator behind its line.
+pub fn running(
+    plan: &ViewPlan,
+    relation_name: &dyn Fn(ObjectId) -> String,
+    known: &dyn Fn(&Node) -> Option<String>,
+) -> String {
     let mut out = String::new();
     let names: Vec<&str> = plan.schema.fields().iter().map(|field| field.name().as_str()).collect();
     write(&mut out, format_args!("View ({})", names.join(", ")));
@@ -27,20 +36,21 @@ pub fn incremental(plan: &ViewPlan, relation_name: &dyn Fn(ObjectId) -> String) 
         out.push_str(" append-only");
     }
     out.push('\n');
-    Explain { relation_name, out: &mut out }.node(&plan.root, 1);
+    Explain { relation_name, known, out: &mut out }.node(&plan.root, 1);
     out
 }
 
 /// One operator in a line, without its inputs: how system views name it.
 pub fn operator(node: &Node, relation_name: &dyn Fn(ObjectId) -> String) -> String {
     let mut out = String::new();
-    let explain = Explain { relation_name, out: &mut out };
+    let explain = Explain { relation_name, known: &|_| None, out: &mut out };
     let names: Vec<Vec<String>> = node.inputs().iter().map(|input| explain.names(input)).collect();
     explain.describe(node, &names)
 }
 
 struct Explain<'a> {
     relation_name: &'a dyn Fn(ObjectId) -> String,
+    known: &'a dyn Fn(&Node) -> Option<String>,
     out: &'a mut String,
 }
 
@@ -48,7 +58,10 @@ impl Explain<'_> {
     fn node(&mut self, node: &Node, depth: usize) {
         let inputs = node.inputs();
         let names: Vec<Vec<String>> = inputs.iter().map(|input| self.names(input)).collect();
-        let line = self.describe(node, &names);
+        let mut line = self.describe(node, &names);
+        if let Some(known) = (self.known)(node) {
+            write(&mut line, format_args!(" ({known})"));
+        }
         self.line(depth, &line);
         for table in node.state_tables() {
             let columns = &names[table.input];

@@ -258,6 +258,13 @@ impl Coordinator {
                 }
             },
             Command::Subscribe { relation, name, reply } => self.subscribe(relation, &name, reply),
+            Command::Operators { relation, reply } => {
+                let mut operators = self.graph.operators();
+                operators.retain(|operator| operator.relations.contains(&relation));
+                if reply.send(Ok(operators)).is_err() {
+                    tracing::debug!("the session has gone before its EXPLAIN was answered");
+                }
+            }
             Command::Committed { epoch, result } => self.committed(epoch, result),
             Command::Hydration(command) => self.hydration(command),
             Command::Shutdown { reply } => {

@@ -8,11 +8,14 @@ use catalog::ObjectId;
 use datafusion::datasource::{MemTable, TableProvider};
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
+use planner::ViewPlan;
+use planner::incremental::Node;
 use planner::query::{QueryPlan, RelationRef};
 use planner::statement::plan::{Discard, Plan, SetPlan};
 
 use super::answer::{batch_answer, cancellable, cancelled, text_batch};
 use super::{Cursor, Parameter, Prepared, Response, Rows, Session};
+use crate::command::Command;
 use crate::engine::Shared;
 use crate::pg_catalog::FunctionContext;
 use crate::published::Published;
@@ -54,7 +57,7 @@ impl Session {
             Plan::Subscribe(subscribe) => self.subscribe(prepared, subscribe).await,
             Plan::Rows(rows) => Ok(batch_answer(self.columns_of(prepared)?, rows.rows.clone(), rows.tag)),
             Plan::ExplainAnalyzeQuery(query) => self.explain_analyze(prepared, query, parameters).await,
-            Plan::ExplainAnalyzeView { relation } => self.explain_view(prepared, *relation),
+            Plan::ExplainAnalyzeView { relation, view } => self.explain_view(prepared, *relation, view).await,
             Plan::ExplainPhysical(query) => self.explain_physical(prepared, query, parameters).await,
             Plan::Set(set) => self.set(set),
             Plan::Reset { name } => {
@@ -193,15 +196,14 @@ impl Session {
         self.plan_text(prepared, &text.to_string())
     }
 
-    /// EXPLAIN ANALYZE of a running view: its operators as they are now.
-    fn explain_view(&mut self, prepared: &Prepared, relation: ObjectId) -> Result<Response> {
-        let operators = self.shared.runtime.lock().operators.clone();
-        let published = self.published();
+    /// EXPLAIN ANALYZE of a running view: its operators as they are now. One that is still being built is waited for.
+    async fn explain_view(&mut self, prepared: &Prepared, relation: ObjectId, view: &ViewPlan) -> Result<Response> {
+        let published = self.readable(&[relation]).await?;
+        let operators = self.shared.commands.ask(|reply| Command::Operators { relation, reply }).await?;
         let name =
             |id: ObjectId| published.catalog.get(id).map_or_else(|| format!("#{}", id.0), |o| o.name.to_string());
-        let used = operators.iter().filter(|o| o.relations.contains(&relation));
-        let lines: Vec<String> = used.map(|operator| operator_line(operator, &name)).collect();
-        self.plan_text(prepared, &lines.join("\n"))
+        let known = |node: &Node| operators.iter().find(|operator| *operator.node == *node).map(operator_figures);
+        self.plan_text(prepared, &planner::explain::running(view, &name, &known))
     }
 
     fn plan_text(&self, prepared: &Prepared, text: &str) -> Result<Response> {
@@ -395,15 +397,16 @@ fn undefined_cursor(name: &str) -> Error {
     Error::new(ErrorKind::UndefinedCursor, format!("cursor \"{name}\" does not exist"))
 }
 
-/// One operator of EXPLAIN ANALYZE.
-fn operator_line(operator: &dataflow::OperatorStats, name: &dyn Fn(ObjectId) -> String) -> String {
-    format!(
-        "{} (rows in={} out={} time={:.3} ms state rows={} bytes={})",
-        planner::explain::operator(&operator.node, name),
+/// What EXPLAIN ANALYZE says behind an operator.
+fn operator_figures(operator: &dataflow::OperatorStats) -> String {
+    let mut text = format!(
+        "rows in={} out={} time={:.3} ms",
         operator.rows_in,
         operator.rows_out,
-        operator.busy.as_secs_f64() * 1e3,
-        operator.state_rows,
-        operator.state_bytes
-    )
+        operator.busy.as_secs_f64() * 1e3
+    );
+    if !operator.states.is_empty() {
+        text.push_str(&format!(" state rows={} bytes={}", operator.state_rows, operator.state_bytes));
+    }
+    text
 }

@@ -25,10 +25,11 @@ pub(super) fn plan(explain: &Explain, context: &PlanContext<'_>) -> Result<Plan>
                     .with_hint("EXPLAIN takes a query, a materialized view or a stream.")
                     .at(name_span(name)));
             }
+            let view = super::plan_stored_view(&object, context)?;
             if explain.analyze {
-                return Ok(Plan::ExplainAnalyzeView { relation: object.id });
+                return Ok(Plan::ExplainAnalyzeView { relation: object.id, view: Box::new(view) });
             }
-            operators(&super::plan_stored_view(&object, context)?, context)
+            operators(&view, context)
         }
         ExplainTarget::Statement(statement) => of_statement(explain, statement, context),
     }

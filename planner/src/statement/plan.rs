@@ -49,6 +49,8 @@ pub enum Plan {
     ExplainAnalyzeView {
         /// The view or stream.
         relation: ObjectId,
+        /// Its operators.
+        view: Box<ViewPlan>,
     },
     /// EXPLAIN (PHYSICAL) of a query: what DataFusion would run.
     ExplainPhysical(Box<QueryPlan>),
