@@ -5,7 +5,7 @@
 //! performs no I/O.
 //!
 //! Reading order: [`position`], [`error`], [`script`] (a text into statements), [`cursor`] (tokens, and what is said when they are wrong),
-//! [`statement`].
+//! [`statement`], [`walk`].
 
 pub mod cursor;
 pub mod error;
@@ -13,6 +13,7 @@ mod keyword;
 pub mod position;
 pub mod script;
 pub mod statement;
+pub mod walk;
 
 pub use error::{Error, Result};
 pub use position::{Position, Span};

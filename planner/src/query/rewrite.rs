@@ -10,8 +10,9 @@ use sql::Span;
 use sql::ast::{
     self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
+    TableAliasColumnDef, TableFactor, Value, VisitorMut,
 };
+use sql::walk;
 
 use super::name::{column_name, folded};
 use super::{interval, literal, types};
@@ -30,7 +31,7 @@ pub(crate) struct Rewritten {
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
     let mut rewriter = Rewriter { context, all_unique, depth: 0, rewritten: Rewritten::default() };
-    match VisitMut::visit(query, &mut rewriter) {
+    match walk::change(query, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(rewriter.rewritten),
         ControlFlow::Break(error) => Err(*error),
     }
@@ -39,7 +40,7 @@ pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bo
 /// Rewrites an expression in place.
 pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<()> {
     let mut rewriter = Rewriter { context, all_unique: false, depth: 1, rewritten: Rewritten::default() };
-    match VisitMut::visit(expr, &mut rewriter) {
+    match walk::change(expr, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),
     }

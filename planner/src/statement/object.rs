@@ -10,9 +10,11 @@ use catalog::{
 };
 use sql::Span;
 use sql::ast::{
-    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor,
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Spanned, TableFactor, Visitor,
+    VisitorMut,
 };
 use sql::statement::{Elements, IncludeClause, Options, WatermarkClause};
+use sql::walk;
 
 use super::plan::{CreatePlan, Plan};
 use crate::error::ErrorKind;
@@ -298,20 +300,31 @@ pub(super) fn stored_query(
     }
     let mut qualified = (*query.query).clone();
     let ctes = common_tables(&query.query);
-    let flow = ast::visit_relations_mut(&mut qualified, |name| {
-        let Ok(parts) = name_parts(name) else { return ControlFlow::Continue(()) };
-        let [bare] = parts.as_slice() else { return ControlFlow::Continue(()) };
-        if ctes.contains(bare) {
-            return ControlFlow::Continue(());
-        }
-        if let Ok(Relation::Object(object)) = resolve(context, &[bare.as_str()]) {
+    let walked = walk::change(&mut qualified, &mut Qualify { context, ctes });
+    debug_assert!(walked.is_continue(), "nothing breaks the walk");
+    Ok(qualified.to_string())
+}
+
+/// Writes relations' names with their schemas.
+struct Qualify<'a, 'b> {
+    context: &'a PlanContext<'b>,
+    ctes: BTreeSet<String>,
+}
+
+impl VisitorMut for Qualify<'_, '_> {
+    type Break = ();
+
+    fn post_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
+        if let Ok(parts) = name_parts(name)
+            && let [bare] = parts.as_slice()
+            && !self.ctes.contains(bare)
+            && let Ok(Relation::Object(object)) = resolve(self.context, &[bare.as_str()])
+        {
             let parts = [&object.name.schema, &object.name.name].map(|part| ast::Ident::with_quote('"', part));
             *name = ObjectName::from(parts.to_vec());
         }
-        ControlFlow::<()>::Continue(())
-    });
-    debug_assert!(flow.is_continue(), "nothing breaks the walk");
-    Ok(qualified.to_string())
+        ControlFlow::Continue(())
+    }
 }
 
 /// The names of all common table expressions in a query.
@@ -325,7 +338,8 @@ fn common_tables(query: &Query) -> BTreeSet<String> {
         }
     }
     let mut names = Names(BTreeSet::new());
-    let _ = query.visit(&mut names);
+    let walked = walk::read(query, &mut names);
+    debug_assert!(walked.is_continue(), "nothing breaks the walk");
     names.0
 }
 
@@ -374,7 +388,8 @@ pub(super) fn named_objects(query: &Query, context: &PlanContext<'_>) -> Vec<Obj
         }
     }
     let mut names = Names { context, ctes: common_tables(query), found: BTreeSet::new() };
-    let _ = query.visit(&mut names);
+    let walked = walk::read(query, &mut names);
+    debug_assert!(walked.is_continue(), "nothing breaks the walk");
     names.found.into_iter().collect()
 }
 

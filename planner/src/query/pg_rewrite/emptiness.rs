@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use sql::ast::{
     DataType, Expr, FunctionArguments, GroupByExpr, JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    TableWithJoins, Value, Visitor, VisitorMut,
 };
+use sql::walk;
 
 use super::{cast, system_name};
 use crate::PlanContext;
@@ -34,11 +35,11 @@ pub(super) fn simplify(select: &mut Select, context: &PlanContext<'_>) {
     let mut replace = Replace { context, all: from_is_empty(&select.from, context) && !aggregates(select) };
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _never_breaks = VisitMut::visit(expr, &mut replace);
+            let _never_breaks = walk::change(expr, &mut replace);
         }
     }
     if let Some(selection) = &mut select.selection {
-        let _never_breaks = VisitMut::visit(selection, &mut replace);
+        let _never_breaks = walk::change(selection, &mut replace);
     }
 }
 
@@ -132,7 +133,7 @@ fn aggregates(select: &Select) -> bool {
         GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
         GroupByExpr::All(_) => true,
     };
-    let finds = select.projection.iter().any(|item| Visit::visit(item, &mut FindAggregate).is_break());
+    let finds = select.projection.iter().any(|item| walk::read(item, &mut FindAggregate).is_break());
     !grouped && finds
 }
 

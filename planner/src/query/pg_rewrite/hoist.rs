@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use arrow::datatypes::SchemaRef;
 use sql::ast::{
     CaseWhen, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr,
-    TableAlias, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    TableAlias, TableFactor, TableWithJoins, Value, Visitor, VisitorMut,
 };
+use sql::walk;
 
 use super::{plain_relation, system_name};
 use crate::PlanContext;
@@ -19,7 +20,7 @@ use crate::query::name::folded;
 pub(super) fn exists_in_list(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _never_breaks = VisitMut::visit(expr, &mut ExistsToCount);
+            let _never_breaks = walk::change(expr, &mut ExistsToCount);
         }
     }
 }
@@ -64,11 +65,11 @@ pub(super) fn scalar_subqueries(select: &mut Select, context: &PlanContext<'_>, 
     let mut hoist = Hoist { context, aliases, joins: Vec::new() };
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _never_breaks = VisitMut::visit(expr, &mut hoist);
+            let _never_breaks = walk::change(expr, &mut hoist);
         }
     }
     if let Some(selection) = &mut select.selection {
-        let _never_breaks = VisitMut::visit(selection, &mut hoist);
+        let _never_breaks = walk::change(selection, &mut hoist);
     }
     let joins = hoist.joins;
     if joins.is_empty() {
@@ -123,7 +124,7 @@ impl Hoist<'_> {
         else {
             return None;
         };
-        if Visit::visit(value, &mut FindCallOverRows).is_break() {
+        if walk::read(value, &mut FindCallOverRows).is_break() {
             return None;
         }
 
@@ -145,9 +146,9 @@ impl Hoist<'_> {
         }
         let mut correlated = Correlated { scope: &scope, found: false };
         for condition in &conditions {
-            let _never_breaks = Visit::visit(condition, &mut correlated);
+            let _never_breaks = walk::read(condition, &mut correlated);
         }
-        let _never_breaks = Visit::visit(value, &mut correlated);
+        let _never_breaks = walk::read(value, &mut correlated);
         if !correlated.found {
             return None;
         }
@@ -163,8 +164,8 @@ impl Hoist<'_> {
             .unwrap_or_else(|| Expr::value(Value::Boolean(true)));
         let mut value = value.clone();
         let mut rename = Rename { scope: &scope };
-        let _never_breaks = VisitMut::visit(&mut condition, &mut rename);
-        let _never_breaks = VisitMut::visit(&mut value, &mut rename);
+        let _never_breaks = walk::change(&mut condition, &mut rename);
+        let _never_breaks = walk::change(&mut value, &mut rename);
 
         let mut factors = factors.into_iter();
         let first = factors.next()?;

@@ -17,8 +17,9 @@ use std::ops::ControlFlow;
 use catalog::QualifiedName;
 use sql::ast::{
     ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Visitor, VisitorMut,
 };
+use sql::walk;
 
 use super::name::{column_name, folded};
 use super::rewrite::call;
@@ -30,12 +31,12 @@ const PG_CATALOG: &str = "pg_catalog";
 /// Rewrites a query in place.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>) {
     let mut finder = Finder { context };
-    if Visit::visit(query, &mut finder).is_continue() {
+    if walk::read(query, &mut finder).is_continue() {
         return;
     }
     outermost(&mut query.body);
-    let _never_breaks = VisitMut::visit(query, &mut Casts);
-    let _never_breaks = VisitMut::visit(query, &mut Selects { context, aliases: 0 });
+    let _never_breaks = walk::change(query, &mut Casts);
+    let _never_breaks = walk::change(query, &mut Selects { context, aliases: 0 });
 }
 
 /// Whether anything of PostgreSQL's catalog is mentioned: breaks if so.
