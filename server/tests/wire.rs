@@ -397,3 +397,22 @@ fn addresses_that_others_can_reach_need_insecure() {
     assert!(refused.to_string().contains("--insecure"), "{refused}");
     runtime.block_on(engine.shutdown()).unwrap();
 }
+
+#[test]
+fn psql_sees_changes_as_they_come_because_they_are_lines_of_a_copy() {
+    let server = Running::start();
+    let mut writer = server.connect();
+    writer.query("create table t (id int primary key, s text)");
+    writer.query("insert into t values (1, E'a\\tb'), (2, null)");
+    let mut psql = Client::connect(server.sql_addr, &[("application_name", "psql")]);
+    psql.send_raw(&query("subscribe to t"));
+    let begun = psql.until('H');
+    assert_eq!(begun.last().unwrap().body, [0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut line = || String::from_utf8(psql.until('d').pop().unwrap().body).unwrap();
+    assert_eq!(line(), "mr_epoch\tmr_weight\tid\ts\n");
+    let mut there = [line(), line()].map(|line| line.split_once('\t').unwrap().1.to_owned());
+    there.sort();
+    assert_eq!(there, ["1\t1\ta\\tb\n", "1\t2\t\\N\n"]);
+    writer.query("delete from t where id = 1");
+    assert!(line().ends_with("\t-1\t1\ta\\tb\n"));
+}

@@ -4,6 +4,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod column;
+mod copy;
 pub(crate) mod datetime;
 pub(crate) mod float;
 pub(crate) mod interval;
@@ -17,6 +18,7 @@ use bytes::{BufMut, BytesMut};
 use engine::{Error, ErrorKind, ResultColumn};
 
 pub(crate) use column::Column;
+pub(crate) use copy::{CopyEncoder, copy_header};
 pub(crate) use style::Style;
 
 /// How a column's values are written.

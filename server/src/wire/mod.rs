@@ -5,6 +5,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod connection;
+mod copy_out;
 pub(crate) mod extended;
 pub(crate) mod message;
 pub(crate) mod rows;

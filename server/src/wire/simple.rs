@@ -6,6 +6,7 @@ use engine::{Response, Statement, TransactionStatus};
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
 use super::connection::Connection;
+use super::copy_out::copy_out;
 use super::rows::{Sending, Sent, description};
 use super::watch::{Failure, Watch};
 use crate::error::WireError;
@@ -86,6 +87,11 @@ impl Connection {
         Ok(match response {
             Response::Empty => None,
             Response::Done { tag } => Some(tag),
+            Response::Rows(rows) if rows.live && self.waits_for_the_end() => {
+                self.send_notices();
+                let style = self.style();
+                Some(copy_out(rows, &mut self.socket, watch, &style, text).await?)
+            }
             Response::Rows(rows) => {
                 self.send_notices();
                 self.socket.send(&description(&rows.columns, &[]));
