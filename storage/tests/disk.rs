@@ -202,9 +202,15 @@ fn free_bytes(path: &Path) -> usize {
     (disk.f_bavail * disk.f_frsize) as usize
 }
 
+/// Where the process finds its files that is to be killed: this test run once more, which commits instead of testing.
+const KILLED: &str = "STORE_DIRECTORY";
+
 /// Kills a process that commits as fast as it can, again and again, and looks at what it left.
 #[test]
 fn a_killed_process_leaves_whole_commits_and_all_that_returned() {
+    if let Some(directory) = std::env::var_os(KILLED) {
+        commit_until_killed(Path::new(&directory));
+    }
     let directory = TempDir::new().unwrap();
     let mut before = 0;
     for round in 0..8_u64 {
@@ -227,21 +233,19 @@ fn a_killed_process_leaves_whole_commits_and_all_that_returned() {
 
 fn committer(directory: &Path) -> Child {
     let mut test = Command::new(std::env::current_exe().unwrap());
-    test.args(["--ignored", "--exact", "commits_until_killed"]).env("STORE_DIRECTORY", directory);
+    test.args(["--exact", "a_killed_process_leaves_whole_commits_and_all_that_returned"]).env(KILLED, directory);
     test.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Not a test: the process that the test above kills.
-#[test]
-#[ignore = "runs until it is killed"]
-fn commits_until_killed() {
+/// What the process does that is killed.
+fn commit_until_killed(directory: &Path) -> ! {
     use std::io::Write;
-    let Some(directory) = std::env::var_os("STORE_DIRECTORY").map(PathBuf::from) else { return };
     let store = open(&directory.join("data")).unwrap();
     let mut acknowledged =
         fs::OpenOptions::new().append(true).create(true).open(directory.join("acknowledged")).unwrap();
-    let first = number(&*store.snapshot().unwrap()).unwrap_or(0) + 1;
-    for commit in first.. {
+    let mut commit = number(&*store.snapshot().unwrap()).unwrap_or(0);
+    loop {
+        commit += 1;
         // Small and large ones mixed.
         let entries = if commit % 3 == 0 { 10_000 } else { 10 };
         store.commit(numbered(commit, entries), Durability::Process).unwrap();
