@@ -3,13 +3,15 @@
 //! A [`Catalog`] is a value: a statement is planned against one snapshot, and a change makes a new one. It stands below
 //! planner, dataflow and connectors. It knows neither SQL text nor I/O; definitions keep their SQL as opaque text.
 //!
-//! Reading order: [`sql_type`], [`object`], [`snapshot`].
+//! Reading order: [`sql_type`], [`catalog_type`], [`object`], [`snapshot`].
 
+pub mod catalog_type;
 pub mod error;
 pub mod object;
 pub mod snapshot;
 pub mod sql_type;
 
+pub use catalog_type::CatalogType;
 pub use error::{Error, Result};
 pub use object::{
     Column, Connector, Generated, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,

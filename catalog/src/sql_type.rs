@@ -6,6 +6,8 @@ use std::fmt;
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use crate::CatalogType;
+
 /// The key of a field's metadata that names its SQL type where Arrow's type says too little.
 pub const SQL_TYPE_KEY: &str = "sql_type";
 
@@ -57,6 +59,8 @@ pub enum SqlType {
     Oid,
     /// `element[]`.
     Array(Box<SqlType>),
+    /// A type that only the catalog has.
+    Catalog(CatalogType),
 }
 
 /// Precision and scale that plain `numeric` has inside.
@@ -87,6 +91,7 @@ impl SqlType {
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Oid => DataType::UInt32,
             Self::Array(element) => DataType::List(FieldRef::new(element.field("item", true))),
+            Self::Catalog(catalog_type) => catalog_type.carrier().data_type(),
         }
     }
 
@@ -108,7 +113,8 @@ impl SqlType {
             | Self::Uuid
             | Self::Json
             | Self::Jsonb
-            | Self::Numeric(_) => Some(self.to_string()),
+            | Self::Numeric(_)
+            | Self::Catalog(_) => Some(self.to_string()),
             _ => None,
         }
     }
@@ -174,7 +180,7 @@ impl SqlType {
             "json" => Self::Json,
             "jsonb" => Self::Jsonb,
             "numeric" => Self::Numeric(None),
-            _ => return None,
+            other => Self::Catalog(CatalogType::of_name(other)?),
         })
     }
 }
@@ -207,6 +213,7 @@ impl fmt::Display for SqlType {
             Self::Jsonb => "jsonb",
             Self::Oid => "oid",
             Self::Array(element) => return write!(f, "{element}[]"),
+            Self::Catalog(catalog_type) => catalog_type.name(),
         })
     }
 }
@@ -226,6 +233,9 @@ mod tests {
             SqlType::Jsonb,
             SqlType::Timestamptz,
             SqlType::Array(Box::new(SqlType::Varchar(Some(5)))),
+            SqlType::Catalog(CatalogType::Char),
+            SqlType::Catalog(CatalogType::OidVector),
+            SqlType::Array(Box::new(SqlType::Catalog(CatalogType::AclItem))),
         ] {
             assert_eq!(SqlType::of_field(&sql_type.field("x", true)), Some(sql_type));
         }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use planner::ViewPlan;
 use storage::{ChangeSet, Durability, MemoryStore, RocksOptions, RocksStore, Store, meta};
 
+use crate::advisory::AdvisoryLocks;
 use crate::command::{Command, CommandSender, Doorbell, command_channel};
 use crate::commit::Committer;
 use crate::coordinator::{Coordinator, Parts, storage_error};
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) server_id: String,
     pub(crate) started: std::time::SystemTime,
     pub(crate) sessions: Mutex<HashMap<i32, crate::session::SessionView>>,
+    pub(crate) advisory_locks: Arc<AdvisoryLocks>,
     next_session: AtomicI32,
     stopped: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -110,6 +112,7 @@ impl Engine {
                 server_id,
                 started: std::time::SystemTime::now(),
                 sessions: Mutex::new(HashMap::new()),
+                advisory_locks: Arc::default(),
                 next_session: AtomicI32::new(1),
                 stopped: AtomicBool::new(false),
                 thread: Mutex::new(Some(thread)),

@@ -49,6 +49,8 @@ pub enum ErrorKind {
     InvalidColumnReference,
     /// A column that must be grouped or aggregated (42803).
     Grouping,
+    /// A window function where none may be (42P20).
+    Windowing,
     /// A parameter whose type can't be found (42P18).
     IndeterminateDatatype,
     /// Text that is no value of its type (22P02).

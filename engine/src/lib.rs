@@ -7,6 +7,7 @@
 //! Reading order: [`settings`], [`Engine`], [`session`] (what a client can do), [`command`] (what the epoch thread is asked),
 //! [`epoch`] (`run_epoch`), [`published`] (what readers see), then the files named after what they do.
 
+mod advisory;
 mod backup;
 mod command;
 mod commit;
@@ -33,7 +34,7 @@ mod system;
 mod watermark;
 
 pub use backup::{backup, restore};
-pub use catalog::SqlType;
+pub use catalog::{CatalogType, SqlType};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
 pub use pg_catalog::type_numbers;

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     CannotCoerce,
     /// A column that is neither grouped nor aggregated (42803).
     Grouping,
+    /// A window function where none may be (42P20).
+    Windowing,
     /// A table definition that contradicts itself (42P16).
     InvalidTableDefinition,
     /// ON CONFLICT and the like that match no key (42P10).

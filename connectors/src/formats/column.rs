@@ -160,6 +160,7 @@ impl Column {
                 element: Box::new(Self::new(element)),
                 field: FieldRef::new(element.field("item", true)),
             },
+            SqlType::Catalog(catalog_type) => Self::new(&catalog_type.carrier()).values,
         };
         Self { sql_type: sql_type.clone(), values, nulls: Vec::new() }
     }

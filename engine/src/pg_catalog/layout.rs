@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{Schema, SchemaRef};
-use catalog::QualifiedName;
+use catalog::{CatalogType, QualifiedName};
 
 use crate::SqlType;
 
@@ -63,7 +63,7 @@ fn parse(line: &'static str) -> Layout {
     }
 }
 
-/// The type that carries a catalog column; what PostgreSQL has only for its catalog is read as text.
+/// The type of a catalog column; what has no counterpart here is read as text.
 fn sql_type(pg_type: &str) -> SqlType {
     if let Some(element) = pg_type.strip_suffix("[]") {
         return SqlType::Array(Box::new(sql_type(element)));
@@ -77,15 +77,14 @@ fn sql_type(pg_type: &str) -> SqlType {
         "float8" => SqlType::Double,
         "numeric" => SqlType::Numeric(None),
         "name" => SqlType::Name,
-        "oid" | "xid" => SqlType::Oid,
+        "oid" => SqlType::Oid,
+        "char" => SqlType::Catalog(CatalogType::Char),
         "varchar" => SqlType::Varchar(None),
         "yes_or_no" => SqlType::Varchar(Some(3)),
         "timestamptz" => SqlType::Timestamptz,
         "interval" => SqlType::Interval,
         "bytea" => SqlType::Bytea,
-        "int2vector" => SqlType::Array(Box::new(SqlType::SmallInt)),
-        "oidvector" => SqlType::Array(Box::new(SqlType::Oid)),
-        _ => SqlType::Text,
+        other => CatalogType::of_name(other).map_or(SqlType::Text, SqlType::Catalog),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What exists as PostgreSQL would number it. An OID follows from the object's number or the schema's name, so it is the same after a restart.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use catalog::{Catalog, Column, Object, ObjectKind, QualifiedName};
@@ -147,33 +148,34 @@ fn system_relations() -> Vec<Relation> {
     relations
 }
 
-/// The name and relkind of whatever has this OID in `pg_class`, indexes included.
-pub(super) fn find_class(catalog: &Catalog, oid: u32) -> Option<QualifiedName> {
-    if let Some(layout) = layout::all().find(|layout| layout.oid == oid) {
-        return Some(layout.name.clone());
-    }
-    if let Some(index) = indexes(catalog).into_iter().find(|index| index.oid == oid) {
-        return Some(index.name);
-    }
-    relations(catalog).into_iter().find(|relation| relation.oid == oid).map(|relation| relation.name)
+/// Everything in `pg_class`, indexes included, by name and by OID.
+pub(super) struct Names {
+    oids: HashMap<QualifiedName, u32>,
+    names: HashMap<u32, QualifiedName>,
 }
 
-/// The OID in `pg_class` of a name: the first that a schema of the path has.
-pub(super) fn class_oid(catalog: &Catalog, path: &[String], schema: Option<&str>, name: &str) -> Option<u32> {
-    let schemas: Vec<&str> = match schema {
-        Some(schema) => vec![schema],
-        None => std::iter::once("pg_catalog").chain(path.iter().map(String::as_str)).collect(),
-    };
-    schemas.into_iter().find_map(|schema| {
-        let wanted = QualifiedName { schema: schema.to_owned(), name: name.to_owned() };
-        if let Some(layout) = layout::find(&wanted) {
-            return Some(layout.oid);
+impl Names {
+    pub(super) fn of(catalog: &Catalog) -> Self {
+        let relations = relations(catalog).into_iter().map(|relation| (relation.name, relation.oid));
+        let oids: HashMap<_, _> =
+            relations.chain(indexes(catalog).into_iter().map(|index| (index.name, index.oid))).collect();
+        Self { names: oids.iter().map(|(name, oid)| (*oid, name.clone())).collect(), oids }
+    }
+
+    /// What has this OID.
+    pub(super) fn name(&self, oid: u32) -> Option<&QualifiedName> {
+        self.names.get(&oid)
+    }
+
+    /// The OID of a name: in its schema, else the first that a schema of the path has.
+    pub(super) fn oid(&self, path: &[String], schema: Option<&str>, name: &str) -> Option<u32> {
+        let in_schema =
+            |schema: &str| self.oids.get(&QualifiedName { schema: schema.to_owned(), name: name.to_owned() }).copied();
+        match schema {
+            Some(schema) => in_schema(schema),
+            None => std::iter::once("pg_catalog").chain(path.iter().map(String::as_str)).find_map(in_schema),
         }
-        let relation =
-            || relations(catalog).into_iter().find(|relation| relation.name == wanted).map(|found| found.oid);
-        let index = || indexes(catalog).into_iter().find(|index| index.name == wanted).map(|found| found.oid);
-        relation().or_else(index)
-    })
+    }
 }
 
 /// A row of `pg_index`: an index of a user, one behind a primary key, or one that says by what a materialized view's rows are known.

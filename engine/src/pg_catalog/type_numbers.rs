@@ -1,5 +1,7 @@
 //! PostgreSQL's numbers for things that clients see on the wire: OIDs of objects and types, size and type modifier of each [`SqlType`], and back.
 
+use catalog::CatalogType;
+
 use crate::SqlType;
 
 /// The numbers of catalog objects begin here as OIDs, as in PostgreSQL.
@@ -30,6 +32,25 @@ pub fn oid(sql_type: &SqlType) -> u32 {
         SqlType::Uuid => 2950,
         SqlType::Jsonb => 3802,
         SqlType::Array(element) => array_oid(element),
+        SqlType::Catalog(catalog_type) => catalog_oid(*catalog_type),
+    }
+}
+
+fn catalog_oid(catalog_type: CatalogType) -> u32 {
+    match catalog_type {
+        CatalogType::Char => 18,
+        CatalogType::Int2Vector => 22,
+        CatalogType::RegProc => 24,
+        CatalogType::Xid => 28,
+        CatalogType::OidVector => 30,
+        CatalogType::NodeTree => 194,
+        CatalogType::AclItem => 1033,
+        CatalogType::RegClass => 2205,
+        CatalogType::RegType => 2206,
+        CatalogType::AnyArray => 2277,
+        CatalogType::Void => 2278,
+        CatalogType::RegNamespace => 4089,
+        CatalogType::RegRole => 4096,
     }
 }
 
@@ -58,6 +79,24 @@ fn array_oid(element: &SqlType) -> u32 {
         SqlType::Uuid => 2951,
         SqlType::Jsonb => 3807,
         SqlType::Array(inner) => array_oid(inner),
+        SqlType::Catalog(catalog_type) => catalog_array_oid(*catalog_type),
+    }
+}
+
+fn catalog_array_oid(element: CatalogType) -> u32 {
+    match element {
+        CatalogType::Char => 1002,
+        CatalogType::Int2Vector => 1006,
+        CatalogType::RegProc => 1008,
+        CatalogType::Xid => 1011,
+        CatalogType::OidVector => 1013,
+        CatalogType::AclItem => 1034,
+        CatalogType::RegClass => 2210,
+        CatalogType::RegType => 2211,
+        CatalogType::RegNamespace => 4090,
+        CatalogType::RegRole => 4097,
+        // PostgreSQL has no arrays of these: they are read as text.
+        CatalogType::NodeTree | CatalogType::AnyArray | CatalogType::Void => 1009,
     }
 }
 
@@ -91,12 +130,12 @@ const SCALARS: [(u32, SqlType); 21] = [
 pub fn parameter_type(type_oid: u32) -> Result<Option<SqlType>, u32> {
     /// PostgreSQL's `unknown`: an untyped literal.
     const UNKNOWN: u32 = 705;
-    /// `"char"`, read as text.
-    const CATALOG_CHAR: u32 = 18;
-    match type_oid {
-        0 | UNKNOWN => return Ok(None),
-        CATALOG_CHAR => return Ok(Some(SqlType::Text)),
-        _ => {}
+    if matches!(type_oid, 0 | UNKNOWN) {
+        return Ok(None);
+    }
+    let in_catalog = CatalogType::ALL.into_iter().find(|known| catalog_oid(*known) == type_oid);
+    if let Some(catalog_type) = in_catalog.filter(|known| *known != CatalogType::Void) {
+        return Ok(Some(SqlType::Catalog(catalog_type)));
     }
     for (scalar, sql_type) in &SCALARS {
         if *scalar == type_oid {
@@ -130,6 +169,18 @@ pub fn size(sql_type: &SqlType) -> i16 {
         | SqlType::Json
         | SqlType::Jsonb
         | SqlType::Array(_) => -1,
+        SqlType::Catalog(catalog_type) => match catalog_type {
+            CatalogType::Char => 1,
+            CatalogType::RegClass
+            | CatalogType::RegNamespace
+            | CatalogType::RegProc
+            | CatalogType::RegRole
+            | CatalogType::RegType
+            | CatalogType::Xid
+            | CatalogType::Void => 4,
+            CatalogType::AclItem => 12,
+            CatalogType::NodeTree | CatalogType::AnyArray | CatalogType::Int2Vector | CatalogType::OidVector => -1,
+        },
     }
 }
 

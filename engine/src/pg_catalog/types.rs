@@ -109,7 +109,8 @@ pub(super) fn format(oid: u32, modifier: Option<i32>) -> String {
     let Some(builtin) = find(oid) else {
         return if oid == 0 { "-".to_owned() } else { "???".to_owned() };
     };
-    if builtin.category == "A" && builtin.subscript == "array_subscript_handler" {
+    // int2vector and oidvector are arrays with names of their own; like PostgreSQL we know them by being stored in line.
+    if builtin.category == "A" && builtin.subscript == "array_subscript_handler" && builtin.storage != "p" {
         return format!("{}[]", format(builtin.element, modifier));
     }
     /// PostgreSQL counts a header of four bytes into lengths.

@@ -236,27 +236,18 @@ pub(crate) fn query_error(error: DataFusionError) -> Error {
                 None => Error::new(ErrorKind::DataException, inner.to_string()),
             },
         },
-        DataFusionError::ArrowError(inner, _) => arrow_error(inner),
+        DataFusionError::ArrowError(inner, _) => match &**inner {
+            ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
+                Some(error) => error.clone(),
+                None => Error::new(ErrorKind::DataException, inner.to_string()),
+            },
+            _ => planner::Error::from(error).into(),
+        },
         DataFusionError::ResourcesExhausted(text) => Error::new(ErrorKind::OutOfMemory, "out of memory for this query")
             .with_detail(text.clone())
             .with_hint("narrow the query down, or raise the memory for queries"),
         DataFusionError::NotImplemented(text) => Error::new(ErrorKind::Unsupported, text.clone()),
         _ => planner::Error::from(error).into(),
-    }
-}
-
-fn arrow_error(error: &ArrowError) -> Error {
-    match error {
-        ArrowError::DivideByZero => Error::new(ErrorKind::DivisionByZero, "division by zero"),
-        ArrowError::ArithmeticOverflow(text) => {
-            Error::new(ErrorKind::NumericOutOfRange, "value out of range").with_detail(text.clone())
-        }
-        ArrowError::CastError(text) => Error::new(ErrorKind::InvalidTextRepresentation, text.clone()),
-        ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
-            Some(error) => error.clone(),
-            None => Error::new(ErrorKind::DataException, inner.to_string()),
-        },
-        other => Error::new(ErrorKind::DataException, other.to_string()),
     }
 }
 
@@ -288,6 +279,7 @@ impl From<planner::Error> for Error {
             Kind::DatatypeMismatch => ErrorKind::DatatypeMismatch,
             Kind::CannotCoerce => ErrorKind::CannotCoerce,
             Kind::Grouping => ErrorKind::Grouping,
+            Kind::Windowing => ErrorKind::Windowing,
             Kind::InvalidTableDefinition => ErrorKind::InvalidTableDefinition,
             Kind::InvalidColumnReference => ErrorKind::InvalidColumnReference,
             Kind::WrongObjectType => ErrorKind::WrongObjectType,

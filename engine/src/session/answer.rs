@@ -43,7 +43,8 @@ pub(super) fn cancellable(
             }
         }
     };
-    futures::stream::unfold((batches, Some(cancel)), next).boxed()
+    // A cursor may be asked for more than there is, again and again.
+    futures::stream::unfold((batches, Some(cancel)), next).fuse().boxed()
 }
 
 pub(crate) fn cancelled() -> Error {

@@ -176,7 +176,7 @@ impl Session {
         let overrides = self.overrides(&published, &query.reads);
         let physical = self.shared.queries.physical(&query.logical, parameters, &published, &overrides).await?;
         let text = datafusion::physical_plan::displayable(physical.plan.as_ref()).indent(false).to_string();
-        self.plan_text(prepared, &text)
+        self.plan_text(prepared, &planner::explain::sql_words(&text))
     }
 
     async fn explain_analyze(
@@ -193,7 +193,7 @@ impl Session {
         while rows.try_next().await?.is_some() {}
         let text =
             datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false);
-        self.plan_text(prepared, &text.to_string())
+        self.plan_text(prepared, &planner::explain::sql_words(&text.to_string()))
     }
 
     /// EXPLAIN ANALYZE of a running view: its operators as they are now. One that is still being built is waited for.
@@ -258,6 +258,7 @@ impl Session {
                 self.outside_block("DISCARD ALL")?;
                 self.prepared.clear();
                 self.cursors.clear();
+                self.shared.advisory_locks.unlock_all(self.id);
                 self.reset_all();
                 "DISCARD ALL"
             }

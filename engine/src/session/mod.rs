@@ -366,6 +366,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.shared.sessions.lock().remove(&self.id);
+        self.shared.advisory_locks.unlock_all(self.id);
     }
 }
 

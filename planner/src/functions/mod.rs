@@ -1,5 +1,6 @@
 //! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
 
+mod array;
 mod definition;
 mod json;
 mod numeric;
@@ -40,6 +41,7 @@ pub(crate) struct OwnFunctions(Arc<HashMap<String, Arc<ScalarUDF>>>);
 impl OwnFunctions {
     fn new() -> Self {
         let groups = [
+            array::functions(),
             json::functions(),
             numeric::functions(),
             session::functions(),
@@ -105,6 +107,12 @@ impl FunctionRegistry {
         for function in SessionStateDefaults::default_higher_order_functions() {
             for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
                 registry.higher_order.insert(name.to_owned(), function.clone());
+            }
+        }
+        // PostgreSQL's second names.
+        for (alias, name) in [("every", "bool_and"), ("variance", "var")] {
+            if let Some(function) = registry.aggregate.get(name).cloned() {
+                registry.aggregate.insert(alias.to_owned(), function);
             }
         }
         for function in own.0.values().cloned().chain(time::clocks()) {
@@ -184,6 +192,7 @@ impl FunctionRegistry {
 }
 
 pub(crate) use json::normalised as json_text;
+pub(crate) use text::texts;
 
 /// The one value of an array as text, for tests.
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Exact division, as PostgreSQL's numeric does it.
+//! Exact division, as PostgreSQL's numeric does it, and what else DataFusion does only for floats.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, Decimal128Builder};
-use arrow::datatypes::{DataType, FieldRef, i256};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal128Builder};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, i256};
 use arrow::error::ArrowError;
 use catalog::SqlType;
 use datafusion::common::{DataFusionError, Result, cast::as_decimal128_array};
@@ -17,7 +17,40 @@ use crate::error::ErrorKind;
 const QUOTIENT_SCALE: i8 = 16;
 
 pub(super) fn functions() -> Vec<Definition> {
-    vec![Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide)]
+    vec![
+        Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
+        Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
+    ]
+}
+
+/// Numeric for numerics, double precision for other numbers.
+fn sign_type(fields: &[FieldRef]) -> Result<SqlType> {
+    match fields[0].data_type() {
+        DataType::Decimal128(..) => Ok(SqlType::Numeric(Some((1, 0)))),
+        data_type if data_type.is_numeric() || data_type.is_null() => Ok(SqlType::Double),
+        _ => {
+            let sql_type =
+                SqlType::of_field(&fields[0]).map_or_else(|| "unknown".to_owned(), |sql_type| sql_type.to_string());
+            Err(Error::new(ErrorKind::UndefinedFunction, format!("function sign({sql_type}) does not exist")).into())
+        }
+    }
+}
+
+/// -1, 0 or 1.
+fn sign(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let column = &arrays(args)?[0];
+    let result: ArrayRef = match column.data_type() {
+        DataType::Decimal128(..) => {
+            let signs = as_decimal128_array(column)?.unary::<_, Decimal128Type>(i128::signum);
+            Arc::new(signs.with_precision_and_scale(1, 0)?)
+        }
+        _ => {
+            let numbers = arrow::compute::cast(column, &DataType::Float64)?;
+            let of = |value: f64| if value == 0.0 || value.is_nan() { value } else { value.signum() };
+            Arc::new(numbers.as_primitive::<Float64Type>().unary::<_, Float64Type>(of))
+        }
+    };
+    columnar(args, result)
 }
 
 fn scale_of(field: &FieldRef) -> Result<i8> {

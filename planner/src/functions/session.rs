@@ -8,7 +8,7 @@ use datafusion::logical_expr::{ColumnarValue, Signature, Volatility};
 use super::definition::{Definition, one_of, unexpected};
 
 /// The version of PostgreSQL whose behaviour clients may count on, and ours.
-const VERSION: &str = concat!("PostgreSQL 15.10 (Millrace ", env!("CARGO_PKG_VERSION"), ")");
+const VERSION: &str = concat!("PostgreSQL 15.8 (Millrace ", env!("CARGO_PKG_VERSION"), ")");
 
 pub(super) fn functions() -> Vec<Definition> {
     let none: &[&[DataType]] = &[&[]];

@@ -79,7 +79,7 @@ fn to_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 /// Each value in PostgreSQL's text form.
-pub(super) fn texts(column: &ArrayRef) -> Result<StringViewArray> {
+pub(crate) fn texts(column: &ArrayRef) -> Result<StringViewArray> {
     let mut builder = StringViewBuilder::with_capacity(column.len());
     let mut text = String::new();
     let writer = Writer::of(column)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Builder, Float64Array, IntervalMonthDayNanoArray, IntervalMonthDayNanoBuilder,
-    PrimitiveArray, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    PrimitiveArray, Time64MicrosecondBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -97,6 +97,7 @@ pub(super) fn functions() -> Vec<Definition> {
             |_| Ok(SqlType::Timestamptz),
             |args| read_timestamps(args, true),
         ),
+        Definition::new("text_to_time", text(), |_| Ok(SqlType::Time), read_times),
         Definition::new("text_to_interval", text(), |_| Ok(SqlType::Interval), read_intervals),
     ]
 }
@@ -494,6 +495,19 @@ fn read_timestamps(args: &ScalarFunctionArgs, zoned: bool) -> Result<ColumnarVal
         builder.append_value(time.and_utc().timestamp_micros());
     }
     columnar(args, Arc::new(builder.finish().with_timezone_opt(zoned.then_some("UTC"))))
+}
+
+fn read_times(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let texts = as_views(&columns[0])?;
+    let mut builder = Time64MicrosecondBuilder::with_capacity(texts.len());
+    for value in &texts {
+        match value.map(|text| literal::parse(text, &SqlType::Time)).transpose()? {
+            Some(ScalarValue::Time64Microsecond(time)) => builder.append_option(time),
+            _ => builder.append_null(),
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
 }
 
 fn read_intervals(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -1,7 +1,7 @@
 //! Casts with PostgreSQL's meaning: which exist, how they round, what text they make.
 
 use arrow::datatypes::{DataType, FieldRef};
-use catalog::SqlType;
+use catalog::{CatalogType, SqlType};
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -46,6 +46,12 @@ pub(crate) fn cast(
     let source_class = class_of(&data_type);
     Ok(match target {
         SqlType::Text | SqlType::Name => tagged(to_text(expr, schema, own)?),
+        SqlType::Catalog(CatalogType::Char) => {
+            tagged(limited(to_text(expr, schema, own)?, Some(1), Context::Explicit, false, own)?)
+        }
+        SqlType::Catalog(catalog_type) if catalog_type.carrier() == SqlType::Text => {
+            tagged(to_text(expr, schema, own)?)
+        }
         SqlType::Varchar(length) => tagged(limited(to_text(expr, schema, own)?, *length, context, false, own)?),
         SqlType::Char(length) => tagged(limited(to_text(expr, schema, own)?, Some(*length), context, true, own)?),
         SqlType::Uuid if !matches!(source, SqlType::Uuid) => tagged(own_call("text_to_uuid", expr)?),
@@ -56,7 +62,8 @@ pub(crate) fn cast(
         SqlType::Timestamptz if source_class == Class::Text => {
             own.call("text_to_timestamptz", vec![expr, Expr::Literal(ScalarValue::from(zone), None)])?
         }
-        SqlType::Timestamp | SqlType::Date | SqlType::Time if source_class == Class::Text => {
+        SqlType::Time if source_class == Class::Text => own_call("text_to_time", expr)?,
+        SqlType::Timestamp | SqlType::Date if source_class == Class::Text => {
             let timestamp = own_call("text_to_timestamp", expr)?;
             if *target == SqlType::Timestamp { timestamp } else { tagged(timestamp) }
         }
@@ -156,6 +163,13 @@ fn castable(source: &SqlType, target: &SqlType, context: Context) -> bool {
         Array, BigInt, Boolean, Bytea, Char, Date, Double, Integer, Interval, Json, Jsonb, Name, Numeric, Oid, Real,
         SmallInt, Text, Time, Timestamp, Timestamptz, Uuid, Varchar,
     };
+    // Types of the catalog go where the plain types go that they are inside.
+    if let SqlType::Catalog(catalog_type) = source {
+        return castable(&catalog_type.carrier(), target, context);
+    }
+    if let SqlType::Catalog(catalog_type) = target {
+        return castable(source, &catalog_type.carrier(), context);
+    }
     let textual = |sql_type: &SqlType| matches!(sql_type, Text | Varchar(_) | Char(_) | Name);
     let numeric =
         |sql_type: &SqlType| matches!(sql_type, SmallInt | Integer | BigInt | Real | Double | Numeric(_) | Oid);

@@ -1,7 +1,6 @@
 //! DataFusion's errors in PostgreSQL's words, with the place that they carry.
 
 use catalog::nearest;
-use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, Diagnostic, SchemaError, Span as PlanSpan};
 use sql::{Position, Span};
 
@@ -30,7 +29,7 @@ pub(crate) fn translate(error: DataFusionError) -> Error {
         DataFusionError::NotImplemented(message) => {
             Error::new(ErrorKind::Unsupported, format!("not supported: {}", first_line(&message)))
         }
-        DataFusionError::ArrowError(error, _) => arrow_error(&error),
+        DataFusionError::ArrowError(error, _) => super::arrow_error::translate(&error),
         DataFusionError::SQL(error, _) => Error::new(ErrorKind::Syntax, error.to_string()),
         DataFusionError::Execution(message) => plan_error(first_line(&message)),
         other => Error::internal(first_line(&other.to_string()).to_owned()),
@@ -44,6 +43,7 @@ fn translate_shared(error: &DataFusionError) -> Error {
             None => Error::internal(inner.to_string()),
         },
         DataFusionError::SchemaError(error, _) => schema_error(error),
+        DataFusionError::ArrowError(error, _) => super::arrow_error::translate(error),
         DataFusionError::Plan(message) => plan_error(first_line(message)),
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => translate_shared(inner),
         other => Error::internal(other.to_string()),
@@ -174,7 +174,7 @@ fn plan_error(message: &str) -> Error {
     Error::new(ErrorKind::DatatypeMismatch, lower_first(message))
 }
 
-fn lower_first(message: &str) -> String {
+pub(crate) fn lower_first(message: &str) -> String {
     let mut characters = message.chars();
     match characters.next() {
         Some(first) => first.to_lowercase().chain(characters).collect(),
@@ -183,7 +183,7 @@ fn lower_first(message: &str) -> String {
 }
 
 /// Arrow's names of types in a message, as SQL calls them.
-fn sql_names(text: &str) -> String {
+pub(crate) fn sql_names(text: &str) -> String {
     const NAMES: &[(&str, &str)] = &[
         ("Timestamp(Microsecond, Some(\"UTC\"))", "timestamp with time zone"),
         ("Timestamp(µs, \"UTC\")", "timestamp with time zone"),
@@ -215,15 +215,4 @@ fn sql_names(text: &str) -> String {
         text.replace_range(at..end, "numeric");
     }
     text
-}
-
-fn arrow_error(error: &ArrowError) -> Error {
-    match error {
-        ArrowError::DivideByZero => Error::new(ErrorKind::DivisionByZero, "division by zero"),
-        ArrowError::ArithmeticOverflow(_) => Error::new(ErrorKind::OutOfRange, "value is out of range"),
-        ArrowError::CastError(message) | ArrowError::ParseError(message) => {
-            Error::new(ErrorKind::InvalidText, lower_first(message))
-        }
-        other => Error::new(ErrorKind::DatatypeMismatch, lower_first(&other.to_string())),
-    }
 }

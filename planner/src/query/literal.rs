@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::StringArray;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
-use catalog::SqlType;
+use catalog::{CatalogType, SqlType};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::common::ScalarValue;
 
@@ -97,6 +97,14 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
             ScalarValue::Utf8View(Some(normalised))
         }
         SqlType::Array(element) => return array(trimmed, element),
+        SqlType::Catalog(CatalogType::Char) => ScalarValue::Utf8View(Some(truncated(text, Some(1)))),
+        SqlType::Catalog(catalog_type) => match catalog_type.carrier() {
+            SqlType::Array(element) => {
+                let items = trimmed.split_ascii_whitespace().map(|item| parse(item, &element));
+                list(&items.collect::<Result<Vec<_>>>()?, &element)?
+            }
+            carrier => return parse(text, &carrier),
+        },
     })
 }
 
@@ -300,8 +308,13 @@ fn array(text: &str, element: &SqlType) -> Result<ScalarValue> {
             None => null(element)?,
         });
     }
+    list(&values, element)
+}
+
+/// An array of elements of one type.
+fn list(values: &[ScalarValue], element: &SqlType) -> Result<ScalarValue> {
     let field = Arc::new(element.field("item", true));
-    let list = ScalarValue::new_list(&values, field.data_type(), true);
+    let list = ScalarValue::new_list(values, field.data_type(), true);
     // The list is rebuilt so that its field carries what the Arrow type can't say.
     let (_, offsets, items, nulls) = Arc::unwrap_or_clone(list).into_parts();
     let list = arrow::array::ListArray::try_new(field, offsets, items, nulls)

@@ -4,15 +4,18 @@
 //! PostgreSQL's types ([`typing`], [`operator`], [`cast`]), lets DataFusion's analyzer put in what conversions are left, and brings the
 //! result to types that SQL has ([`output`]).
 
+mod arrow_error;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
 pub(crate) mod interval;
 pub(crate) mod literal;
 pub(crate) mod lookup;
 pub(crate) mod name;
+mod number;
 pub(crate) mod operator;
 pub(crate) mod output;
 mod pg_rewrite;
+mod placement;
 pub(crate) mod provider;
 pub(crate) mod rewrite;
 pub mod source;
@@ -95,9 +98,19 @@ pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<Query
         Err(error) if error.kind == ErrorKind::DuplicateColumn => {
             bind_query(query, context, true).map_err(|_| error)?
         }
-        bound => bound?,
+        bound => bound.map_err(|error| placed(error, query))?,
     };
-    finish(logical, &visible, context)
+    finish(logical, &visible, context).map_err(|error| placed(error, query))
+}
+
+/// DataFusion doesn't say where a function is called that doesn't take its arguments.
+fn placed(error: Error, query: &ast::Query) -> Error {
+    if error.kind != ErrorKind::UndefinedFunction || error.span.is_some() {
+        return error;
+    }
+    let call = error.message.strip_prefix("function ").and_then(|rest| rest.split(['(', ' ']).next());
+    let span = call.and_then(|name| placement::place_of_call(query, name));
+    error.at(span)
 }
 
 /// Plans the query of a view in the catalog: names are looked for in the view's schema, then in `public`, and mistakes have no place in the

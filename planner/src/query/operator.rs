@@ -230,11 +230,14 @@ pub(crate) fn binary(
     let classes =
         |expr: &Expr, data_type: &DataType| if is_unknown(expr) { Class::Unknown } else { class_of(data_type) };
     let (left_class, right_class) = (classes(&left, &left_arrow), classes(&right, &right_arrow));
+    let plain = |left: Expr, right: Expr| Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
+    let compares =
+        matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
     if left_class == Class::Other || right_class == Class::Other {
-        return Ok(None);
+        // Two lists are compared as they are; DataFusion has functions for the rest.
+        return Ok(if compares && left_class == right_class { plain(left, right) } else { None });
     }
     let none = || missing(op, &left_type, &right_type);
-    let plain = |left: Expr, right: Expr| Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
     if op == Operator::StringConcat {
         return Ok(match (left_class, right_class) {
             (Class::Text | Class::Unknown, Class::Text | Class::Unknown) => plain(left, right),
@@ -244,7 +247,7 @@ pub(crate) fn binary(
             _ => return Err(none().into()),
         });
     }
-    if matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq) {
+    if compares {
         return if comparable(left_class, right_class) { Ok(plain(left, right)) } else { Err(none().into()) };
     }
     if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo) {

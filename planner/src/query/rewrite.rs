@@ -15,7 +15,7 @@ use sql::ast::{
 use sql::walk;
 
 use super::name::{column_name, folded};
-use super::{interval, literal, types};
+use super::{interval, literal, number, placement, types};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -80,7 +80,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
-        if let Err(error) = supported_select(select) {
+        if let Err(error) = supported_select(select).and_then(|()| placement::check(select, self.context.functions)) {
             return ControlFlow::Break(Box::new(error));
         }
         let mut discarded = HashMap::new();
@@ -219,9 +219,9 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
                 if bare == "session" {
                     return Err(Error::unsupported("SESSION(…) windows").at(span));
                 }
-                if bare == "generate_series" {
+                if let Some(array) = array_of_series(&function) {
                     let alias = Some(series_alias(alias.take(), &bare));
-                    *factor = unnest(Expr::Function(function), alias);
+                    *factor = unnest(array, alias);
                 }
             }
             Ok(())
@@ -259,13 +259,25 @@ fn series_alias(alias: Option<TableAlias>, function: &str) -> TableAlias {
     alias
 }
 
-/// `generate_series` in a SELECT list gives rows, which DataFusion's function puts into an array.
+/// `generate_series` and `generate_subscripts` in a SELECT list give rows, which functions put into an array here.
 fn rows_of_series(expr: &mut Expr) {
-    if let Expr::Function(function) = expr {
-        if unqualified(&function.name).to_string().eq_ignore_ascii_case("generate_series") {
-            *expr = call("unnest", vec![expr.clone()]);
-        }
+    if let Expr::Function(function) = expr
+        && let Some(array) = array_of_series(function)
+    {
+        *expr = call("unnest", vec![array]);
     }
+}
+
+/// The array of what a function gives that gives a series.
+fn array_of_series(function: &Function) -> Option<Expr> {
+    let mut function = function.clone();
+    function.name = unqualified(&function.name);
+    match function.name.to_string().to_lowercase().as_str() {
+        "generate_series" => {}
+        "generate_subscripts" => function.name = ObjectName::from(vec![Ident::new("array_subscripts")]),
+        _ => return None,
+    }
+    Some(Expr::Function(function))
 }
 
 /// A name without `pg_catalog.`.
@@ -331,6 +343,11 @@ impl Rewriter<'_> {
                 }
             }
             Expr::Value(value) => match &mut value.value {
+                Value::Number(text, _) => {
+                    if let Some(constant) = number::rewritten(text) {
+                        *expr = constant;
+                    }
+                }
                 Value::UnicodeStringLiteral(text) => value.value = Value::SingleQuotedString(std::mem::take(text)),
                 Value::SingleQuotedByteStringLiteral(_) | Value::HexStringLiteral(_) => {
                     return Err(Error::unsupported("type bit").at(span));
@@ -381,12 +398,25 @@ impl Rewriter<'_> {
         if name == "generate_series" || name == "unnest" || name == "grouping" || name == "row" {
             return Ok(None);
         }
+        if name == "array" {
+            if let FunctionArguments::Subquery(query) = &function.args {
+                return array_of_rows(query).map(Some).map_err(|error| error.at(name_span));
+            }
+        }
+        if name == "mod" {
+            if let Some([left, right]) = plain_arguments(function) {
+                let remainder = Expr::BinaryOp {
+                    left: Box::new(left.clone()),
+                    op: BinaryOperator::Modulo,
+                    right: Box::new(right.clone()),
+                };
+                return Ok(Some(Expr::Nested(Box::new(remainder))));
+            }
+        }
         if name == "age" {
-            if let FunctionArguments::List(list) = &function.args {
-                if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(then))] = list.args.as_slice() {
-                    let today = cast(call("current_date", Vec::new()), "timestamp");
-                    return Ok(Some(call("age", vec![today, then.clone()])));
-                }
+            if let Some([then]) = plain_arguments(function) {
+                let today = cast(call("current_date", Vec::new()), "timestamp");
+                return Ok(Some(call("age", vec![today, then.clone()])));
             }
         }
         if !self.context.functions.has(&name) {
@@ -430,6 +460,53 @@ impl Rewriter<'_> {
         let function = format!("{name}_in");
         self.context.functions.find_scalar(&function).map(|_| function)
     }
+}
+
+/// `ARRAY(SELECT x FROM … ORDER BY y)` as an aggregate of that subquery's rows.
+fn array_of_rows(query: &Query) -> Result<Expr> {
+    let unsupported = || Error::unsupported("this form of a subquery in ARRAY(…)");
+    let mut query = query.clone();
+    let SetExpr::Select(select) = &mut *query.body else { return Err(unsupported()) };
+    let grouped = !matches!(&select.group_by, ast::GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    let first_of_each = matches!(select.distinct, Some(ast::Distinct::On(_)));
+    if grouped || first_of_each || select.having.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+        return Err(unsupported());
+    }
+    let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] = select.projection.as_slice()
+    else {
+        return Err(unsupported());
+    };
+    let value = value.clone();
+    let mut aggregate = call("array_agg", vec![value.clone()]);
+    if let Expr::Function(function) = &mut aggregate
+        && let FunctionArguments::List(list) = &mut function.args
+    {
+        if let Some(ast::OrderByKind::Expressions(mut by)) = query.order_by.take().map(|order| order.kind) {
+            for key in &mut by {
+                // ORDER BY 1 means the value.
+                if key.expr.to_string() == "1" {
+                    key.expr = value.clone();
+                }
+            }
+            list.clauses.push(ast::FunctionArgumentClause::OrderBy(by));
+        }
+        if let Some(ast::Distinct::Distinct) = select.distinct.take() {
+            list.duplicate_treatment = Some(ast::DuplicateTreatment::Distinct);
+        }
+    }
+    select.projection = vec![SelectItem::ExprWithAlias { expr: aggregate, alias: Ident::with_quote('"', "array") }];
+    let empty = Expr::value(Value::SingleQuotedString("{}".to_owned()));
+    Ok(call("coalesce", vec![Expr::Subquery(Box::new(query)), empty]))
+}
+
+/// The arguments of a call that has `N` of them, all plain expressions.
+fn plain_arguments<const N: usize>(function: &Function) -> Option<[&Expr; N]> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let plain = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    plain.collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 fn cast(expr: Expr, type_name: &str) -> Expr {

@@ -117,6 +117,11 @@ pub(crate) fn source(name: &str, columns: &[(&str, SqlType)]) -> Object {
     object(name, columns, ObjectKind::Source(source))
 }
 
+/// A plan as it goes on: views in the place of their scans.
+pub(crate) fn expanded(plan: LogicalPlan) -> Result<LogicalPlan> {
+    expand_views(plan)
+}
+
 /// `name type; name type`, or the error.
 pub(crate) fn answer(plan: &Result<QueryPlan>) -> String {
     match plan {

@@ -1,7 +1,7 @@
 //! SQL types as statements write them, and as DataFusion's planner wants them.
 
 use arrow::datatypes::FieldRef;
-use catalog::{SqlType, nearest};
+use catalog::{CatalogType, SqlType, nearest};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use sql::ast::{ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo};
@@ -118,7 +118,13 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
                 Error::unsupported(format!("type {bare}")).with_hint("Use an integer type and give the values.")
             );
         }
-        _ => return Err(unknown(bare)),
+        // The quotes make it another type than char.
+        "char" if name.ends_with("\"char\"") => SqlType::Catalog(CatalogType::Char),
+        "regproc" | "regprocedure" => SqlType::Catalog(CatalogType::RegProc),
+        _ => match CatalogType::of_name(bare).filter(|known| *known != CatalogType::Void) {
+            Some(catalog_type) => SqlType::Catalog(catalog_type),
+            None => return Err(unknown(bare)),
+        },
     })
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
-use catalog::SqlType;
+use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
@@ -275,7 +275,20 @@ impl Typing<'_> {
                     let name =
                         if is_unknown(value) { "unknown".to_owned() } else { sql_type_of(value, schema)?.to_string() };
                     let name = if name.starts_with("numeric") { "numeric" } else { &name };
-                    return Ok(Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None));
+                    let name = Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None);
+                    let field = SqlType::Catalog(CatalogType::RegType).field("", true);
+                    return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
+                }
+            }
+            // A series of int4 is one of int4: DataFusion makes bigints of all integers.
+            "generate_series" => {
+                let small = |arg: &Expr| {
+                    let data_type = arg.get_type(schema);
+                    data_type.is_ok_and(|data_type| matches!(data_type, DataType::Int16 | DataType::Int32))
+                };
+                if function.args.iter().all(small) {
+                    let integers = SqlType::Array(Box::new(SqlType::Integer)).data_type();
+                    return Ok(Expr::Cast(Cast::new(Box::new(Expr::ScalarFunction(function)), integers)));
                 }
             }
             _ => {

@@ -69,15 +69,15 @@ fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<
         },
         Plan::Insert(insert) => {
             let title = format!("Insert on {}", relation_name(insert.table, context));
-            under(&title, &insert.source.display_indent().to_string())
+            under(&title, &crate::explain::logical(&insert.source))
         }
         Plan::Update(update) => {
             let title = format!("Update on {}", relation_name(update.table, context));
-            under(&title, &update.source.display_indent().to_string())
+            under(&title, &crate::explain::logical(&update.source))
         }
         Plan::Delete(delete) => {
             let title = format!("Delete on {}", relation_name(delete.table, context));
-            under(&title, &delete.source.display_indent().to_string())
+            under(&title, &crate::explain::logical(&delete.source))
         }
         _ => Err(Error::unsupported(format!("EXPLAIN {}", statement.kind)).at(statement.span)),
     }
@@ -93,10 +93,10 @@ fn of_query(explain: &Explain, query: QueryPlan) -> Result<Plan> {
 
 /// The logical plan, and whether it is needed at all.
 fn logical(query: &QueryPlan) -> Result<Plan> {
-    let plan = query.logical.display_indent().to_string();
+    let plan = crate::explain::logical(&query.logical);
     match &query.point_lookup {
         Some(lookup) => {
-            let key: Vec<String> = lookup.key.iter().map(ToString::to_string).collect();
+            let key: Vec<String> = lookup.key.iter().map(crate::explain::sql).collect();
             let path = match lookup.path {
                 crate::query::LookupPath::Primary => "primary key",
                 crate::query::LookupPath::Index(_) => "index",

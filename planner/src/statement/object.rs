@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use catalog::snapshot::{PUBLIC, SYSTEM_SCHEMAS};
 use catalog::{
-    Column, Connector, Generated, IncludeKind, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, Watermark,
-    nearest,
+    Column, Connector, Generated, IncludeKind, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, SqlType,
+    Watermark, nearest,
 };
 use sql::Span;
 use sql::ast::{
@@ -104,6 +104,19 @@ pub(super) fn create(
     CreatePlan { object, replaces: None, view: None, notices: Vec::new(), tag }
 }
 
+/// The type of a column that is kept: not one that only the catalog has.
+fn stored_type(data_type: &sql::ast::DataType) -> Result<SqlType> {
+    let sql_type = sql_type(data_type)?;
+    let mut element = &sql_type;
+    while let SqlType::Array(inner) = element {
+        element = inner;
+    }
+    if let SqlType::Catalog(catalog_type) = element {
+        return Err(Error::unsupported(format!("a column of the type {catalog_type}")));
+    }
+    Ok(sql_type)
+}
+
 /// Declared columns, then those of metadata.
 pub(super) fn columns(
     elements: &Elements,
@@ -120,7 +133,7 @@ pub(super) fn columns(
         Ok(())
     };
     for definition in &elements.columns {
-        let sql_type = sql_type(&definition.data_type).map_err(|error| error.at(definition.type_span))?;
+        let sql_type = stored_type(&definition.data_type).map_err(|error| error.at(definition.type_span))?;
         if let Some((default, _)) = &definition.default {
             super::table::check_default(default, &sql_type, context)?;
         }

@@ -79,6 +79,7 @@ pub(super) fn value(bytes: &[u8], sql_type: &SqlType) -> Result<Parameter, Probl
             }))
         }
         SqlType::Array(element) => array::of_binary(bytes, element)?,
+        SqlType::Catalog(catalog_type) => return value(bytes, &catalog_type.carrier()),
     })
 }
 

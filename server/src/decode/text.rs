@@ -63,6 +63,7 @@ pub(super) fn value(text: &str, sql_type: &SqlType, zone: Zone) -> Result<Parame
             interval::of_text(trimmed).ok_or_else(|| invalid_datetime(sql_type, text))?,
         )),
         SqlType::Array(element) => array::of_text(text, element, zone)?,
+        SqlType::Catalog(catalog_type) => return value(text, &catalog_type.carrier(), zone),
     })
 }
 

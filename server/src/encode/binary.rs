@@ -44,7 +44,19 @@ pub(crate) fn write(column: &Column<'_>, row: usize, out: &mut BytesMut) -> engi
         }
         Values::Array { array, element, element_oid } => {
             let offsets = array.value_offsets();
-            put_array(element, offsets[row] as usize..offsets[row + 1] as usize, *element_oid, out)?;
+            put_array(element, offsets[row] as usize..offsets[row + 1] as usize, 1, *element_oid, out)?;
+        }
+        Values::Vector { array, element, element_oid } => {
+            let offsets = array.value_offsets();
+            put_array(element, offsets[row] as usize..offsets[row + 1] as usize, 0, *element_oid, out)?;
+        }
+        // Its number is not at hand here.
+        Values::Named { named, .. } => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the binary form of type {named} is not supported"),
+            )
+            .with_hint("Ask for the text form of this column, or cast it to text or oid."));
         }
     }
     Ok(())
@@ -71,11 +83,12 @@ pub(crate) fn uuid_bytes(value: &str) -> Option<[u8; 16]> {
     (nibbles == 32).then_some(bytes)
 }
 
-/// Dimensions, whether NULLs are among them, the element's type, then the elements. Arrays within must be equally long, as
+/// Dimensions, whether NULLs are among them, the element's type, then the elements, counted from `first_index`. Arrays within must be equally long, as
 /// PostgreSQL's arrays are rectangles.
 fn put_array(
     element: &Column<'_>,
     range: std::ops::Range<usize>,
+    first_index: i32,
     element_oid: u32,
     out: &mut BytesMut,
 ) -> engine::Result<()> {
@@ -111,7 +124,7 @@ fn put_array(
     out.put_u32(element_oid);
     for length in &lengths {
         out.put_i32(*length as i32);
-        out.put_i32(1);
+        out.put_i32(first_index);
     }
     for index in inner_range {
         if innermost.is_null(index) {

@@ -10,7 +10,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
 };
-use engine::{Error, SqlType};
+use engine::{CatalogType, Error, SqlType};
 
 /// The scale that plain `numeric` has inside: zeros that it adds were not asked for and aren't shown.
 const PLAIN_NUMERIC_SCALE: i8 = 10;
@@ -56,6 +56,17 @@ pub(crate) enum Values<'a> {
         element: Box<Column<'a>>,
         element_oid: u32,
     },
+    /// int2vector and oidvector: arrays that count from 0 and are written without braces.
+    Vector {
+        array: &'a ListArray,
+        element: Box<Column<'a>>,
+        element_oid: u32,
+    },
+    /// regclass and its like: the name of a thing that is a number inside PostgreSQL.
+    Named {
+        array: &'a StringViewArray,
+        named: CatalogType,
+    },
 }
 
 /// The array in the Arrow type that carries `sql_type`; decimals keep their own scale.
@@ -96,6 +107,17 @@ impl<'a> Column<'a> {
                 Values::Numeric { array, scale, trim: typmod.is_none() && scale == PLAIN_NUMERIC_SCALE }
             }),
             SqlType::Text | SqlType::Varchar(_) | SqlType::Name => array.as_string_view_opt().map(Values::Text),
+            SqlType::Catalog(
+                named @ (CatalogType::RegClass
+                | CatalogType::RegNamespace
+                | CatalogType::RegProc
+                | CatalogType::RegRole
+                | CatalogType::RegType),
+            ) => array.as_string_view_opt().map(|array| Values::Named { array, named: *named }),
+            SqlType::Catalog(catalog_type) => match Column::new(array, &catalog_type.carrier())?.values {
+                Values::Array { array, element, element_oid } => Some(Values::Vector { array, element, element_oid }),
+                values => Some(values),
+            },
             SqlType::Char(length) => array.as_string_view_opt().map(|array| Values::Padded { array, length: *length }),
             SqlType::Uuid => array.as_string_view_opt().map(Values::Uuid),
             SqlType::Json => array.as_string_view_opt().map(Values::Json),

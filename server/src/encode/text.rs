@@ -17,7 +17,11 @@ pub(crate) fn write(column: &Column<'_>, row: usize, style: &Style, out: &mut By
         Values::Real(array) => float::write_real(array.value(row), style.extra_float_digits, out),
         Values::Double(array) => float::write_double(array.value(row), style.extra_float_digits, out),
         Values::Numeric { array, scale, trim } => numeric::write_text(array.value(row), *scale, *trim, out),
-        Values::Text(array) | Values::Uuid(array) | Values::Json(array) | Values::Jsonb(array) => {
+        Values::Text(array)
+        | Values::Uuid(array)
+        | Values::Json(array)
+        | Values::Jsonb(array)
+        | Values::Named { array, .. } => {
             out.put_slice(array.value(row).as_bytes());
         }
         Values::Padded { array, length } => put_padded(array.value(row), *length, out),
@@ -30,6 +34,15 @@ pub(crate) fn write(column: &Column<'_>, row: usize, style: &Style, out: &mut By
         Values::Array { array, element, .. } => {
             let offsets = array.value_offsets();
             put_array(element, offsets[row] as usize..offsets[row + 1] as usize, style, out);
+        }
+        Values::Vector { array, element, .. } => {
+            let offsets = array.value_offsets();
+            for (place, index) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
+                if place > 0 {
+                    out.put_u8(b' ');
+                }
+                write(element, index, style, out);
+            }
         }
     }
 }

@@ -79,8 +79,7 @@ fn view_definition(context: &FunctionContext, arguments: &[Value]) -> Result<Val
                 [.., schema, name] => (Some(schema.as_str()), name.as_str()),
                 [] => return Ok(Value::Null),
             };
-            let found = objects::class_oid(context.catalog(), &context.search_path(), schema, name);
-            let Some(own) = found else { return Ok(Value::Null) };
+            let Some(own) = context.class_oid(schema, name) else { return Ok(Value::Null) };
             own
         }
     };

@@ -7,11 +7,12 @@ mod definitions;
 mod names;
 mod privileges;
 mod session;
+mod waiting;
 
 use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef, Float64Type, Int64Type};
@@ -21,7 +22,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use super::objects::Names;
 use super::rows::{Value, array};
+use crate::advisory::AdvisoryLocks;
 use crate::published::Published;
 use crate::query::external;
 use crate::session::SessionRelations;
@@ -39,6 +42,9 @@ struct Seen {
     database: String,
     session: i32,
     started_us: i64,
+    locks: Arc<AdvisoryLocks>,
+    /// Made when a function first asks for it.
+    names: OnceLock<Names>,
 }
 
 impl FunctionContext {
@@ -52,11 +58,23 @@ impl FunctionContext {
             database: session.database.clone(),
             session: session.session,
             started_us: i64::try_from(started.as_micros()).unwrap_or(i64::MAX),
+            locks: session.shared.advisory_locks.clone(),
+            names: OnceLock::new(),
         }))
     }
 
     fn catalog(&self) -> &catalog::Catalog {
         &self.0.published.catalog
+    }
+
+    /// What is in `pg_class`.
+    fn names(&self) -> &Names {
+        self.0.names.get_or_init(|| Names::of(self.catalog()))
+    }
+
+    /// The OID in `pg_class` of a name.
+    fn class_oid(&self, schema: Option<&str>, name: &str) -> Option<u32> {
+        self.names().oid(&self.search_path(), schema, name)
     }
 
     /// The schemas in which bare names are looked for, `pg_catalog` aside.
@@ -137,7 +155,7 @@ pub(crate) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
         .chain(definitions::functions())
         .chain(privileges::functions())
         .chain(session::functions());
-    all.map(|function| Arc::new(ScalarUDF::from(function)))
+    all.map(|function| Arc::new(ScalarUDF::from(function))).chain(waiting::functions())
 }
 
 impl fmt::Debug for Function {

@@ -1,6 +1,6 @@
 //! Names of things by OID, OIDs by name, and what of them is visible without its schema's name.
 
-use catalog::QualifiedName;
+use catalog::{CatalogType, QualifiedName};
 
 use super::{Function, FunctionContext, Value, oid, text};
 use crate::pg_catalog::objects::{self, OWNER_OID, quote_identifier};
@@ -24,21 +24,25 @@ pub(super) fn functions() -> Vec<Function> {
         }),
         // What casts to and from reg* types are made of: see planner's pg_rewrite.
         Function::strict("regclass_in", SqlType::Oid, regclass_in),
-        Function::strict("regclass_out", SqlType::Text, regclass_out),
+        Function::strict("regclass_out", SqlType::Catalog(CatalogType::RegClass), regclass_out),
         Function::strict("regtype_in", SqlType::Oid, regtype_in),
-        Function::strict("regtype_out", SqlType::Text, regtype_out),
+        Function::strict("regtype_out", SqlType::Catalog(CatalogType::RegType), regtype_out),
         Function::strict("regnamespace_in", SqlType::Oid, regnamespace_in),
-        Function::strict("regnamespace_out", SqlType::Text, regnamespace_out),
+        Function::strict("regnamespace_out", SqlType::Catalog(CatalogType::RegNamespace), regnamespace_out),
         Function::strict("regrole_in", SqlType::Oid, |_, arguments| Ok(oid(&arguments[0]).unwrap_or(OWNER_OID).into())),
-        Function::strict("regrole_out", SqlType::Text, |context, _| Ok(quote_identifier(&context.0.user).into())),
+        Function::strict("regrole_out", SqlType::Catalog(CatalogType::RegRole), |context, _| {
+            Ok(quote_identifier(&context.0.user).into())
+        }),
         // Functions have no OIDs of their own: regproc is their name, as in pg_type's columns.
         Function::strict("regproc_in", SqlType::Text, |_, arguments| Ok(bare_name(text(arguments.first())).into())),
-        Function::strict("regproc_out", SqlType::Text, |_, arguments| Ok(bare_name(text(arguments.first())).into())),
+        Function::strict("regproc_out", SqlType::Catalog(CatalogType::RegProc), |_, arguments| {
+            Ok(bare_name(text(arguments.first())).into())
+        }),
         Function::strict("to_regclass", SqlType::Oid, |context, arguments| {
             Ok(class_of(context, text(arguments.first())).into())
         }),
-        Function::strict("to_regtype", SqlType::Text, |_, arguments| {
-            Ok(types::find_by_name(text(arguments.first())).map(|builtin| types::format(builtin.oid, None)).into())
+        Function::strict("to_regtype", SqlType::Oid, |_, arguments| {
+            Ok(types::find_by_name(text(arguments.first())).map(|builtin| builtin.oid).into())
         }),
         Function::strict("to_regnamespace", SqlType::Oid, |context, arguments| {
             let name = unquoted(text(arguments.first()));
@@ -71,25 +75,22 @@ fn format_type(_: &FunctionContext, arguments: &[Value]) -> Result<Value> {
 
 /// Whether a bare name would find it: no relation of that name stands before it in the path.
 fn is_visible(context: &FunctionContext, name: &QualifiedName, own: u32) -> bool {
-    objects::class_oid(context.catalog(), &context.search_path(), None, &name.name) == Some(own)
+    context.class_oid(None, &name.name) == Some(own)
 }
 
 fn table_is_visible(context: &FunctionContext, arguments: &[Value]) -> Result<Value> {
     let Some(own) = oid(&arguments[0]) else { return Ok(Value::Null) };
-    let name = objects::find_class(context.catalog(), own);
-    Ok(name.map(|name| is_visible(context, &name, own)).into())
+    let name = context.names().name(own);
+    Ok(name.map(|name| is_visible(context, name, own)).into())
 }
 
 /// The OID in `pg_class` that a name means: `name`, `schema.name`, with quotes where they must be.
 fn class_of(context: &FunctionContext, text: &str) -> Option<u32> {
     let parts = identifier_parts(text)?;
-    let catalog = context.catalog();
     match parts.as_slice() {
-        [name] => objects::class_oid(catalog, &context.search_path(), None, name),
-        [schema, name] => objects::class_oid(catalog, &[], Some(schema), name),
-        [database, schema, name] if *database == context.0.database => {
-            objects::class_oid(catalog, &[], Some(schema), name)
-        }
+        [name] => context.class_oid(None, name),
+        [schema, name] => context.class_oid(Some(schema), name),
+        [database, schema, name] if *database == context.0.database => context.class_oid(Some(schema), name),
         _ => None,
     }
 }
@@ -118,8 +119,8 @@ fn regclass_out_of_name(context: &FunctionContext, name: &str) -> Result<Value> 
 
 /// A relation's name as regclass shows it: with its schema if a bare name would not find it, the number if there is none.
 pub(super) fn class_name(context: &FunctionContext, own: u32) -> String {
-    match objects::find_class(context.catalog(), own) {
-        Some(name) if is_visible(context, &name, own) => quote_identifier(&name.name),
+    match context.names().name(own) {
+        Some(name) if is_visible(context, name, own) => quote_identifier(&name.name),
         Some(name) => format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.name)),
         None if own == 0 => "-".to_owned(),
         None => own.to_string(),

@@ -2,7 +2,7 @@
 
 use super::{Function, FunctionContext, Value, integer, oid};
 use crate::pg_catalog::objects;
-use crate::{Result, SqlType};
+use crate::{Error, ErrorKind, Result, SqlType};
 
 pub(super) fn functions() -> Vec<Function> {
     let mut functions = vec![
@@ -18,6 +18,8 @@ pub(super) fn functions() -> Vec<Function> {
         Function::lenient("pg_client_encoding", SqlType::Name, |_, _| Ok("UTF8".into())),
         Function::lenient("pg_my_temp_schema", SqlType::Oid, |_, _| Ok(0.into())),
         Function::strict("pg_is_other_temp_schema", SqlType::Boolean, |_, _| Ok(false.into())),
+        Function::strict("getdatabaseencoding", SqlType::Name, |_, _| Ok("UTF8".into())),
+        Function::strict("current_setting", SqlType::Text, current_setting),
         // Epochs are what transactions are here.
         Function::lenient("txid_current", SqlType::BigInt, epoch),
         Function::lenient("txid_current_if_assigned", SqlType::BigInt, epoch),
@@ -48,6 +50,19 @@ pub(super) fn functions() -> Vec<Function> {
     functions.extend(sizes.map(|name| Function::strict(name, SqlType::BigInt, |_, _| Ok(Value::Null))));
     functions.push(Function::lenient("current_schemas", SqlType::Array(Box::new(SqlType::Name)), schemas));
     functions
+}
+
+/// What SHOW says; with a second argument that is true, NULL for a setting that doesn't exist.
+fn current_setting(context: &FunctionContext, arguments: &[Value]) -> Result<Value> {
+    let name = super::text(arguments.first());
+    match context.0.variables.get(name) {
+        Some(value) => Ok(value.into()),
+        None if arguments.get(1) == Some(&Value::Bool(true)) => Ok(Value::Null),
+        None => {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            Err(Error::new(ErrorKind::UndefinedObject, message))
+        }
+    }
 }
 
 fn epoch(context: &FunctionContext, _: &[Value]) -> Result<Value> {

@@ -210,6 +210,7 @@ pub(in crate::pg_catalog) fn array(values: &[Value], sql_type: &SqlType, field: 
             let offsets = OffsetBuffer::from_lengths(lengths);
             Arc::new(ListArray::try_new(inner.clone(), offsets, elements, Some(NullBuffer::from(valid))).ok()?)
         }
+        SqlType::Catalog(catalog_type) => return array(values, &catalog_type.carrier(), field),
         // No catalog column with anything to say has these types.
         SqlType::Interval if all_null() => Arc::new(IntervalMonthDayNanoArray::new_null(values.len())),
         SqlType::Bytea if all_null() => Arc::new(BinaryViewArray::new_null(values.len())),

@@ -210,6 +210,7 @@ fn lower_with(query: &str, options: LowerOptions) -> Result<(ViewPlan, Fixed)> {
     let parser_options = ParserOptions::new().with_collect_spans(true);
     let logical =
         SqlToRel::new_with_options(&fixed, parser_options).statement_to_plan(statement).map_err(Error::from)?;
+    let logical = crate::query::tests::expanded(logical)?;
     let analyzed = Analyzer::new().execute_and_check(logical, &fixed.options, |_, _| {}).map_err(Error::from)?;
     let schema = Arc::new(analyzed.schema().as_arrow().clone());
     Ok((lower(&analyzed, &schema, options, &fixed)?, fixed))

@@ -133,17 +133,34 @@ fn aggregates(select: &Select) -> bool {
         GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
         GroupByExpr::All(_) => true,
     };
-    let finds = select.projection.iter().any(|item| walk::read(item, &mut FindAggregate).is_break());
+    let finds = select.projection.iter().any(|item| walk::read(item, &mut FindAggregate::default()).is_break());
     !grouped && finds
 }
 
-struct FindAggregate;
+/// Breaks at an aggregate; those of subqueries are their own.
+#[derive(Default)]
+struct FindAggregate {
+    depth: usize,
+}
 
 impl Visitor for FindAggregate {
     type Break = ();
 
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
         let name = function.name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
         if AGGREGATES.contains(&name.as_str()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

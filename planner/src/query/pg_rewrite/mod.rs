@@ -4,7 +4,7 @@
 //! mentions neither a system relation nor one of PostgreSQL's `reg…` types. Three things are done:
 //!
 //! 1. Casts to and from types that stand for a thing by its OID (`regclass`, `regtype`, …) become functions: `regclass_in` gives the OID, `regclass_out`
-//!    the name. A whole column of the outermost SELECT list shows the name, everywhere else the OID counts. Types that only the catalog has are read as
+//!    the name. A whole column of the outermost SELECT list shows the name, everywhere else the OID counts. Types that are nowhere stored are read as
 //!    text.
 //! 2. [`emptiness`]: a subquery over a relation that is always empty here (policies, publications, …) is known without being run.
 //! 3. [`hoist`]: EXISTS in a SELECT list becomes a count, and a correlated scalar subquery over system relations becomes a LEFT JOIN, as DataFusion correlates only what it can group by.
@@ -60,6 +60,7 @@ impl Visitor for Finder<'_> {
                 ControlFlow::Break(())
             }
             Expr::TypedString(typed) if Reg::of(&typed.data_type).is_some() => ControlFlow::Break(()),
+            Expr::Function(function) if Reg::found_by(function).is_some() => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -94,7 +95,11 @@ impl Reg {
             DataType::Custom(name, modifiers) if modifiers.is_empty() => folded(name.0.last()?.as_ident()?),
             _ => return None,
         };
-        let (input, output) = match name.as_str() {
+        Self::of_name(&name)
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let (input, output) = match name {
             "regclass" => ("regclass_in", "regclass_out"),
             "regtype" => ("regtype_in", "regtype_out"),
             "regnamespace" => ("regnamespace_in", "regnamespace_out"),
@@ -105,43 +110,24 @@ impl Reg {
         Some(Self { input, output })
     }
 
+    /// The type of what `to_regclass` and its like give.
+    fn found_by(function: &Function) -> Option<Self> {
+        let name = folded(function.name.0.last()?.as_ident()?);
+        Self::of_name(name.strip_prefix("to_")?)
+    }
+
     /// The type whose input function this call is.
     fn of_call(function: &Function) -> Option<Self> {
         let [part] = function.name.0.as_slice() else { return None };
-        let name = &part.as_ident()?.value;
-        let name = name.strip_suffix("_in")?;
-        Self::of(&DataType::Custom(ObjectName::from(vec![Ident::new(name)]), Vec::new()))
+        Self::of_name(part.as_ident()?.value.strip_suffix("_in")?)
     }
 }
 
-/// Types of catalog columns that are text here.
+/// Types that are text here.
 fn is_catalog_text(data_type: &DataType) -> bool {
     let DataType::Custom(name, _) = data_type else { return false };
     let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else { return false };
-    let own = [
-        "aclitem",
-        "pg_node_tree",
-        "pg_lsn",
-        "inet",
-        "cstring",
-        "xid",
-        "cid",
-        "tid",
-        "anyarray",
-        "regconfig",
-        "regdictionary",
-    ];
-    (ident.quote_style.is_some() && ident.value == "char") || own.contains(&folded(ident).as_str())
-}
-
-/// `int2vector` and `oidvector` are arrays.
-fn vector_element(data_type: &DataType) -> Option<&'static str> {
-    let DataType::Custom(name, _) = data_type else { return None };
-    match folded(name.0.last()?.as_ident()?).as_str() {
-        "int2vector" => Some("int2"),
-        "oidvector" => Some("oid"),
-        _ => None,
-    }
+    ["pg_lsn", "inet", "cstring", "cid", "tid", "regconfig", "regdictionary"].contains(&folded(ident).as_str())
 }
 
 fn is_text(data_type: &DataType) -> bool {
@@ -201,6 +187,13 @@ fn show(expr: &mut Expr) -> bool {
             }
             None => false,
         },
+        Expr::Function(function) => match Reg::found_by(function) {
+            Some(reg) => {
+                *expr = call(reg.output, vec![expr.clone()]);
+                true
+            }
+            None => false,
+        },
         _ => false,
     }
 }
@@ -225,14 +218,11 @@ impl VisitorMut for Casts {
                     && let Expr::Function(function) = inner.as_ref()
                     && let (Some(reg), Some(argument)) = (Reg::of_call(function), only_argument(function))
                 {
-                    *expr = call(reg.output, vec![argument.clone()]);
+                    **inner = call(reg.output, vec![argument.clone()]);
                 } else if is_catalog_text(data_type) {
                     *data_type = DataType::Text;
-                } else if let Some(element) = vector_element(data_type) {
-                    let element = DataType::Custom(ObjectName::from(vec![Ident::new(element)]), Vec::new());
-                    *data_type = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(element), None));
                 } else if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) = data_type
-                    && (is_catalog_text(element) || Reg::of(element).is_some())
+                    && is_catalog_text(element)
                 {
                     **element = DataType::Text;
                 }

@@ -62,27 +62,34 @@ fn queries_without_catalog_stay_as_they_are() {
 fn reg_types_become_functions() {
     assert_eq!(
         rewritten("SELECT c.oid::pg_catalog.regclass FROM pg_class c WHERE c.oid = 'orders'::regclass"),
-        "SELECT regclass_out(c.oid) AS \"oid\" FROM pg_class AS c WHERE c.oid = regclass_in('orders')"
+        "SELECT regclass_out(c.oid) AS \"oid\" FROM pg_class c WHERE c.oid = regclass_in('orders')"
     );
     assert_eq!(
         rewritten("SELECT relnamespace::regnamespace::text AS n FROM pg_class ORDER BY oid::regclass::text"),
-        "SELECT regnamespace_out(relnamespace) AS n FROM pg_class ORDER BY regclass_out(oid)"
+        "SELECT regnamespace_out(relnamespace)::TEXT AS n FROM pg_class ORDER BY regclass_out(oid)::TEXT"
     );
     assert_eq!(rewritten("SELECT 'orders'::regclass::oid"), "SELECT regclass_in('orders')::oid AS \"oid\"");
-    assert_eq!(rewritten("SELECT 'r'::\"char\""), "SELECT 'r'::TEXT AS \"char\"");
+    assert_eq!(
+        rewritten("SELECT to_regclass('orders')"),
+        "SELECT regclass_out(to_regclass('orders')) AS \"to_regclass\""
+    );
+    assert_eq!(
+        rewritten("SELECT 1 WHERE to_regclass('orders') IS NULL"),
+        "SELECT 1 WHERE to_regclass('orders') IS NULL"
+    );
 }
 
 #[test]
 fn a_subquery_over_nothing_is_not_run() {
     assert_eq!(
         rewritten("SELECT array(select rolname from pg_roles where oid = any (pol.polroles)) AS r FROM pg_policy pol"),
-        "SELECT pg_empty_array() AS r FROM pg_policy AS pol"
+        "SELECT pg_empty_array() AS r FROM pg_policy pol"
     );
     assert_eq!(
         rewritten(
             "SELECT relname FROM pg_class c WHERE NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)"
         ),
-        "SELECT relname FROM pg_class AS c WHERE NOT true"
+        "SELECT relname FROM pg_class c WHERE true"
     );
     assert_eq!(
         rewritten("SELECT (SELECT count(*) FROM pg_policy) AS n FROM pg_class"),
@@ -98,7 +105,7 @@ fn a_correlated_scalar_subquery_becomes_a_join() {
              FROM pg_attribute a, pg_class c WHERE a.attrelid = c.oid"
         ),
         "SELECT a.attname, CASE WHEN hoisted_1.\"oid\" IS NOT NULL THEN pg_get_expr(hoisted_1.adbin, hoisted_1.adrelid) END AS \"pg_get_expr\" \
-         FROM pg_attribute AS a CROSS JOIN pg_class AS c LEFT OUTER JOIN pg_attrdef AS hoisted_1 \
+         FROM pg_attribute a CROSS JOIN pg_class c LEFT OUTER JOIN pg_attrdef AS hoisted_1 \
          ON (hoisted_1.adrelid = a.attrelid AND a.atthasdef) WHERE a.attrelid = c.oid"
     );
 }
@@ -109,6 +116,6 @@ fn exists_in_a_select_list_becomes_a_count() {
         rewritten(
             "SELECT NOT c.oid IS NULL AND EXISTS (SELECT 1 FROM pg_attrdef WHERE adrelid = c.oid) AS x FROM pg_class c"
         ),
-        "SELECT NOT c.oid IS NULL AND ((SELECT count(1) FROM pg_attrdef WHERE adrelid = c.oid) > 0) AS x FROM pg_class AS c"
+        "SELECT NOT c.oid IS NULL AND ((SELECT count(1) FROM pg_attrdef WHERE adrelid = c.oid) > 0) AS x FROM pg_class c"
     );
 }

@@ -1,15 +1,20 @@
-//! EXPLAIN of a view: its operators as a tree, with real column names and the state that each keeps.
+//! EXPLAIN of a view: its operators as a tree, with real column names and the state that each keeps. [`logical`] is EXPLAIN of a query,
+//! [`expression`] an expression in SQL, [`words`] what DataFusion has described itself.
+
+mod expression;
+mod logical;
+mod words;
 
 use std::fmt::Write;
 
-use arrow::datatypes::IntervalMonthDayNano;
 use catalog::{LatePolicy, ObjectId};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
-use datafusion::scalar::ScalarValue;
-use datafusion::sql::unparser::Unparser;
-use datafusion::sql::unparser::dialect::Dialect;
+
+pub(crate) use expression::sql;
+pub(crate) use logical::logical;
+pub use words::sql_words;
 
 use crate::fingerprint::join_name;
 use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, ViewPlan, Window, WindowKind};
@@ -220,43 +225,16 @@ fn render(expression: &Expr, names: &[String]) -> String {
         Some(index) if index < names.len() => {
             Ok(Transformed::yes(Expr::Column(Column::new_unqualified(names[index].clone()))))
         }
-        _ => Ok(match &expression {
-            Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => {
-                Transformed::yes(Expr::Column(Column::new_unqualified(interval(value))))
-            }
-            _ => Transformed::no(expression),
-        }),
+        _ => Ok(Transformed::no(expression)),
     });
-    let Ok(named) = named else { return expression.to_string() };
-    let unparser = Unparser::new(&PlainNames).with_pretty(true);
-    match unparser.expr_to_sql(&named.data) {
-        Ok(sql) => sql.to_string(),
-        Err(_) => named.data.human_display().to_string(),
-    }
-}
-
-/// SQL in which names stand as they are: what a column is called may be the expression that computes it.
-struct PlainNames;
-
-impl Dialect for PlainNames {
-    fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
-        None
+    match named {
+        Ok(named) => sql(&named.data),
+        Err(_) => sql(expression),
     }
 }
 
 fn with_offset(column: &str, offset_us: i64) -> String {
     if offset_us == 0 { column.to_owned() } else { format!("{column} + {}", duration(offset_us)) }
-}
-
-/// An interval as PostgreSQL reads it.
-fn interval(value: &IntervalMonthDayNano) -> String {
-    let parts = [
-        (value.months != 0).then(|| format!("{} months", value.months)),
-        (value.days != 0).then(|| format!("{} days", value.days)),
-        (value.nanoseconds != 0).then(|| duration(value.nanoseconds / 1000)),
-    ];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    format!("INTERVAL '{}'", if parts.is_empty() { "0".to_owned() } else { parts.join(" ") })
 }
 
 /// A length of time in the largest unit that says it exactly.
