@@ -325,6 +325,7 @@ fn a_query_that_is_ended_leaves_its_threads_to_others() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
+/// What computes takes minutes; the others share two cores with it and with other tests, but none waits for its end.
 #[test]
 fn a_query_that_computes_holds_up_nobody_else() {
     let server = Running::start();
@@ -338,7 +339,7 @@ fn a_query_that_computes_holds_up_nobody_else() {
         let begun = Instant::now();
         assert_eq!(other.query(&format!("insert into t values ({a})"))[0], "C INSERT 0 1");
         assert_eq!(other.query(&format!("select a from t where a = {a}"))[1], format!("D {a}"));
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 }
 

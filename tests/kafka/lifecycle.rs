@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use super::broker::shared;
 use super::client::{Sender, create_topic, unique};
-use crate::support::server::{ServerProcess, command};
+use crate::support::server::{ServerProcess, command, command_at};
 use crate::support::wait;
 
 pub fn sigterm_drains_and_exits_0() {
@@ -46,12 +46,8 @@ pub fn second_server_on_a_directory_is_refused() {
 
 pub fn a_public_address_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let output = command(directory.path())
-        .args(["--sql-addr", "0.0.0.0:0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .output()
-        .unwrap();
+    let output =
+        command_at("0.0.0.0:0", directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("--insecure"), "{message}");

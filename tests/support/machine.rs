@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Engine, Session, Settings};
+use engine::{Engine, ErrorKind, Session, Settings};
 use storage::fault::{FaultStore, Loss};
 
 use super::database::{Answer, Failure, parameters, run};
@@ -37,6 +37,8 @@ impl Machine {
                     self.running = Some((engine, session));
                     return;
                 }
+                // The first start of all writes something; it says so when there is no room.
+                Err(error) if error.kind == ErrorKind::DiskFull => {}
                 Err(error) => {
                     assert!(self.store.is_stopped(), "a store that works can be opened: {error}");
                     self.store = Arc::new(self.store.restart(loss));

@@ -28,8 +28,13 @@ pub fn binary() -> PathBuf {
 
 /// A server on free ports; nothing is waited for.
 pub fn command(data_dir: &Path) -> Command {
+    command_at("127.0.0.1:0", data_dir)
+}
+
+/// As [`command`], with an address of one's own.
+pub fn command_at(sql_addr: &str, data_dir: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.args(["server", "--sql-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command.args(["server", "--sql-addr", sql_addr, "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
     command.env("MILLRACE_LOG", "warn");
     command
 }

@@ -49,7 +49,7 @@ const DEFINITIONS: [&str; 9] = [
        SELECT window_start, count(*) AS n FROM HOP(orders, ordered_at, INTERVAL '5 seconds', INTERVAL '10 seconds')
        GROUP BY window_start EMIT ON WINDOW CLOSE",
     "CREATE MATERIALIZED VIEW names AS SELECT DISTINCT customer, quantity FROM orders WHERE quantity > 2",
-    "CREATE MATERIALIZED VIEW log AS SELECT order_id, amount * 2 AS twice FROM orders
+    "CREATE MATERIALIZED VIEW log AS SELECT order_id, amount FROM orders
        UNION ALL SELECT order_id, paid FROM payments",
 ];
 
