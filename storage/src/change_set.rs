@@ -1,5 +1,7 @@
 //! What one commit changes.
 
+use std::sync::Arc;
+
 use crate::StateId;
 
 /// One change to one key.
@@ -19,7 +21,8 @@ pub enum Change {
 /// Shards fill sets of their own in parallel, which are then [merged](ChangeSet::merge).
 #[derive(Clone, Debug, Default)]
 pub struct ChangeSet {
-    chunks: Vec<Vec<u8>>,
+    /// Shared with clones: a commit that is tried again copies no bytes.
+    chunks: Vec<Arc<Vec<u8>>>,
     /// Bytes in all chunks.
     byte_size: usize,
     entries: Vec<Entry>,
@@ -61,6 +64,18 @@ impl ChangeSet {
         self.push(Change::Append, key, operand);
     }
 
+    /// As [`ChangeSet::put`], key and value one behind the other in a buffer of their own, which becomes part of the set.
+    pub fn put_joined(&mut self, entry: Vec<u8>, key_len: usize) {
+        if entry.len() < CHUNK_BYTES / 2 {
+            let (key, value) = entry.split_at(key_len);
+            return self.put(key, value);
+        }
+        self.byte_size += entry.len();
+        let value_len = entry.len() - key_len;
+        self.chunks.push(Arc::new(entry));
+        self.add_entry(Change::Put, 0, key_len, value_len);
+    }
+
     /// Removes a key.
     pub fn delete(&mut self, key: &[u8]) {
         self.push(Change::Delete, &[key], &[]);
@@ -86,23 +101,29 @@ impl ChangeSet {
         let key_len = chunk.len() - start;
         chunk.extend_from_slice(value);
         self.byte_size += length;
+        self.add_entry(change, start, key_len, value.len());
+    }
+
+    /// Notes an entry of the last chunk.
+    fn add_entry(&mut self, change: Change, start: usize, key_len: usize, value_len: usize) {
         self.entries.push(Entry {
             change,
             chunk: u32::try_from(self.chunks.len() - 1).expect("memory ends before the numbers of chunks do"),
             start: u32::try_from(start).expect("a chunk begins no entry behind its usual size"),
             key_len: u32::try_from(key_len).expect("a key is far below 4 GiB"),
-            value_len: u32::try_from(value.len()).expect("a value is far below 4 GiB"),
+            value_len: u32::try_from(value_len).expect("a value is far below 4 GiB"),
         });
     }
 
-    /// The last chunk, if so many more bytes fit, or a new one.
+    /// The last chunk, if so many more bytes fit and no clone has it too, or a new one.
     fn chunk_for(&mut self, length: usize) -> &mut Vec<u8> {
-        if self.chunks.last().is_none_or(|last| last.len() + length > CHUNK_BYTES) {
+        let last = self.chunks.last_mut().and_then(Arc::get_mut);
+        if last.is_none_or(|last| last.len() + length > CHUNK_BYTES) {
             // The first one grows as it is needed: most sets are small.
             let capacity = if self.chunks.is_empty() { length } else { length.max(CHUNK_BYTES) };
-            self.chunks.push(Vec::with_capacity(capacity));
+            self.chunks.push(Arc::new(Vec::with_capacity(capacity)));
         }
-        self.chunks.last_mut().expect("one was pushed if there was none")
+        self.chunks.last_mut().and_then(Arc::get_mut).expect("the last one is there, and not shared")
     }
 
     /// Adds all changes of `other` behind these.
@@ -157,12 +178,30 @@ impl ChangeSet {
         if self.entries.is_sorted_by(|a, b| key(a) <= key(b)) {
             return;
         }
-        // The first bytes of a key decide nearly always; beside the entry they are in the cache. The standard sort
-        // finds the sorted runs that shards leave behind and merges them.
-        let mut order: Vec<(u128, Entry)> = self.entries.iter().map(|e| (first_bytes(key(e)), *e)).collect();
-        order.sort_by(|(a_first, a), (b_first, b)| a_first.cmp(b_first).then_with(|| key(a).cmp(key(b))));
+        let mut order: Vec<(u128, Entry)> = self.entries.iter().map(|e| (bytes_at(key(e), 0), *e)).collect();
+        self.sort_run(&mut order, 0);
         self.entries.clear();
         self.entries.extend(order.into_iter().map(|(_, entry)| entry));
+    }
+
+    /// Sorts entries whose keys are equal before `depth`, given with the 16 bytes that follow. Those stand beside the entry in the cache; only of
+    /// keys that are equal in them more bytes are fetched, once for each 16, not for each comparison.
+    fn sort_run(&self, run: &mut [(u128, Entry)], depth: usize) {
+        // An entry stands behind those that were added before it.
+        let place = |e: &Entry| (e.chunk, e.start);
+        run.sort_unstable_by(|(a_bytes, a), (b_bytes, b)| (a_bytes, place(a)).cmp(&(b_bytes, place(b))));
+        let next = depth + 16;
+        for equal in run.chunk_by_mut(|(a, _), (b, _)| a == b).filter(|equal| equal.len() > 1) {
+            if equal.iter().all(|(_, e)| e.key_len as usize <= next) {
+                // They differ at most in how many zeros they end with.
+                equal.sort_unstable_by_key(|(_, e)| (e.key_len, place(e)));
+                continue;
+            }
+            for (bytes, e) in equal.iter_mut() {
+                *bytes = bytes_at(self.read(e).1, next);
+            }
+            self.sort_run(equal, next);
+        }
     }
 
     /// Visits each key of a [sorted](ChangeSet::sort) set once, with the one change that has the effect of all its
@@ -194,12 +233,13 @@ impl ChangeSet {
     }
 }
 
-/// The first 16 bytes of a key, in an integer of the same order; a shorter key is filled up with zeros.
-fn first_bytes(key: &[u8]) -> u128 {
-    let mut first = [0; 16];
-    let length = key.len().min(16);
-    first[..length].copy_from_slice(&key[..length]);
-    u128::from_be_bytes(first)
+/// The 16 bytes of a key from `start` on, in an integer of the same order; a shorter key is filled up with zeros.
+fn bytes_at(key: &[u8], start: usize) -> u128 {
+    let mut bytes = [0; 16];
+    let rest = key.get(start..).unwrap_or_default();
+    let length = rest.len().min(16);
+    bytes[..length].copy_from_slice(&rest[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 #[cfg(test)]
@@ -235,12 +275,50 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_stays_as_it_was() {
+        let mut changes = ChangeSet::new();
+        changes.put(b"a", b"1");
+        changes.put_joined([&b"b"[..], &[7; CHUNK_BYTES]].concat(), 1);
+        let clone = changes.clone();
+        changes.put(b"c", b"3");
+        changes.put_joined(b"d4".to_vec(), 1);
+        assert_eq!(clone.iter().map(|(_, key, _)| key).collect::<Vec<_>>(), [b"a", b"b"]);
+        let all: Vec<_> = changes.iter().map(|(_, key, value)| (key, value.len())).collect();
+        assert_eq!(all, [(&b"a"[..], 1), (&b"b"[..], CHUNK_BYTES), (&b"c"[..], 1), (&b"d"[..], 1)]);
+        assert_eq!(changes.byte_size(), 7 + CHUNK_BYTES);
+    }
+
+    #[test]
     fn keys_that_begin_alike_are_sorted_by_what_follows() {
         let keys: [&[u8]; 6] = [b"", b"\0", b"a", b"a\0", b"sixteen bytes...1", b"sixteen bytes...2"];
         let mut changes = ChangeSet::new();
         keys.iter().rev().for_each(|key| changes.put(key, b""));
         changes.sort();
         assert_eq!(changes.iter().map(|(_, key, _)| key.to_vec()).collect::<Vec<_>>(), keys);
+    }
+
+    #[test]
+    fn keys_of_any_length_are_sorted_as_bytes_are() {
+        // Few different bytes, so that keys share long beginnings, and zeros, which must not be taken for the end of a key.
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let mut changes = ChangeSet::new();
+        for _ in 0..2000 {
+            let same = vec![random(2) as u8; random(40) as usize];
+            let rest: Vec<u8> = (0..random(20)).map(|_| random(2) as u8).collect();
+            keys.push([same, rest].concat());
+            changes.put(&keys[keys.len() - 1], &(keys.len() as u32).to_be_bytes());
+        }
+        changes.sort();
+        let sorted: Vec<(Vec<u8>, Vec<u8>)> = changes.iter().map(|(_, k, v)| (k.to_vec(), v.to_vec())).collect();
+        // Values count up, so that equal keys show whether they kept their order.
+        assert!(sorted.is_sorted());
+        keys.sort();
+        assert_eq!(sorted.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), keys);
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub struct RocksStore {
     db: Arc<DB>,
     path: PathBuf,
     options: RocksOptions,
-    /// What sorted files are written with: the database's own.
-    db_options: rocksdb::Options,
+    /// What sorted files are written with.
+    file_options: rocksdb::Options,
     commits: Mutex<Commits>,
     committed_bytes: AtomicU64,
     committed: AtomicU64,
@@ -91,7 +91,7 @@ impl RocksStore {
             db: Arc::new(db),
             path: path.to_owned(),
             options: options.clone(),
-            db_options,
+            file_options: options.sorted_file(),
             commits: Mutex::default(),
             committed_bytes: AtomicU64::new(0),
             committed: AtomicU64::new(0),
@@ -142,7 +142,7 @@ impl RocksStore {
     fn link(&self, commits: &mut Commits, changes: &ChangeSet) -> Result<()> {
         let file = self.path.join(SORTED_FILES).join(format!("{}.sst", commits.next_file));
         commits.next_file += 1;
-        let linked = sorted_file::write(&self.db_options, &file, changes)
+        let linked = sorted_file::write(&self.file_options, &file, changes)
             .and_then(|()| self.sync_log(commits))
             .and_then(|()| sorted_file::link(&self.db, &file).map_err(|e| self.stop_if_uncertain(commits, e)));
         match linked {
@@ -229,7 +229,7 @@ impl Store for RocksStore {
 
     fn stats(&self) -> StoreStats {
         StoreStats {
-            disk_bytes: self.number("rocksdb.live-sst-files-size"),
+            disk_bytes: self.number("rocksdb.live-sst-files-size") + self.number("rocksdb.live-blob-file-size"),
             memory_bytes: self.number("rocksdb.block-cache-usage") + self.number("rocksdb.size-all-mem-tables"),
             committed_bytes: self.committed_bytes.load(Ordering::Relaxed),
             commits: self.committed.load(Ordering::Relaxed),

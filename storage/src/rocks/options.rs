@@ -42,6 +42,17 @@ impl RocksOptions {
     /// The same in bytes, which counts for large values.
     pub const LARGE_COMMIT_BYTES: usize = 8 << 20;
 
+    /// Values of at least so many bytes are kept outside of the tree, which would write them again with every compaction.
+    const BLOB_BYTES: u64 = 32 << 10;
+
+    /// What sorted files of commits are written with: as the database's own, but not compressed. They live in level 0 until a
+    /// compaction reads them, which compresses what it keeps; and blocks of rows are compressed already.
+    pub(super) fn sorted_file(&self) -> Options {
+        let mut options = self.database();
+        options.set_compression_type(DBCompressionType::None);
+        options
+    }
+
     /// As RocksDB takes it.
     pub(super) fn database(&self) -> Options {
         let mut table = BlockBasedOptions::default();
@@ -59,6 +70,11 @@ impl RocksOptions {
         options.create_if_missing(true);
         options.set_block_based_table_factory(&table);
         options.set_compression_type(DBCompressionType::Lz4);
+        // A block of rows is large and compressed where that is worth it: compaction moves it out of the tree once and leaves it there.
+        options.set_enable_blob_files(true);
+        options.set_min_blob_size(Self::BLOB_BYTES);
+        options.set_blob_file_size(256 << 20);
+        options.set_enable_blob_gc(true);
         options.set_merge_operator_associative("append", append);
         options.set_paranoid_checks(true);
 
