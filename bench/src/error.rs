@@ -22,6 +22,14 @@ pub enum Error {
     /// An option that the source under test needs.
     #[error("{0}")]
     Usage(String),
+    /// A broker, or a file, or what is between.
+    #[error("{what}: {error}")]
+    Outside {
+        /// What was being done.
+        what: String,
+        /// Its answer.
+        error: connectors::Error,
+    },
     /// The operating system refused.
     #[error("{what}: {error}")]
     Io {
@@ -39,6 +47,11 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |error| Self::Io { what, error }
+    }
+
+    pub(crate) fn outside(what: impl Into<String>) -> impl FnOnce(connectors::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Outside { what, error }
     }
 
     pub(crate) fn engine(what: impl Into<String>) -> impl FnOnce(engine::Error) -> Self {

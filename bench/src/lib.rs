@@ -3,12 +3,17 @@
 //! It stands outside the pipeline and drives an engine in its own process through the same sessions as a server. A benchmark prints
 //! figures and where they come from; it never passes or fails.
 //!
-//! Reading order: [`nexmark`] (what is run), [`process`] (what the process used), [`report`] (what is printed).
+//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
+//! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
 mod error;
+mod latency;
+mod limits;
 mod nexmark;
 mod process;
 mod report;
+mod sql;
+mod topics;
 
 pub use error::{Error, Result};
 
@@ -23,11 +28,20 @@ pub struct Arguments {
 enum Bench {
     /// Runs queries of the auction benchmark as materialized views.
     Nexmark(nexmark::Options),
+    /// Fills topics with the auction benchmark's events, from files.
+    Topics(topics::Options),
+    /// Measures bare decoding and a bare consumer.
+    Limits(limits::Options),
+    /// Measures the time from producing a record until a view and a sink topic have it.
+    Latency(latency::Options),
 }
 
 /// Measures, and prints what came out.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.bench {
         Bench::Nexmark(options) => nexmark::run(&options),
+        Bench::Topics(options) => topics::run(&options),
+        Bench::Limits(options) => limits::run(&options),
+        Bench::Latency(options) => latency::run(&options),
     }
 }

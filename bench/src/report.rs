@@ -22,13 +22,25 @@ pub(crate) struct Measured {
     pub(crate) committed_bytes: u64,
     /// Rows of the view at the end.
     pub(crate) view_rows: i64,
+    /// A number for its contents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checksum: Option<String>,
 }
 
 /// The line above the results.
-pub(crate) fn print_head() {
+pub(crate) fn print_head(with_checksum: bool) {
     println!(
-        "{:<6}{:<12}{:>12}{:>9}{:>12}{:>12}{:>11}{:>12}{:>12}",
-        "query", "source", "events", "s", "k events/s", "CPU s/M", "peak MiB", "written MiB", "view rows"
+        "{:<6}{:<12}{:>12}{:>9}{:>12}{:>12}{:>11}{:>12}{:>12}{}",
+        "query",
+        "source",
+        "events",
+        "s",
+        "k events/s",
+        "CPU s/M",
+        "peak MiB",
+        "written MiB",
+        "view rows",
+        if with_checksum { "  checksum" } else { "" }
     );
 }
 
@@ -36,7 +48,7 @@ pub(crate) fn print_head() {
 pub(crate) fn print(measured: &Measured) {
     const MIB: f64 = 1024.0 * 1024.0;
     println!(
-        "{:<6}{:<12}{:>12}{:>9.2}{:>12.0}{:>12.2}{:>11.0}{:>12.1}{:>12}",
+        "{:<6}{:<12}{:>12}{:>9.2}{:>12.0}{:>12.2}{:>11.0}{:>12.1}{:>12}{}",
         measured.query,
         measured.source,
         measured.events,
@@ -46,6 +58,7 @@ pub(crate) fn print(measured: &Measured) {
         measured.peak_memory_bytes as f64 / MIB,
         measured.committed_bytes as f64 / MIB,
         measured.view_rows,
+        measured.checksum.as_ref().map_or_else(String::new, |checksum| format!("  {checksum}")),
     );
 }
 

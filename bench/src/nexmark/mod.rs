@@ -1,37 +1,19 @@
 //! The auction benchmark: each query as a materialized view over sources that end, from the first row until all is visible.
 
-use std::collections::BTreeMap;
+mod contents;
+mod queries;
+
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use clap::ValueEnum;
-use engine::{Engine, Response, Session, SessionParameters, Settings};
-use futures::TryStreamExt;
+use connectors::{SourceSpec, open_source};
+use engine::{Session, Settings};
 
+use self::queries::Query;
 use crate::report::Measured;
+use crate::sql::{self, execute, one_number};
 use crate::{Error, Result, process, report};
-
-const TABLES: &str = include_str!("../queries/tables.sql");
-
-/// Every query with the tables that it reads.
-const QUERIES: [(&str, &str, &[&str]); 14] = [
-    ("q0", include_str!("../queries/q0.sql"), &["bid"]),
-    ("q1", include_str!("../queries/q1.sql"), &["bid"]),
-    ("q2", include_str!("../queries/q2.sql"), &["bid"]),
-    ("q3", include_str!("../queries/q3.sql"), &["auction", "person"]),
-    ("q4", include_str!("../queries/q4.sql"), &["auction", "bid"]),
-    ("q5", include_str!("../queries/q5.sql"), &["bid"]),
-    ("q7", include_str!("../queries/q7.sql"), &["bid"]),
-    ("q8", include_str!("../queries/q8.sql"), &["auction", "person"]),
-    ("q12", include_str!("../queries/q12.sql"), &["bid"]),
-    ("q15", include_str!("../queries/q15.sql"), &["bid"]),
-    ("q16", include_str!("../queries/q16.sql"), &["bid"]),
-    ("q17", include_str!("../queries/q17.sql"), &["bid"]),
-    ("q20", include_str!("../queries/q20.sql"), &["auction", "bid"]),
-    ("q22", include_str!("../queries/q22.sql"), &["bid"]),
-];
 
 /// Where the events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,7 +22,7 @@ enum SourceKind {
     Generator,
     /// Files as the public generators write them: DIR/{bid,auction,person}/*.jsonl.
     JsonFile,
-    /// Topics bid, auction and person.
+    /// Topics bid, auction and person, as `bench topics` fills them.
     Kafka,
 }
 
@@ -77,6 +59,12 @@ pub(crate) struct Options {
     /// Where to keep the data directory while a query runs; it is removed afterwards.
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Prints a number for each view's contents, whatever the order of its rows: equal contents have equal numbers.
+    #[arg(long)]
+    checksum: bool,
+    /// Writes each view's contents to a file of this folder, as CSV.
+    #[arg(long)]
+    export: Option<PathBuf>,
     /// Writes the results to a file as well.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -84,15 +72,15 @@ pub(crate) struct Options {
 
 /// Runs the queries one after the other and prints a line for each.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let wanted = wanted(&options.queries)?;
+    let wanted = queries::named(&options.queries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Error::io("no async runtime"))?;
-    report::print_head();
+    report::print_head(options.checksum);
     let mut all = Vec::new();
-    for (name, query, tables) in wanted {
+    for query in wanted {
         let mut runs = Vec::with_capacity(options.runs);
         for _ in 0..options.runs.max(1) {
-            runs.push(runtime.block_on(measure(options, name, query, tables))?);
+            runs.push(runtime.block_on(measure(options, query))?);
         }
         runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
         let median = runs.swap_remove(runs.len() / 2);
@@ -105,46 +93,45 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-type Query = (&'static str, &'static str, &'static [&'static str]);
-
-fn wanted(names: &[String]) -> Result<Vec<Query>> {
-    if names.is_empty() {
-        return Ok(QUERIES.to_vec());
-    }
-    let find = |name: &String| {
-        let found = QUERIES.iter().find(|(known, ..)| known == name).copied();
-        let known = || QUERIES.map(|(name, ..)| name).join(", ");
-        found.ok_or_else(|| Error::UnknownQuery { name: name.clone(), known: known() })
-    };
-    names.iter().map(find).collect()
-}
-
-async fn measure(options: &Options, name: &str, query: &str, tables: &[&str]) -> Result<Measured> {
-    let parent = options.data_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let directory = tempfile::Builder::new().prefix("millrace-bench-").tempdir_in(parent);
-    let directory = directory.map_err(Error::io("no data directory"))?;
+async fn measure(options: &Options, query: Query) -> Result<Measured> {
+    let Query { name, sql: text, tables, setup } = query;
+    let directory = sql::data_directory(options.data_dir.as_deref())?;
     let settings = Settings {
         data_dir: Some(directory.path().to_owned()),
         memory_budget_bytes: options.memory_mib << 20,
         workers: options.workers.unwrap_or(Settings::default().workers),
         ..Settings::default()
     };
-    let engine = Engine::open(settings).map_err(Error::engine("the engine can't be opened"))?;
-    let user = "bench".to_owned();
-    let parameters = SessionParameters { user: user.clone(), database: user, settings: BTreeMap::new() };
-    let mut session = engine.session(parameters).map_err(Error::engine("no session"))?;
+    let (engine, mut session) = sql::open(settings)?;
     execute(&mut session, &declarations(options, tables)?).await?;
+    if let Some(setup) = setup {
+        execute(&mut session, setup).await?;
+    }
+    let expected = match options.source {
+        SourceKind::Kafka => Some(records(options, tables)?),
+        SourceKind::Generator | SourceKind::JsonFile => None,
+    };
 
     process::reset_peak()?;
     let (started, cpu) = (Instant::now(), process::cpu_time()?);
-    execute(&mut session, &format!("CREATE MATERIALIZED VIEW {name} AS\n{query}")).await?;
-    engine.drained().await;
+    execute(&mut session, &format!("CREATE MATERIALIZED VIEW {name} AS\n{text}")).await?;
+    match expected {
+        Some(records) => read_up_to(&mut session, records).await?,
+        None => engine.drained().await,
+    }
     let seconds = started.elapsed().as_secs_f64();
     let cpu = (process::cpu_time()? - cpu).as_secs_f64();
     let peak_memory_bytes = process::peak_memory()?;
 
     let view_rows = one_number(&mut session, &format!("SELECT count(*) FROM {name}")).await?;
     let events = one_number(&mut session, "SELECT sum(rows)::bigint FROM mr_catalog.sources").await?;
+    let checksum = match options.checksum {
+        true => Some(format!("{:016x}", contents::checksum(&mut session, name).await?)),
+        false => None,
+    };
+    if let Some(folder) = &options.export {
+        contents::export(&mut session, name, folder).await?;
+    }
     engine.shutdown().await.map_err(Error::engine("the engine can't be stopped"))?;
     let committed = engine.metrics().into_iter().find(|sample| sample.name == "millrace_committed_bytes_total");
     let events = u64::try_from(events).unwrap_or(0);
@@ -158,13 +145,40 @@ async fn measure(options: &Options, name: &str, query: &str, tables: &[&str]) ->
         peak_memory_bytes,
         committed_bytes: committed.map_or(0, |sample| sample.value as u64),
         view_rows,
+        checksum,
     })
+}
+
+/// How often a topic's progress is looked at: what a run of some seconds can be too long by.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until that many records have been taken from topics, which never end.
+async fn read_up_to(session: &mut Session, records: i64) -> Result<()> {
+    let read = "SELECT sum(next_offset)::bigint FROM mr_catalog.source_partitions";
+    while one_number(session, read).await? < records {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Records in the topics of these tables, now.
+fn records(options: &Options, tables: &[&str]) -> Result<i64> {
+    let mut records = 0;
+    for table in tables {
+        let list =
+            [("connector", "kafka"), ("brokers", options.brokers.as_str()), ("topic", *table), ("format", "json")];
+        let list = list.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let spec = SourceSpec { name: (*table).to_owned(), columns: vec![], options: list.into(), upsert: None };
+        let ends = open_source(&spec).and_then(|source| source.end_positions()).map_err(Error::outside(*table))?;
+        records += ends.values().sum::<i64>();
+    }
+    Ok(records)
 }
 
 /// The CREATE SOURCE statements of these tables.
 fn declarations(options: &Options, tables: &[&str]) -> Result<String> {
     let mut sql = String::new();
-    for statement in TABLES.split_inclusive(';') {
+    for statement in queries::TABLES.split_inclusive(';') {
         let Some(table) = tables.iter().find(|table| statement.contains(&format!("@{table}@"))) else { continue };
         let with = match options.source {
             SourceKind::Generator => format!(
@@ -189,27 +203,4 @@ fn declarations(options: &Options, tables: &[&str]) -> Result<String> {
 
 fn table_glob(directory: &Path, table: &str) -> String {
     directory.join(table).join("*.jsonl").display().to_string().replace('\'', "''")
-}
-
-async fn execute(session: &mut Session, sql: &str) -> Result<()> {
-    for statement in session.parse(sql).map_err(Error::engine(sql))? {
-        if let Response::Rows(rows) = session.run(&statement).await.map_err(Error::engine(sql))? {
-            rows.batches.try_for_each(|_| async { Ok(()) }).await.map_err(Error::engine(sql))?;
-        }
-    }
-    Ok(())
-}
-
-async fn one_number(session: &mut Session, sql: &str) -> Result<i64> {
-    let statements = session.parse(sql).map_err(Error::engine(sql))?;
-    let mut number = 0;
-    for statement in statements {
-        if let Response::Rows(rows) = session.run(&statement).await.map_err(Error::engine(sql))? {
-            let batches: Vec<_> = rows.batches.try_collect().await.map_err(Error::engine(sql))?;
-            for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-                number = batch.column(0).as_primitive::<Int64Type>().value(0);
-            }
-        }
-    }
-    Ok(number)
 }
