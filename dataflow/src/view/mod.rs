@@ -1,7 +1,7 @@
 //! What readers see: a relation's stored rows under an overlay of the changes since the last checkpoint.
 //!
 //! Reading order: [`ViewLayout`] (here), [`run`] and [`overlay`] (changes in memory), [`materialize`] (an epoch's changes go in, a
-//! checkpoint comes out), [`log`] (append-only rows, in blocks), [`reader`] ([`PublishedView`]: lookups), [`scan`].
+//! checkpoint comes out), [`log`] (append-only rows, in blocks), [`block`] (how they are written), [`reader`] ([`PublishedView`]: lookups), [`scan`].
 //!
 //! Entries of a state table, behind the state's number:
 //!
@@ -9,13 +9,15 @@
 //! |---|---|---|
 //! | keyed | virtual node of the key, key columns in order-preserving form | the row (see [`crate::state::row`]) |
 //! | bag | virtual node of the row, all columns in order-preserving form | changes of its count, to be added up (eight bytes each) |
-//! | log | 0, block number | some thousand rows: an Arrow IPC record batch, LZ4 |
+//! | log | 0, block number | some thousand rows in columns (see [`block`]) |
 //! | index of a keyed view | virtual node of the first index column, index columns, key columns | the row's key |
 //! | index of a bag | virtual node of the first index column, index columns, all columns | changes of its count |
 //! | index of a log | virtual node of the first index column, index columns, block and row number | nothing |
 //!
 //! And one more entry, behind all others: how many rows there are ([`HEAD_KEY`]).
 
+pub(crate) mod block;
+mod ipc;
 pub(crate) mod log;
 pub mod materialize;
 pub(crate) mod overlay;

@@ -17,7 +17,8 @@ use delta::{Delta, shard_of, vnode_of};
 use imbl::Vector;
 use storage::{ChangeSet, Snapshot, StateId, Visit};
 
-use super::log::{BlockCodec, block_key};
+use super::block::BlockCodec;
+use super::log::block_key;
 use super::materialize::{IndexKeys, stored_count};
 use super::overlay::Overlay;
 use super::scan::Scan;
