@@ -140,6 +140,8 @@ fn open_bids(residual: bool) -> Arc<Node> {
         on: vec![(col("c0"), col("c0"))],
         null_equal: false,
         residual: residual.then(|| col("c2").between(col("c5"), col("c6"))),
+        left_expiry: None,
+        right_expiry: None,
         schema: schema(&types),
     }))
 }
@@ -195,6 +197,8 @@ fn plans() -> Vec<(&'static str, Arc<Node>, ViewForm)> {
         on: vec![(col("c0"), col("c0"))],
         null_equal: false,
         residual: None,
+        left_expiry: None,
+        right_expiry: None,
         schema: schema(&wide),
     }));
     let pairs = || map(bid_input(), None, vec![col("c0"), col("c1")], &[integer(), integer()]);

@@ -46,11 +46,16 @@ impl Node {
                     write_expressions(out, "filter", call.filter.iter());
                 }
             }),
-            Self::Join(node) => write!(out, "join {} null_equal={}", join_name(node.kind), node.null_equal).map(|()| {
-                write_expressions(out, "left", node.on.iter().map(|(left, _)| left));
-                write_expressions(out, "right", node.on.iter().map(|(_, right)| right));
-                write_expressions(out, "residual", node.residual.iter());
-            }),
+            Self::Join(node) => {
+                let expiry = (&node.left_expiry, &node.right_expiry);
+                write!(out, "join {} null_equal={} expiry={expiry:?}", join_name(node.kind), node.null_equal).map(
+                    |()| {
+                        write_expressions(out, "left", node.on.iter().map(|(left, _)| left));
+                        write_expressions(out, "right", node.on.iter().map(|(_, right)| right));
+                        write_expressions(out, "residual", node.residual.iter());
+                    },
+                )
+            }
             Self::Union(_) => write!(out, "union"),
             Self::Distinct(_) => write!(out, "distinct"),
             Self::WindowClose(node) => write!(

@@ -170,8 +170,24 @@ pub struct Join {
     pub null_equal: bool,
     /// A further condition over the columns of both.
     pub residual: Option<Expr>,
+    /// When left rows find no match any more.
+    pub left_expiry: Option<Expiry>,
+    /// When right rows find no match any more.
+    pub right_expiry: Option<Expiry>,
     /// Types of the output.
     pub schema: SchemaRef,
+}
+
+/// When rows of a side of a join find no match any more: nothing that comes later on the other side can match them, and nobody takes
+/// their pairs back, so their state is freed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Expiry {
+    /// A column of times of that side; rows where it is NULL stay.
+    pub column: usize,
+    /// Added to that column's value (microseconds): when the watermark has reached that, the row is over.
+    pub offset_us: i64,
+    /// The sources whose least watermark counts.
+    pub watermark_of: Vec<ObjectId>,
 }
 
 /// See [`Node::Union`].

@@ -150,6 +150,8 @@ fn join_case(kind: JoinKind, residual: bool, null_equal: bool) -> Case {
         on: vec![(column(0), col("c0") + lit(0_i64))],
         null_equal,
         residual: residual.then(|| col("c2").lt_eq(col("c4"))),
+        left_expiry: None,
+        right_expiry: None,
         schema: schema_of(&out),
     }));
     Case { root, kinds: vec![left, right], form: ViewForm::Bag }
@@ -361,6 +363,33 @@ proptest! {
     }
 
     #[test]
+    fn rows_that_find_no_match_any_more_are_not_missed(steps in steps(vec![2], 12, false), size_us in 1..5_i64) {
+        let kind = WindowKind::Tumble { size_us };
+        check(&expiring_case(size_us), &steps, || {
+            let mut all = Bag::new();
+            move |world: &World<'_>| {
+                window_oracle(world, kind, &mut all);
+                expiring_oracle(world, &all, size_us)
+            }
+        });
+    }
+
+    #[test]
+    fn joins_of_windows_forget_those_that_are_closed(
+        steps in steps(vec![2], 12, false),
+        kind in window_kind(),
+        join in prop::sample::select(&KINDS[..]),
+    ) {
+        check(&window_join_case(kind, join), &steps, || {
+            let mut all = Bag::new();
+            move |world: &World<'_>| {
+                window_oracle(world, kind, &mut all);
+                window_join_oracle(&all, join)
+            }
+        });
+    }
+
+    #[test]
     fn rows_come_out_when_their_window_closes(steps in steps(vec![2], 12, false), kind in window_kind(), by_start in any::<bool>()) {
         let case = windowed_aggregate(kind, by_start, true);
         check(&case, &steps, || {
@@ -372,6 +401,114 @@ proptest! {
             }
         });
     }
+}
+
+/// How many rows there are by some columns of [`windowed`], of which the last is the window's end.
+fn counts(kind: WindowKind, keys: Vec<Expr>) -> Arc<Node> {
+    let types = (1..keys.len()).map(|_| DataType::Int64).chain([data_type(Time), DataType::Int64]);
+    let watermark_of = vec![input_id(0)];
+    Arc::new(Node::Aggregate(Aggregate {
+        input: windowed(kind, &[Time, Int]),
+        window: Some(GroupWindow { end_key: keys.len() - 1, offset_us: 0, watermark_of }),
+        keys,
+        calls: vec![call(count::count_udaf(), vec![], false, None)],
+        schema: schema(types),
+    }))
+}
+
+fn over(column: usize, offset_us: i64) -> Option<Expiry> {
+    Some(Expiry { column, offset_us, watermark_of: vec![input_id(0)] })
+}
+
+/// Rows whose number is the count of rows of the window in which they are, the window's end included.
+fn expiring_case(size_us: i64) -> Case {
+    let kinds = vec![Time, Int];
+    let size = datafusion::arrow::datatypes::IntervalMonthDayNano::new(0, 0, size_us * 1000);
+    let start = col("c2") - lit(datafusion::common::ScalarValue::IntervalMonthDayNano(Some(size)));
+    let root = Arc::new(Node::Join(Join {
+        left: input(0, &kinds, true),
+        right: counts(WindowKind::Tumble { size_us }, vec![column(3)]),
+        kind: JoinKind::Inner,
+        on: vec![(column(1), column(1))],
+        null_equal: false,
+        residual: Some(col("c0").gt_eq(start).and(col("c0").lt_eq(col("c2")))),
+        left_expiry: over(0, size_us),
+        right_expiry: None,
+        schema: schema_of(&[Time, Int, Time, Int]),
+    }));
+    Case { root, kinds: vec![kinds], form: ViewForm::Bag }
+}
+
+fn expiring_oracle(world: &World<'_>, all: &Bag<Row>, size_us: i64) -> Bag<TextRow> {
+    let mut counts: std::collections::BTreeMap<i64, i64> = Default::default();
+    all.iter().for_each(|(row, weight)| *counts.entry(row[3].unwrap()).or_default() += weight);
+    let mut bag = Bag::new();
+    for (row, weight) in &world.inputs[0] {
+        for (end, count) in &counts {
+            if row[1] == Some(*count) && row[0].is_some_and(|time| (end - size_us..=*end).contains(&time)) {
+                let joined = [row.clone(), vec![Some(*end), Some(*count)]].concat();
+                add(&mut bag, shown_row(&[Time, Int, Time, Int], &joined), *weight);
+            }
+        }
+    }
+    bag
+}
+
+/// Counts by number and window, with the count of their window if that isn't greater than the number.
+fn window_join_case(kind: WindowKind, join: JoinKind) -> Case {
+    let (left, right) = (vec![Int, Time, Int], vec![Time, Int]);
+    let out = match join {
+        JoinKind::LeftSemi | JoinKind::LeftAnti => left,
+        JoinKind::RightSemi | JoinKind::RightAnti => right,
+        _ => [left, right].concat(),
+    };
+    let root = Arc::new(Node::Join(Join {
+        left: counts(kind, vec![column(1), column(3)]),
+        right: counts(kind, vec![column(3)]),
+        kind: join,
+        on: vec![(column(1), column(0))],
+        null_equal: false,
+        residual: Some(col("c4").lt_eq(col("c0"))),
+        left_expiry: over(1, 0),
+        right_expiry: over(0, 0),
+        schema: schema_of(&out),
+    }));
+    Case { root, kinds: vec![vec![Time, Int]], form: ViewForm::Bag }
+}
+
+fn window_join_oracle(all: &Bag<Row>, join: JoinKind) -> Bag<TextRow> {
+    let (mut left, mut right): (Bag<(Option<i64>, i64)>, Bag<i64>) = (Bag::new(), Bag::new());
+    for (row, weight) in all {
+        *left.entry((row[1], row[3].unwrap())).or_default() += weight;
+        *right.entry(row[3].unwrap()).or_default() += weight;
+    }
+    let matches = |number: Option<i64>, count: i64| number.is_some_and(|number| count <= number);
+    let left_row = |key: &(Option<i64>, i64), count: i64| vec![shown(Int, key.0), key.1.to_string(), count.to_string()];
+    let nulls = |count: usize| vec!["NULL".to_owned(); count];
+    let mut rows: Vec<TextRow> = Vec::new();
+    for (key, count) in &left {
+        let partner = right.get(&key.1).copied().filter(|other| matches(key.0, *other));
+        let row = left_row(key, *count);
+        match (join, partner) {
+            (JoinKind::LeftSemi, Some(_)) | (JoinKind::LeftAnti, None) => rows.push(row),
+            (JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full, Some(other)) => {
+                rows.push([row, vec![key.1.to_string(), other.to_string()]].concat());
+            }
+            (JoinKind::Left | JoinKind::Full, None) => rows.push([row, nulls(2)].concat()),
+            _ => {}
+        }
+    }
+    for (end, count) in &right {
+        let matched = left.keys().any(|key| key.1 == *end && matches(key.0, *count));
+        let row = vec![end.to_string(), count.to_string()];
+        match join {
+            JoinKind::Right | JoinKind::Full if !matched => rows.push([nulls(3), row].concat()),
+            JoinKind::RightSemi if matched => rows.push(row),
+            JoinKind::RightAnti if !matched => rows.push(row),
+            _ => {}
+        }
+    }
+    rows.into_iter().map(|row| (row, 1)).collect()
 }
 
 /// Counts rows by a number and a window (its start or its end).

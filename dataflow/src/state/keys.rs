@@ -347,6 +347,11 @@ impl KeyTable {
         *flags = if stored { *flags | STORED } else { *flags & !STORED };
     }
 
+    /// Whether a slot is in use.
+    pub fn is_occupied(&self, slot: u32) -> bool {
+        self.entries[slot as usize].flags & FREE == 0
+    }
+
     /// Slots in use, in order.
     pub fn occupied(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.entries.len() as u32).filter(|slot| self.entries[*slot as usize].flags & FREE == 0)

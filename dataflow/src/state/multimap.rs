@@ -8,9 +8,14 @@
 //! A key's rows are either all in memory (*loaded*), or only those that were added since the key was last evicted: adding rows
 //! to a key that isn't in memory reads nothing.
 
+mod expiry;
+mod long;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::expiry::Times;
+use self::long::LongChains;
 use storage::{ChangeSet, Snapshot, StateId, vnode_prefix};
 
 use super::arena::{Address, Arena};
@@ -52,6 +57,9 @@ pub struct Multimap {
     dead: usize,
     step: u32,
     complete: Option<bool>,
+    /// Set where rows are over at some time.
+    times: Option<Times>,
+    long: LongChains,
 }
 
 /// The rows of a key.
@@ -69,6 +77,8 @@ struct Chain {
 
 const LOADED: u8 = 1;
 const CHANGED: u8 = 2;
+/// Its rows are found by [`LongChains`].
+const INDEXED: u8 = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct RowRef {
@@ -92,6 +102,11 @@ impl Chain {
 }
 
 impl Multimap {
+    /// As [`Multimap::new`], of rows that are [over](Multimap::expire) at some time after that in a column of theirs.
+    pub fn expiring(state: StateId, shard: usize, codec: Arc<RowCodec>, column: usize) -> Self {
+        Self { times: Some(Times::new(column)), ..Self::new(state, shard, codec) }
+    }
+
     /// An empty cache over a shard of `state`.
     pub fn new(state: StateId, shard: usize, codec: Arc<RowCodec>) -> Self {
         Self {
@@ -112,6 +127,8 @@ impl Multimap {
             dead: 0,
             step: 1,
             complete: None,
+            times: None,
+            long: LongChains::default(),
         }
     }
 
@@ -207,12 +224,11 @@ impl Multimap {
     }
 
     fn add_row(&mut self, slot: u32, row: &[u8], weight: i64) {
-        let chain = &mut self.chains[slot as usize];
-        chain.weight += weight;
-        if chain.flags & CHANGED == 0 {
-            chain.flags |= CHANGED;
-            self.changed.push(slot);
+        self.mark_changed(slot);
+        if self.is_over(row) {
+            return;
         }
+        self.chains[slot as usize].weight += weight;
         // A row without columns is only counted.
         let merge = row.is_empty();
         let rest =
@@ -223,11 +239,12 @@ impl Multimap {
     }
 
     fn push_row(&mut self, slot: u32, row: &[u8], weight: i64) {
-        let chain = &mut self.chains[slot as usize];
         let id = self.rows.len() as u32;
         assert!(id < NO_ROW, "a shard has less than 2^31 rows");
         let at = self.arena.push(row);
         self.unwritten += row.len();
+        self.note_time(slot, row);
+        let chain = &mut self.chains[slot as usize];
         self.rows.push(RowRef { at, next: chain.head });
         chain.head = id;
         chain.rows += 1;
@@ -236,6 +253,7 @@ impl Multimap {
             self.weights.push(weight);
             self.negative += usize::from(weight < 0);
         }
+        self.index_row(slot, id, row);
     }
 
     /// Sets `weight` off against equal rows of the other sign; returns what is left of it. With `merge`, also adds
@@ -245,6 +263,9 @@ impl Multimap {
         let loaded = self.chains[slot as usize].flags & LOADED != 0;
         let mut previous = NO_ROW;
         let mut id = self.chains[slot as usize].head;
+        if self.is_indexed(slot) {
+            return self.cancel_indexed(slot, row, weight);
+        }
         while id != NO_ROW && weight != 0 {
             let entry = self.rows[id as usize];
             let has = self.weight(id);
@@ -270,16 +291,19 @@ impl Multimap {
     }
 
     fn unlink(&mut self, slot: u32, previous: u32, id: u32) {
-        let next = self.rows[id as usize].next();
-        let chain = &mut self.chains[slot as usize];
-        chain.rows -= 1;
+        self.link(slot, previous, self.rows[id as usize].next());
+        self.chains[slot as usize].rows -= 1;
+        self.dead += 1;
+    }
+
+    /// Makes `next` what follows `previous` in a key's chain, or its head.
+    fn link(&mut self, slot: u32, previous: u32, next: u32) {
         if previous == NO_ROW {
-            chain.head = next;
+            self.chains[slot as usize].head = next;
         } else {
             let link = &mut self.rows[previous as usize].next;
             *link = *link & STORED | next;
         }
-        self.dead += 1;
     }
 
     #[inline]
@@ -314,12 +338,15 @@ impl Multimap {
     pub fn rows(&self, slot: u32) -> impl Iterator<Item = (&[u8], i64)> {
         let mut id = if slot == NO_SLOT { NO_ROW } else { self.chains[slot as usize].head };
         std::iter::from_fn(move || {
-            if id == NO_ROW {
-                return None;
+            while id != NO_ROW {
+                let this = id;
+                id = self.rows[id as usize].next();
+                let weight = self.weight(this);
+                if weight != 0 {
+                    return Some((self.row_bytes(this), weight));
+                }
             }
-            let this = id;
-            id = self.rows[id as usize].next();
-            Some((self.row_bytes(this), self.weight(this)))
+            None
         })
     }
 
@@ -359,15 +386,22 @@ impl Multimap {
     /// Puts the stored rows of a key behind those that were added since it was evicted.
     fn load_key(&mut self, slot: u32, value: &[u8]) -> Result<()> {
         let (rows, entries) = stored_rows(value, &self.codec)?;
+        self.unindex(slot);
         let mut tail = NO_ROW;
         let mut id = self.chains[slot as usize].head;
         while id != NO_ROW {
             tail = id;
             id = self.rows[id as usize].next();
         }
-        let chain = &mut self.chains[slot as usize];
-        chain.garbage = entries - rows.len() as u32;
+        self.chains[slot as usize].garbage = entries;
         for (row, weight) in rows {
+            if self.is_over(row) {
+                self.mark_changed(slot);
+                continue;
+            }
+            self.note_time(slot, row);
+            let chain = &mut self.chains[slot as usize];
+            chain.garbage -= 1;
             let id = self.rows.len() as u32;
             assert!(id < NO_ROW, "a shard has less than 2^31 rows");
             self.rows.push(RowRef { at: self.arena.push(row), next: NO_ROW | STORED });
@@ -391,11 +425,16 @@ impl Multimap {
 
     /// Adds what changed since the last call.
     pub fn checkpoint(&mut self, changes: &mut ChangeSet) {
+        self.delete_doomed(changes);
         let changed = std::mem::take(&mut self.changed);
         let mut adjusted = std::mem::take(&mut self.adjusted);
         adjusted.sort_by_key(|(slot, _, _)| *slot);
         let mut value = Vec::new();
         for slot in &changed {
+            // A key may be gone again, and another have its place.
+            if !self.keys.is_occupied(*slot) || !self.is_changed(*slot) {
+                continue;
+            }
             let start = adjusted.partition_point(|(other, _, _)| other < slot);
             let end = start + adjusted[start..].partition_point(|(other, _, _)| other == slot);
             self.write_key(*slot, &adjusted[start..end], &mut value, changes);
@@ -433,7 +472,14 @@ impl Multimap {
                 value.extend_from_slice(self.row_bytes(*id));
             }
             if !value.is_empty() {
-                changes.append_parts(&[&prefix, self.keys.key(slot)], value);
+                // Of a key that is known not to be in the store, the first operand is all there is: RocksDB need not look for others.
+                let key: [&[u8]; 2] = [&prefix, self.keys.key(slot)];
+                let is_first = chain.flags & LOADED != 0 && !self.keys.is_stored(slot);
+                if is_first {
+                    changes.put_parts(&key, value)
+                } else {
+                    changes.append_parts(&key, value)
+                }
                 self.keys.set_stored(slot, true);
             }
             chain.garbage = garbage;
@@ -448,8 +494,10 @@ impl Multimap {
     fn write_chain(&mut self, head: u32, all: bool, value: &mut Vec<u8>) {
         let mut id = head;
         while id != NO_ROW && (all || !self.rows[id as usize].is_stored()) {
-            write_signed(self.weight(id), value);
-            value.extend_from_slice(self.row_bytes(id));
+            if self.weight(id) != 0 {
+                write_signed(self.weight(id), value);
+                value.extend_from_slice(self.row_bytes(id));
+            }
             self.rows[id as usize].next |= STORED;
             id = self.rows[id as usize].next();
         }
@@ -459,10 +507,13 @@ impl Multimap {
     /// most `budget_bytes`. Keys that changed since the checkpoint stay.
     pub fn committed(&mut self, budget_bytes: usize) {
         let mut gone = std::mem::take(&mut self.empty);
-        gone.retain(|slot| self.chains[*slot as usize].rows == 0 && !self.is_changed(*slot));
+        gone.retain(|slot| {
+            self.keys.is_occupied(*slot) && self.chains[*slot as usize].rows == 0 && !self.is_changed(*slot)
+        });
         gone.sort_unstable();
         gone.dedup();
         for slot in gone {
+            self.unindex(slot);
             self.keys.remove(slot);
         }
         self.forget_partial();
@@ -473,12 +524,17 @@ impl Multimap {
                 let may_go = |slot: &u32| self.keys.stamp(*slot) <= oldest && !self.is_changed(*slot);
                 let gone: Vec<u32> = self.keys.occupied().filter(may_go).collect();
                 for slot in gone {
+                    self.unindex(slot);
                     self.dead += self.chains[slot as usize].rows as usize;
                     self.keys.remove(slot);
                 }
                 self.complete = Some(false);
             }
         }
+        self.compact_if_worth_it();
+    }
+
+    fn compact_if_worth_it(&mut self) {
         if self.dead > 1024 && self.dead > self.rows.len() / 2 {
             self.compact();
         }
@@ -491,6 +547,8 @@ impl Multimap {
             if chain.flags & LOADED != 0 {
                 continue;
             }
+            self.unindex(slot);
+            chain = self.chains[slot as usize];
             let (mut last, mut id) = (NO_ROW, chain.head);
             while id != NO_ROW && !self.rows[id as usize].is_stored() {
                 last = id;
@@ -519,6 +577,10 @@ impl Multimap {
 
     /// Moves the rows that chains hold together and drops the others.
     fn compact(&mut self) {
+        for slot in self.long.slots().collect::<Vec<_>>() {
+            self.chains[slot as usize].flags &= !INDEXED;
+        }
+        self.long.clear();
         let old_rows = std::mem::take(&mut self.rows);
         let old_arena = std::mem::take(&mut self.arena);
         let old_weights = std::mem::take(&mut self.weights);
@@ -544,6 +606,10 @@ impl Multimap {
             let mut id = std::mem::replace(&mut self.chains[slot as usize].head, NO_ROW);
             let mut tail = NO_ROW;
             while id != NO_ROW {
+                if weight(id) == 0 {
+                    id = old_rows[id as usize].next();
+                    continue;
+                }
                 let new = copy(self, id);
                 if let Some(to) = moved.get_mut(&id) {
                     *to = new;
@@ -578,7 +644,7 @@ impl Multimap {
     }
 
     fn row_memory(&self) -> usize {
-        self.rows.len() * size_of::<RowRef>() + self.weights.len() * 8 + self.arena.bytes()
+        self.rows.len() * size_of::<RowRef>() + self.weights.len() * 8 + self.arena.bytes() + self.long.bytes()
     }
 
     /// Memory held, in bytes.
@@ -598,12 +664,12 @@ impl Multimap {
 
     /// About how many bytes the next checkpoint writes.
     pub fn unwritten_bytes(&self) -> usize {
-        self.unwritten + self.changed.len() * 24
+        self.unwritten + self.changed() * 24
     }
 
     /// Keys that the next checkpoint writes.
     pub fn changed(&self) -> usize {
-        self.changed.len()
+        self.changed.len() + self.doomed()
     }
 }
 

@@ -139,6 +139,16 @@ impl RowCodec {
         &row[self.header_len + start..self.header_len + self.end(row, variable)]
     }
 
+    /// The value of a column of 64-bit integers, or of times stored as such; `None` if it is null.
+    #[inline]
+    pub fn integer(&self, column: usize, row: &[u8]) -> Option<i64> {
+        if row[column / 8] & 1 << (column % 8) != 0 {
+            return None;
+        }
+        let at = self.columns[column].at;
+        Some(i64::from_le_bytes(row[at..at + 8].try_into().expect("eight bytes")))
+    }
+
     /// Encodes columns of this schema's types, `rows` long.
     pub fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<EncodedRows> {
         let mut out = EncodedRows::default();

@@ -106,7 +106,7 @@ impl Explain<'_> {
                 }
                 text
             }
-            Node::Join(join) => describe_join(join, names),
+            Node::Join(join) => self.describe_join(join, names),
             Node::Union(_) => "Union".to_owned(),
             Node::Distinct(_) => format!("Distinct {}", names[0].join(", ")),
             Node::WindowClose(close) => {
@@ -118,6 +118,30 @@ impl Explain<'_> {
                 rows => format!("Constant of {} rows", rows.len()),
             },
         }
+    }
+
+    fn describe_join(&self, join: &Join, names: &[Vec<String>]) -> String {
+        let equals = if join.null_equal { "is not distinct from" } else { "=" };
+        let pair = |(l, r): &(Expr, Expr)| format!("{} {equals} {}", render(l, &names[0]), render(r, &names[1]));
+        let pairs: Vec<_> = join.on.iter().map(pair).collect();
+        let mut text = format!("Join {} on {}", join_name(join.kind), pairs.join(" and "));
+        if let Some(residual) = &join.residual {
+            // A name that both sides have says on which side it is.
+            let (left, right) = (&names[0], &names[1]);
+            let qualified = |side: &str, own: &[String], other: &[String]| -> Vec<String> {
+                let of = |name: &String| if other.contains(name) { format!("{side}.{name}") } else { name.clone() };
+                own.iter().map(of).collect()
+            };
+            let both = [qualified("left", left, right), qualified("right", right, left)].concat();
+            write(&mut text, format_args!(" and {}", render(residual, &both)));
+        }
+        for (expiry, names) in [(&join.left_expiry, &names[0]), (&join.right_expiry, &names[1])] {
+            if let Some(expiry) = expiry {
+                let end = with_offset(&names[expiry.column], expiry.offset_us);
+                write(&mut text, format_args!("; over at {end} by {}", self.watermark(&expiry.watermark_of)));
+            }
+        }
+        text
     }
 
     fn describe_window(&self, window: &Window, names: &[String]) -> String {
@@ -192,24 +216,6 @@ fn describe_call(call: &AggregateCall, names: &[String]) -> String {
     let mut text = format!("{}({distinct}{args})", call.function.name());
     if let Some(filter) = &call.filter {
         write(&mut text, format_args!(" filter ({})", render(filter, names)));
-    }
-    text
-}
-
-fn describe_join(join: &Join, names: &[Vec<String>]) -> String {
-    let equals = if join.null_equal { "is not distinct from" } else { "=" };
-    let pair = |(l, r): &(Expr, Expr)| format!("{} {equals} {}", render(l, &names[0]), render(r, &names[1]));
-    let pairs: Vec<_> = join.on.iter().map(pair).collect();
-    let mut text = format!("Join {} on {}", join_name(join.kind), pairs.join(" and "));
-    if let Some(residual) = &join.residual {
-        // A name that both sides have says on which side it is.
-        let (left, right) = (&names[0], &names[1]);
-        let qualified = |side: &str, own: &[String], other: &[String]| -> Vec<String> {
-            let of = |name: &String| if other.contains(name) { format!("{side}.{name}") } else { name.clone() };
-            own.iter().map(of).collect()
-        };
-        let both = [qualified("left", left, right), qualified("right", right, left)].concat();
-        write(&mut text, format_args!(" and {}", render(residual, &both)));
     }
     text
 }

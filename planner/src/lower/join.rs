@@ -6,6 +6,7 @@ use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, Join as LogicalJoin, lit};
 
 use super::distinct::distinct;
+use super::expiry::expiries;
 use super::expression::{column, column_index, numbered_schema, positional};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
 use super::map::project;
@@ -69,8 +70,10 @@ fn equi_join(
         JoinKind::RightSemi | JoinKind::RightAnti => numbered_schema(types.skip(left.columns.len())),
         _ => numbered_schema(types),
     };
+    let (left_expiry, right_expiry) = expiries(left, right, kind, &on, residual.as_ref());
     let (left, right) = (left.node.clone(), right.node.clone());
-    output.node = shared(Node::Join(Join { left, right, kind, on, null_equal, residual, schema }));
+    let join = Join { left, right, kind, on, null_equal, residual, left_expiry, right_expiry, schema };
+    output.node = shared(Node::Join(join));
     output
 }
 

@@ -8,6 +8,7 @@
 mod aggregate;
 mod check;
 mod distinct;
+mod expiry;
 mod expression;
 mod join;
 mod lowered;

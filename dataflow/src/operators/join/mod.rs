@@ -6,6 +6,7 @@
 //!   Maintenance of Materialized Outer-Join Views", ICDE 2007.)
 //! - State: the rows of each side by join key. A side that is only asked whether a key is there keeps a count per key.
 //! - A retraction joins like any row, with its weight, and takes its row from the state.
+//! - Where the plan says when rows of a side find no match any more ([`Expiry`]), their state is freed when the watermark has come so far.
 //!
 //! Without a further condition, whether a row has a match is whether the other side's weights under its key add up to
 //! something. With one, matches are counted again, for the rows of the key that the change touches.
@@ -17,11 +18,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use delta::{Delta, Part, SHARDS, partition};
-use planner::incremental::{Join as Node, JoinKind};
+use planner::incremental::{Expiry, Join as Node, JoinKind};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use self::matching::{Pairs, Rows};
 use super::States;
+use super::closing::Closing;
 use super::shards::{checkpoint, share};
 use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Condition, Expressions, batch_of, nullable};
@@ -63,6 +65,8 @@ struct Side {
     alone: Alone,
     /// Whether rows are kept, or only how many there are per key.
     keeps_rows: bool,
+    /// The column that says when a row is over, and when that is.
+    expiry: Option<(usize, Closing)>,
 }
 
 /// Rows of a side that come out without a partner.
@@ -123,16 +127,13 @@ impl Join {
         };
         let keeps = |alone: Alone| pairs || residual.is_some() || alone != Alone::No;
         let (left_keys, right_keys): (Vec<_>, Vec<_>) = node.on.iter().cloned().unzip();
-        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone))?;
-        let right = Side::new(right_schema, &right_keys, right_alone, keeps(right_alone))?;
+        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone), node.left_expiry.as_ref())?;
+        let right = Side::new(right_schema, &right_keys, right_alone, keeps(right_alone), node.right_expiry.as_ref())?;
         if left.encoder.types() != right.encoder.types() {
             return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
         }
         let (left_state, right_state): (StateId, StateId) = (states.state("left"), states.state("right"));
-        let shard = |shard| Shard {
-            left: Multimap::new(left_state, shard, left.codec.clone()),
-            right: Multimap::new(right_state, shard, right.codec.clone()),
-        };
+        let shard = |shard| Shard { left: left.state(left_state, shard), right: right.state(right_state, shard) };
         let shards = (0..SHARDS).map(shard).collect();
         let schema = nullable(&node.schema);
         let shared = Shared { left, right, pairs, residual, null_equal: node.null_equal, schema };
@@ -146,6 +147,7 @@ impl Side {
         keys: &[datafusion::logical_expr::Expr],
         alone: Alone,
         keeps_rows: bool,
+        expiry: Option<&Expiry>,
     ) -> Result<Self> {
         let schema = nullable(schema);
         let width = schema.fields().len();
@@ -174,7 +176,18 @@ impl Side {
             codec: Arc::new(RowCodec::new(stored)?),
             alone,
             keeps_rows,
+            // Counts have no times.
+            expiry: expiry.filter(|_| keeps_rows).map(|expiry| {
+                (expiry.column, Closing { offset_us: expiry.offset_us, watermark_of: expiry.watermark_of.clone() })
+            }),
         })
+    }
+
+    fn state(&self, state: StateId, shard: usize) -> Multimap {
+        match &self.expiry {
+            Some((column, _)) => Multimap::expiring(state, shard, self.codec.clone(), *column),
+            None => Multimap::new(state, shard, self.codec.clone()),
+        }
     }
 
     /// What is sent of a delta, cut into parts, and the rows that match nothing because a key is null.
@@ -360,7 +373,12 @@ impl Operator for Join {
         let step = |shard: &mut Shard, (left, right): (Vec<Part>, Vec<Part>)| shard.step(shared, &left, &right, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, parts, some, step)?;
         deltas.extend(changes.into_iter().flatten());
+        self.expire(context, parallel)?;
         Ok(StepOutput { deltas, late: vec![] })
+    }
+
+    fn wants_time(&self) -> bool {
+        self.shared.left.expiry.is_some() || self.shared.right.expiry.is_some()
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
@@ -397,6 +415,29 @@ impl Operator for Join {
 }
 
 impl Join {
+    /// Frees the state of rows that are over after the epoch.
+    fn expire(&mut self, context: &StepContext<'_>, parallel: bool) -> Result<()> {
+        let over = |side: &Side| side.expiry.as_ref().and_then(|(_, closing)| closing.closed_after(context));
+        let (left, right) = (over(&self.shared.left), over(&self.shared.right));
+        if left.is_none() && right.is_none() {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        let store = context.snapshot.as_ref();
+        let work = |shard: &mut Shard, ()| -> Result<()> {
+            if let Some(to) = left {
+                shard.left.expire(to, &shared.left.encoder, store)?;
+            }
+            if let Some(to) = right {
+                shard.right.expire(to, &shared.right.encoder, store)?;
+            }
+            Ok(())
+        };
+        let all = vec![(); self.shards.len()];
+        for_shards(context.workers, parallel, &mut self.shards, all, |()| true, work)?;
+        Ok(())
+    }
+
     fn sides(&self) -> impl Iterator<Item = &Multimap> {
         self.shards.iter().flat_map(|shard| [&shard.left, &shard.right])
     }

@@ -199,3 +199,107 @@ fn dead_rows_give_their_memory_back() {
     let stored = map.store.snapshot().unwrap().get(&key).unwrap().unwrap();
     assert!(stored.len() < 100_000, "{} bytes", stored.len());
 }
+
+/// Rows of one number, which is their time.
+struct Timed {
+    map: Multimap,
+    store: MemoryStore,
+    encoder: KeyEncoder,
+}
+
+impl Timed {
+    fn new() -> Self {
+        let encoder = KeyEncoder::new(vec![DataType::Int64]).unwrap();
+        Self { map: Self::empty(), store: MemoryStore::new(), encoder }
+    }
+
+    fn empty() -> Multimap {
+        let schema = Schema::new(vec![Field::new("c0", DataType::Int64, true)]);
+        Multimap::expiring(StateId(3), 0, Arc::new(RowCodec::new(Arc::new(schema)).unwrap()), 0)
+    }
+
+    /// Keys that are in the shard that the map is of.
+    fn keys(&self, count: usize) -> (Vec<u64>, EncodedKeys) {
+        let mut keys: Vec<i64> = Vec::new();
+        let mut hashes = Vec::new();
+        for key in 0.. {
+            let mut hash = Vec::new();
+            crate::state::keys::hash_keys(&[integer_column(vec![Some(key)])], 1, &mut hash);
+            if delta::shard_of(delta::vnode_of(hash[0])) == 0 {
+                keys.push(key);
+                hashes.push(hash[0]);
+            }
+            if keys.len() == count {
+                break;
+            }
+        }
+        let column = integer_column(keys.into_iter().map(Some).collect());
+        (hashes, self.encoder.encode(&[column], count).unwrap())
+    }
+
+    /// A row of each of these times, each under a key of its own.
+    fn add(&mut self, times: &[Option<i64>]) {
+        let (hashes, keys) = self.keys(times.len());
+        let rows = self.map.codec().encode(&[integer_column(times.to_vec())], times.len()).unwrap();
+        let store = self.store.snapshot().unwrap();
+        self.map.begin_step();
+        self.map.add(&hashes, &keys, &rows, None, store.as_ref()).unwrap();
+    }
+
+    fn expire(&mut self, to: i64) {
+        let store = self.store.snapshot().unwrap();
+        self.map.expire(to, &self.encoder, store.as_ref()).unwrap();
+    }
+
+    fn commit(&mut self, budget_bytes: usize) -> usize {
+        let mut changes = ChangeSet::new();
+        self.map.checkpoint(&mut changes);
+        let written = changes.len();
+        self.store.commit(changes, Durability::Process).unwrap();
+        self.map.committed(budget_bytes);
+        written
+    }
+
+    fn stored(&self) -> usize {
+        crate::operators::testing::contents(&self.store).len()
+    }
+}
+
+#[test]
+fn rows_that_are_over_before_a_checkpoint_are_never_written() {
+    let mut map = Timed::new();
+    map.add(&(0..100).map(Some).collect::<Vec<_>>());
+    map.expire(49);
+    assert_eq!(map.map.len(), 50);
+    // Late ones aren't kept.
+    map.add(&[Some(3), None, Some(200)]);
+    assert_eq!(map.map.len(), 52);
+    map.commit(usize::MAX);
+    // The null and the last one came under keys that had other rows before.
+    assert_eq!(map.stored(), 52);
+    map.expire(1000);
+    map.commit(usize::MAX);
+    assert_eq!((map.map.len(), map.stored()), (1, 1));
+}
+
+#[test]
+fn rows_that_are_over_leave_the_store_though_they_are_not_in_memory() {
+    for restart in [false, true] {
+        let mut map = Timed::new();
+        map.add(&(0..100).map(Some).collect::<Vec<_>>());
+        map.commit(0);
+        if restart {
+            map.map = Timed::empty();
+        }
+        assert_eq!((map.map.len(), map.stored()), (0, 100));
+        map.expire(49);
+        map.commit(0);
+        assert_eq!(map.stored(), 50);
+        // The store isn't looked through again before all that it had may be over.
+        map.expire(97);
+        assert_eq!(map.commit(0), 0);
+        map.expire(99);
+        map.commit(0);
+        assert_eq!(map.stored(), 0);
+    }
+}
