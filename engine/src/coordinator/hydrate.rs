@@ -296,6 +296,9 @@ impl Coordinator {
         }
         let reads: Vec<ObjectId> = tap.relations.into_iter().collect();
         self.ensure_running_for(&reads)?;
+        // Who sees that the view is built must also see the sources that have just been started for it: that they have more to give.
+        self.show_soon();
+        self.refresh_runtime();
         self.publish();
         Ok(())
     }
