@@ -201,7 +201,7 @@ fn rows_are_set_and_deleted_by_key() {
         let (rows, weights): (Vec<Row>, Vec<i64>) = rows.iter().map(|(key, v, w)| (vec![Some(*key), *v], *w)).unzip();
         Delta::new(batch(&KINDS, &rows), Some(weights.into()))
     };
-    let mut feed = |graph: &mut Graph, rows: &[(i64, Option<i64>, i64)], epoch| {
+    let feed = |graph: &mut Graph, rows: &[(i64, Option<i64>, i64)], epoch| {
         let deltas = HashMap::from([(table, vec![delta(rows)])]);
         graph.step(EpochInputs { epoch: Epoch(epoch), deltas, ..EpochInputs::default() }).unwrap()
     };
