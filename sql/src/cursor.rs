@@ -242,6 +242,7 @@ impl<'a> Cursor<'a> {
     /// `syntax error at or near …` the token at `start` (`None`: at the end).
     fn error_at(&self, start: Option<Position>, expected: Option<&str>) -> Error {
         let at = start.and_then(|start| self.tokens.iter().position(|token| position(token.span.start) == Some(start)));
+        let at = at.map(|at| self.behind_wildcard(at).unwrap_or(at));
         let hint = self.hint(at.unwrap_or(self.tokens.len()), expected);
         let (message, span) = match at.and_then(|at| Span::of_parser(self.tokens[at].span)) {
             Some(span) => {
@@ -251,6 +252,18 @@ impl<'a> Cursor<'a> {
             None => ("syntax error at end of input".to_owned(), self.end_span()),
         };
         Error { hint, ..Error::syntax(message, span) }
+    }
+
+    /// The word between `SELECT *` and the token at `at`: sqlparser takes it for an alias, which a wildcard can't have.
+    fn behind_wildcard(&self, at: usize) -> Option<usize> {
+        let mut before = (0..at).rev().filter(|at| !matches!(self.tokens[*at].token, Token::Whitespace(_)));
+        let (word, star, select) = (before.next()?, before.next()?, before.next()?);
+        let is_word = matches!(&self.tokens[word].token, Token::Word(word) if word.keyword == Keyword::NoKeyword);
+        let is_select = match &self.tokens[select].token {
+            Token::Word(word) => word.keyword == Keyword::SELECT,
+            other => *other == Token::Comma,
+        };
+        (is_word && self.tokens[star].token == Token::Mul && is_select).then_some(word)
     }
 
     /// A word at or before the wrong token that looks like a keyword, else what was expected.
@@ -292,7 +305,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// With a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: sqlparser
-/// would take EMIT for an alias.
+/// would take EMIT for an alias. And with `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which it doesn't know.
 fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let is = |token: &TokenWithSpan, word: &str| match &token.token {
         Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
@@ -308,6 +321,11 @@ fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             if clause {
                 fenced.push(TokenWithSpan { token: Token::SemiColon, span: token.span });
             }
+        }
+        let previous = fenced.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        if is(token, "SYMMETRIC") && previous.is_some_and(|token| is(token, "BETWEEN")) {
+            fenced.push(TokenWithSpan { token: Token::DoubleExclamationMark, span: token.span });
+            continue;
         }
         fenced.push(token.clone());
     }

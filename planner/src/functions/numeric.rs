@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal128Builder};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal128Builder, Float64Array};
+use arrow::compute::cast;
+use arrow::compute::kernels::length::length;
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, i256};
 use arrow::error::ArrowError;
 use catalog::SqlType;
@@ -20,6 +22,13 @@ pub(super) fn functions() -> Vec<Definition> {
     vec![
         Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
         Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
+        Definition::new("float_round", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Double), float_round),
+        Definition::new(
+            "bytea_length",
+            Signature::any(1, Volatility::Immutable),
+            |_| Ok(SqlType::Integer),
+            bytea_length,
+        ),
     ]
 }
 
@@ -51,6 +60,18 @@ fn sign(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         }
     };
     columnar(args, result)
+}
+
+/// `round` of a double: a half goes to the even neighbour, as in PostgreSQL; DataFusion's goes away from zero.
+fn float_round(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let values = cast(&arrays(args)?[0], &DataType::Float64)?;
+    let rounded: Float64Array = values.as_primitive::<Float64Type>().unary(f64::round_ties_even);
+    columnar(args, Arc::new(rounded))
+}
+
+fn bytea_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let bytes = cast(&arrays(args)?[0], &DataType::Binary)?;
+    columnar(args, length(&bytes)?)
 }
 
 fn scale_of(field: &FieldRef) -> Result<i8> {

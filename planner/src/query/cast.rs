@@ -35,8 +35,16 @@ pub(crate) fn cast(
     }
     let source = sql_type_of(&expr, schema)?;
     if source == *target {
-        return Ok(expr);
+        // Of one type by its digits alone, or by what its field says.
+        let (_, field) = expr.to_field(schema)?;
+        let says_so = field.metadata().contains_key(catalog::sql_type::SQL_TYPE_KEY);
+        let wants_to = target.metadata().is_some() && *target != SqlType::Numeric(None);
+        return Ok(if wants_to && !says_so { tagged(expr, target) } else { expr });
     }
+    let expr = match target {
+        SqlType::Text | SqlType::Name | SqlType::Varchar(_) => super::operator::unpadded(expr, &source),
+        _ => expr,
+    };
     let data_type = expr.get_type(schema)?;
     if !castable(&source, target, context) {
         return Err(refused(&source, target, context).into());
@@ -45,6 +53,10 @@ pub(crate) fn cast(
     let tagged = |expr: Expr| tagged(expr, target);
     let source_class = class_of(&data_type);
     Ok(match target {
+        // A uuid or JSON is text inside: only a function makes it a text for all.
+        SqlType::Text | SqlType::Name if matches!(source, SqlType::Uuid | SqlType::Json | SqlType::Jsonb) => {
+            tagged(own.call("to_text", vec![expr])?)
+        }
         SqlType::Text | SqlType::Name => tagged(to_text(expr, schema, own)?),
         SqlType::Catalog(CatalogType::Char) => {
             tagged(limited(to_text(expr, schema, own)?, Some(1), Context::Explicit, false, own)?)
@@ -92,6 +104,10 @@ pub(crate) fn cast(
 
 /// A cast to the Arrow type, with the metadata that names the SQL type.
 fn tagged(expr: Expr, target: &SqlType) -> Expr {
+    if *target == SqlType::Numeric(None) {
+        // Its digits say it.
+        return Expr::Cast(Cast::new(Box::new(expr), target.data_type()));
+    }
     let field: FieldRef = target.field("", true).into();
     Expr::Cast(Cast::new_from_field(Box::new(expr), field))
 }

@@ -148,6 +148,15 @@ fn plan_error(message: &str) -> Error {
         };
         return Error::new(ErrorKind::Grouping, text);
     }
+    if message.starts_with("aggregate functions are not allowed")
+        || message.starts_with("Aggregate functions are not allowed")
+    {
+        return Error::new(ErrorKind::Grouping, lower_first(message.split(". ").next().unwrap_or(message)));
+    }
+    if message.starts_with("Correlated scalar subquery must be aggregated") {
+        let error = Error::unsupported("a correlated scalar subquery that is no aggregate");
+        return error.with_hint("Write it as a join, or take max(…) of its column.");
+    }
     if message.contains("require unique expression names") {
         return Error::new(ErrorKind::DuplicateColumn, "a column name is specified more than once");
     }

@@ -261,7 +261,9 @@ fn time_of_day(text: &str) -> Option<(NaiveTime, i64)> {
 fn time(text: &str) -> Option<NaiveTime> {
     let clock = text.rsplit(['T', ' ']).next().filter(|last| last.contains(':')).unwrap_or(text);
     let (clock, _) = split_offset(clock)?;
-    Some(time_of_day(clock)?.0)
+    // 24:00 is no time of a day that a column could hold.
+    let (time, 0) = time_of_day(clock)? else { return None };
+    Some(time)
 }
 
 /// `03:04:05+02` into the time and the offset in seconds.

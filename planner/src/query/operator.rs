@@ -218,6 +218,7 @@ pub(crate) fn binary(
     let (Ok(left_type), Ok(right_type)) = (sql_type_of(&left, schema), sql_type_of(&right, schema)) else {
         return Ok(None);
     };
+    let (left, right) = (unpadded(left, &left_type), unpadded(right, &right_type));
     let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
         (true, false) => (resolve(left, &partner(op, &right_type, false))?, right),
         (false, true) => {
@@ -238,6 +239,12 @@ pub(crate) fn binary(
         return Ok(if compares && left_class == right_class { plain(left, right) } else { None });
     }
     let none = || missing(op, &left_type, &right_type);
+    // A double beside a numeric makes a double of it: NaN and infinity have no numeric.
+    let (left, right) = match (left_class, right_class) {
+        (Class::Float, Class::Decimal) => (left, cast(right, DataType::Float64)),
+        (Class::Decimal, Class::Float) => (cast(left, DataType::Float64), right),
+        _ => (left, right),
+    };
     if op == Operator::StringConcat {
         return Ok(match (left_class, right_class) {
             (Class::Text | Class::Unknown, Class::Text | Class::Unknown) => plain(left, right),
@@ -255,6 +262,14 @@ pub(crate) fn binary(
     }
     arithmetic(op, (left, left_class, &left_arrow), (right, right_class, &right_arrow), own)?
         .map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
+}
+
+/// The blanks that fill a `char(n)` up are no part of the value that operators and functions see.
+pub(crate) fn unpadded(expr: Expr, sql_type: &SqlType) -> Expr {
+    match sql_type {
+        SqlType::Char(_) if !is_unknown(&expr) => datafusion::functions::string::rtrim().call(vec![expr]),
+        _ => expr,
+    }
 }
 
 /// What an operand without a type becomes, opposite to one of type `known`.

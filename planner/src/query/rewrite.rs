@@ -10,7 +10,7 @@ use sql::Span;
 use sql::ast::{
     self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableAliasColumnDef, TableFactor, Value, VisitorMut,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 use sql::walk;
 
@@ -305,6 +305,31 @@ impl Rewriter<'_> {
                     *expr = self.session_value(&name);
                 }
             }
+            Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => is_distinct(expr),
+            Expr::BinaryOp { op: BinaryOperator::And, .. } | Expr::UnaryOp { op: UnaryOperator::Not, .. } => {
+                loosened(expr);
+            }
+            Expr::Between { low, .. } => {
+                if take_symmetric_mark(low) {
+                    *expr = between_symmetric(expr);
+                }
+            }
+            // `= ANY (SELECT …)` is IN, `<> ALL (SELECT …)` is NOT IN.
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
+                if let Some(subquery) = subquery_of(right) {
+                    *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: false };
+                }
+            }
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
+                if let Some(subquery) = subquery_of(right) {
+                    *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: true };
+                }
+            }
+            Expr::InSubquery { expr: row, .. } if matches!(**row, Expr::Tuple(_)) => {
+                return Err(Error::unsupported("a row compared with a subquery")
+                    .with_hint("Use EXISTS, with an equality for each column.")
+                    .at(span));
+            }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
             }
@@ -419,6 +444,24 @@ impl Rewriter<'_> {
                 return Ok(Some(call("age", vec![today, then.clone()])));
             }
         }
+        match (name.as_str(), &mut function.args) {
+            // An empty array has no length.
+            ("array_length", FunctionArguments::List(_)) => {
+                let length = cast(Expr::Function(function.clone()), "int4");
+                return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
+            }
+            (aggregate, FunctionArguments::List(list))
+                if self.all_unique && self.context.functions.find_aggregate(aggregate).is_some() =>
+            {
+                // DataFusion tells calls apart by a text without casts.
+                for arg in &mut list.args {
+                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value @ Expr::Cast { .. })) = arg {
+                        *value = call("coalesce", vec![value.clone()]);
+                    }
+                }
+            }
+            _ => {}
+        }
         if !self.context.functions.has(&name) {
             let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(
                 || {
@@ -507,6 +550,85 @@ fn plain_arguments<const N: usize>(function: &Function) -> Option<[&Expr; N]> {
         _ => None,
     });
     plain.collect::<Option<Vec<_>>>()?.try_into().ok()
+}
+
+/// `a IS DISTINCT FROM b AND c`: sqlparser takes `b AND c` for what `a` is compared with.
+fn is_distinct(expr: &mut Expr) {
+    let (Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)) = &mut *expr else { return };
+    let Expr::BinaryOp { left: inner, op: BinaryOperator::And | BinaryOperator::Or, .. } = &mut **right else { return };
+    // The comparison goes to where its right side ends, and what was around that is around the comparison.
+    let compared = std::mem::replace(&mut **inner, Expr::value(Value::Null));
+    let mut whole = std::mem::replace(&mut **right, compared);
+    let mut comparison = std::mem::replace(expr, Expr::value(Value::Null));
+    is_distinct(&mut comparison);
+    if let Expr::BinaryOp { left, .. } = &mut whole {
+        **left = comparison;
+    }
+    *expr = whole;
+}
+
+/// An AND or NOT that has, without parentheses, an operand that binds more loosely: it came there by [`is_distinct`].
+fn loosened(expr: &mut Expr) {
+    let operand = match expr {
+        Expr::BinaryOp { right, .. } => right,
+        Expr::UnaryOp { expr, .. } => expr,
+        _ => return,
+    };
+    let is_and = matches!(**operand, Expr::BinaryOp { op: BinaryOperator::And, .. });
+    let is_or = matches!(**operand, Expr::BinaryOp { op: BinaryOperator::Or, .. });
+    let looser = is_or || is_and && matches!(expr, Expr::UnaryOp { .. });
+    if !looser {
+        return;
+    }
+    let (Expr::BinaryOp { right: operand, .. } | Expr::UnaryOp { expr: operand, .. }) = &mut *expr else { return };
+    let mut whole = std::mem::replace(&mut **operand, Expr::value(Value::Null));
+    if let Expr::BinaryOp { left, .. } = &mut whole {
+        std::mem::swap(&mut **left, &mut **operand);
+        let mut inner = std::mem::replace(expr, Expr::value(Value::Null));
+        loosened(&mut inner);
+        **left = inner;
+    }
+    *expr = whole;
+}
+
+/// `BETWEEN SYMMETRIC low AND high` is parsed as `BETWEEN !! low AND high`: takes the mark off, wherever it has come to stand.
+fn take_symmetric_mark(low: &mut Expr) -> bool {
+    match low {
+        Expr::UnaryOp { op: UnaryOperator::PGPrefixFactorial, expr } => {
+            *low = std::mem::replace(&mut **expr, Expr::value(Value::Null));
+            true
+        }
+        Expr::BinaryOp { left, .. } => take_symmetric_mark(left),
+        Expr::Cast { expr, .. } => take_symmetric_mark(expr),
+        _ => false,
+    }
+}
+
+/// The bounds in either order.
+fn between_symmetric(expr: &Expr) -> Expr {
+    let Expr::Between { expr: value, negated, low, high } = expr else { return expr.clone() };
+    let between = |low: &Expr, high: &Expr| {
+        Box::new(Expr::Between {
+            expr: value.clone(),
+            negated: false,
+            low: Box::new(low.clone()),
+            high: Box::new(high.clone()),
+        })
+    };
+    let either = Expr::Nested(Box::new(Expr::BinaryOp {
+        left: between(low, high),
+        op: BinaryOperator::Or,
+        right: between(high, low),
+    }));
+    if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(either) } } else { either }
+}
+
+fn subquery_of(expr: &Expr) -> Option<Box<Query>> {
+    match expr {
+        Expr::Subquery(query) => Some(query.clone()),
+        Expr::Nested(inner) => subquery_of(inner),
+        _ => None,
+    }
 }
 
 fn cast(expr: Expr, type_name: &str) -> Expr {

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{self, Context};
-use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
+use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
 use crate::{PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
@@ -259,7 +259,29 @@ impl Typing<'_> {
     }
 
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
+        for arg in &mut function.args {
+            if let Ok(SqlType::Char(length)) = sql_type_of(arg, schema) {
+                *arg = unpadded(std::mem::take(arg), &SqlType::Char(length));
+            }
+        }
         match function.name() {
+            "character_length" | "length" | "char_length" => {
+                if let [text] = function.args.as_slice()
+                    && class_of(&text.get_type(schema)?) == Class::Bytes
+                {
+                    return self.context.functions.own.call("bytea_length", function.args);
+                }
+            }
+            "round" => {
+                if let [value] = function.args.as_slice()
+                    && class_of(&value.get_type(schema)?) == Class::Float
+                {
+                    return self.context.functions.own.call("float_round", function.args);
+                }
+            }
+            "date_part" if function.args.len() == 2 => {
+                return Ok(super::operator::cast(Expr::ScalarFunction(function), DataType::Float64));
+            }
             "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
             "array_has" => {
                 // `x = ANY (…)` comes as array_has(array, x).
