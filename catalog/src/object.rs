@@ -238,6 +238,9 @@ pub struct MaterializedView {
     /// `EMIT ON WINDOW CLOSE`: each window appears once, when the watermark passes its end.
     #[serde(default)]
     pub emit_on_close: bool,
+    /// `WITH (on_error = 'null')`: an expression that fails on a row is NULL there, rather than an error of the view.
+    #[serde(default)]
+    pub null_on_error: bool,
     /// Columns (by position) by which time goes on in views over this one, found by the planner.
     #[serde(default)]
     pub times: Vec<(usize, TimeBound)>,

@@ -15,7 +15,7 @@ use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_aggregate::variance::var_samp_udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr, cast, col};
-use planner::incremental::{Aggregate, AggregateCall, Input, Node};
+use planner::incremental::{Aggregate, AggregateCall, Input, Node, OnError};
 use storage::{ChangeSet, MemoryStore, StateId, Store};
 
 const ROWS: usize = 8_000_000;
@@ -58,7 +58,14 @@ fn aggregation(calls: Vec<(AggregateCall, DataType)>, append_only: bool) -> Aggr
     };
     let (calls, types): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
     let input = Node::Input(Input { relation: ObjectId(1), schema: schema(&COLUMNS), append_only });
-    let node = Aggregate { input: Arc::new(input), keys: vec![], calls, window: None, schema: schema(&types) };
+    let node = Aggregate {
+        input: Arc::new(input),
+        keys: vec![],
+        calls,
+        window: None,
+        on_error: OnError::Report,
+        schema: schema(&types),
+    };
     Aggregation::new(&node).expect("these calls have an incremental form")
 }
 

@@ -110,7 +110,7 @@ fn bid_input() -> Arc<Node> {
 }
 
 fn map(input: Arc<Node>, predicate: Option<Expr>, expressions: Vec<Expr>, types: &[DataType]) -> Arc<Node> {
-    Arc::new(Node::Map(Map { input, predicate, expressions, schema: schema(types) }))
+    Arc::new(Node::Map(Map { input, predicate, expressions, on_error: OnError::Report, schema: schema(types) }))
 }
 
 fn call(function: Arc<AggregateUDF>, args: Vec<Expr>) -> AggregateCall {
@@ -118,7 +118,14 @@ fn call(function: Arc<AggregateUDF>, args: Vec<Expr>) -> AggregateCall {
 }
 
 fn aggregate(input: Arc<Node>, keys: Vec<Expr>, calls: Vec<AggregateCall>, types: &[DataType]) -> Arc<Node> {
-    Arc::new(Node::Aggregate(Aggregate { input, keys, calls, window: None, schema: schema(types) }))
+    Arc::new(Node::Aggregate(Aggregate {
+        input,
+        keys,
+        calls,
+        window: None,
+        on_error: OnError::Report,
+        schema: schema(types),
+    }))
 }
 
 /// Bids with the category of their auction: (category, price), while it was open.
@@ -142,6 +149,7 @@ fn open_bids(residual: bool) -> Arc<Node> {
         residual: residual.then(|| col("c2").between(col("c5"), col("c6"))),
         left_expiry: None,
         right_expiry: None,
+        on_error: OnError::Report,
         schema: schema(&types),
     }))
 }
@@ -199,6 +207,7 @@ fn plans() -> Vec<(&'static str, Arc<Node>, ViewForm)> {
         residual: None,
         left_expiry: None,
         right_expiry: None,
+        on_error: OnError::Report,
         schema: schema(&wide),
     }));
     let pairs = || map(bid_input(), None, vec![col("c0"), col("c1")], &[integer(), integer()]);

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DFSchema};
@@ -18,6 +18,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use delta::Delta;
 use planner::incremental::column_name;
 
+use crate::failures::Failures;
 use crate::{Error, Result};
 
 /// Expressions over the columns of one input, evaluated together.
@@ -121,16 +122,13 @@ impl Expressions {
         self.expressions.iter().map(of).collect()
     }
 
-    /// A column per expression.
-    ///
-    /// # Errors
-    /// If an expression fails on a row, such as a division by zero.
-    pub fn evaluate(&self, input: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    /// A column per expression, with NULL where it failed on a row, such as by a division by zero; and what failed.
+    pub fn evaluate(&self, input: &RecordBatch) -> Result<Evaluated> {
         self.evaluate_on(self.columns.iter().map(|column| input.column(*column).clone()).collect(), input.num_rows())
     }
 
     /// As [`Expressions::evaluate`], on the rows of `input` for which `keep` is true; other columns than those needed aren't touched.
-    pub fn evaluate_filtered(&self, input: &RecordBatch, keep: &BooleanArray) -> Result<Vec<ArrayRef>> {
+    pub fn evaluate_filtered(&self, input: &RecordBatch, keep: &BooleanArray) -> Result<Evaluated> {
         let predicate = arrow::compute::FilterBuilder::new(keep).optimize().build();
         let filtered = |column: &usize| Ok(predicate.filter(input.column(*column))?);
         let columns: Result<Vec<ArrayRef>> = self.columns.iter().map(filtered).collect();
@@ -138,23 +136,72 @@ impl Expressions {
     }
 
     /// Evaluates on just the columns that are needed.
-    fn evaluate_on(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<Vec<ArrayRef>> {
+    fn evaluate_on(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<Evaluated> {
         let batch = batch_of(&self.schema, columns, rows)?;
-        self.expressions.iter().map(|compiled| self.result(compiled, &batch, rows)).collect()
+        let mut failures = Failures::default();
+        let columns = self.expressions.iter().map(|compiled| self.result(compiled, &batch, &mut failures));
+        Ok(Evaluated { columns: columns.collect::<Result<_>>()?, failures })
     }
 
-    fn result(&self, compiled: &Compiled, batch: &RecordBatch, rows: usize) -> Result<ArrayRef> {
+    fn result(&self, compiled: &Compiled, batch: &RecordBatch, failures: &mut Failures) -> Result<ArrayRef> {
         match compiled {
             Compiled::Column(column) => {
                 let position = self.columns.binary_search(column).expect("every column that is used is among them");
                 Ok(batch.column(position).clone())
             }
-            Compiled::Computed { expression, data_type } => {
-                let array = expression.evaluate(batch)?.into_array(rows)?;
-                if array.data_type() == data_type { Ok(array) } else { Ok(cast(&array, data_type)?) }
+            Compiled::Computed { expression, data_type } => match compute(expression, data_type, batch) {
+                Ok(array) => Ok(array),
+                Err(_) => compute_in_parts(expression, data_type, batch, failures),
+            },
+        }
+    }
+}
+
+/// What comes of evaluating expressions.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// A column per expression.
+    pub columns: Vec<ArrayRef>,
+    /// The rows on which one of them failed.
+    pub failures: Failures,
+}
+
+fn compute(expression: &Arc<dyn PhysicalExpr>, data_type: &DataType, batch: &RecordBatch) -> Result<ArrayRef> {
+    let array = expression.evaluate(batch)?.into_array(batch.num_rows())?;
+    if array.data_type() == data_type { Ok(array) } else { Ok(cast(&array, data_type)?) }
+}
+
+/// Halves a batch until the rows that fail are alone.
+fn compute_in_parts(
+    expression: &Arc<dyn PhysicalExpr>,
+    data_type: &DataType,
+    batch: &RecordBatch,
+    failures: &mut Failures,
+) -> Result<ArrayRef> {
+    let mut done: Vec<ArrayRef> = Vec::new();
+    let mut open = vec![(0, batch.num_rows())];
+    while let Some((start, rows)) = open.pop() {
+        if rows == 0 {
+            continue;
+        }
+        match compute(expression, data_type, &batch.slice(start, rows)) {
+            Ok(array) => done.push(array),
+            Err(error) if rows == 1 => {
+                failures.add(start, error)?;
+                done.push(new_null_array(data_type, 1));
+            }
+            Err(_) => {
+                let half = rows / 2;
+                open.push((start + half, rows - half));
+                open.push((start, half));
             }
         }
     }
+    if done.is_empty() {
+        return Ok(new_null_array(data_type, 0));
+    }
+    let parts: Vec<&dyn Array> = done.iter().map(|part| part.as_ref()).collect();
+    Ok(concat(&parts)?)
 }
 
 /// A condition on rows.
@@ -167,9 +214,10 @@ impl Condition {
         Ok(Self(Expressions::new(input, std::slice::from_ref(condition), Some(&[DataType::Boolean]))?))
     }
 
-    /// For which rows it is true; null counts as false.
-    pub fn evaluate(&self, input: &RecordBatch) -> Result<BooleanArray> {
-        Ok(is_true(&self.0.evaluate(input)?[0]))
+    /// For which rows it is true; null counts as false, and so does a row on which it failed.
+    pub fn evaluate(&self, input: &RecordBatch) -> Result<(BooleanArray, Failures)> {
+        let Evaluated { columns, failures } = self.0.evaluate(input)?;
+        Ok((is_true(&columns[0]), failures))
     }
 
     /// The columns of the input that are needed.
@@ -178,8 +226,9 @@ impl Condition {
     }
 
     /// As [`Condition::evaluate`], given just the columns that are needed.
-    pub fn evaluate_on(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {
-        Ok(is_true(&self.0.evaluate_on(columns, rows)?[0]))
+    pub fn evaluate_on(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<(BooleanArray, Failures)> {
+        let Evaluated { columns, failures } = self.0.evaluate_on(columns, rows)?;
+        Ok((is_true(&columns[0]), failures))
     }
 }
 

@@ -6,7 +6,7 @@
 //! **Deterministic**: rows of stateful operators are hashed on their key into 256 virtual nodes, which lie in a fixed number of
 //! shards; workers take shards, so neither results nor state bytes depend on how many workers there are.
 //!
-//! Reading order: [`graph`] (nodes, sharing, the step), [`operator`] (the contract), [`expression`], [`exchange`] (rows to
+//! Reading order: [`graph`] (nodes, sharing, the step), [`operator`] (the contract), [`expression`], [`failures`], [`exchange`] (rows to
 //! shards), [`state`] (write-back caches over the store), [`operators`] (one per file), [`aggregate`] (accumulators),
 //! [`view`] (what readers see: stored rows under an overlay).
 
@@ -14,6 +14,7 @@ pub mod aggregate;
 pub mod error;
 pub mod exchange;
 pub mod expression;
+pub mod failures;
 pub mod graph;
 pub mod operator;
 pub mod operators;
@@ -21,6 +22,7 @@ pub mod state;
 pub mod view;
 
 pub use error::{Error, Result};
+pub use failures::RowError;
 pub use graph::{EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator};
 pub use operator::{Operator, StepContext};
 pub use operators::assign_windows;

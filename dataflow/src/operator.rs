@@ -53,6 +53,8 @@ pub struct StepOutput {
     pub deltas: Vec<Delta>,
     /// Rows left out because their windows were closed.
     pub late: Vec<Delta>,
+    /// The changes of what its expressions fail on ([`crate::failures`]).
+    pub errors: Vec<Delta>,
 }
 
 /// Turns the changes of its inputs into the changes of its output, once per epoch, and owns state.

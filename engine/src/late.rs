@@ -1,15 +1,22 @@
 //! Late rows as dead letters: the row as JSON, since its record is long decoded.
 
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use connectors::DeadLetter;
 use delta::Delta;
 
 use crate::{Error, Result};
 
-/// One letter per row.
-pub(crate) fn letters(delta: &Delta) -> Result<Vec<DeadLetter>> {
+/// One letter per row; `labels` are the names of its columns.
+pub(crate) fn letters(delta: &Delta, labels: &[String]) -> Result<Vec<DeadLetter>> {
+    let schema = delta.schema();
+    let fields = schema.fields().iter().zip(labels).map(|(field, label)| field.as_ref().clone().with_name(label));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut lines = arrow::json::LineDelimitedWriter::new(Vec::new());
-    let written = lines.write(delta.batch()).and_then(|()| lines.finish());
+    let named = crate::query::named(delta.batch(), &schema);
+    let written = named.and_then(|rows| lines.write(&rows)).and_then(|()| lines.finish());
     written.map_err(|e| Error::internal(format!("late rows can't be written as JSON: {e}")))?;
     let text = Bytes::from(lines.into_inner());
     let mut letters = Vec::with_capacity(delta.num_rows());

@@ -25,6 +25,7 @@ mod pg_catalog;
 mod published;
 mod query;
 mod recovery;
+mod row_errors;
 mod runtime;
 pub mod session;
 pub mod settings;

@@ -26,6 +26,8 @@ pub(crate) struct Published {
     pub(crate) snapshot: Arc<dyn Snapshot>,
     /// The stored relations: what the snapshot doesn't have yet lies over it.
     pub(crate) relations: imbl::HashMap<ObjectId, PublishedView>,
+    /// What the expressions of views fail on; a view whose expressions don't is not in it.
+    pub(crate) errors: imbl::HashMap<ObjectId, PublishedView>,
     /// Views that are still being built, with their progress.
     pub(crate) hydrating: Arc<HashMap<ObjectId, crate::hydration::Progress>>,
     /// How far the running sources had been read: the next offsets.
@@ -49,6 +51,7 @@ impl Published {
             catalog_version: 1,
             snapshot,
             relations: imbl::HashMap::new(),
+            errors: imbl::HashMap::new(),
             hydrating: Arc::new(HashMap::new()),
             positions: Arc::new(HashMap::new()),
             watermarks: Arc::new(HashMap::new()),

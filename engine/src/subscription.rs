@@ -1,12 +1,13 @@
 //! Changes of a relation as they happen: SUBSCRIBE, EMIT CHANGES.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use delta::{Delta, Epoch};
 use tokio::sync::mpsc;
 
 use crate::published::Published;
+use crate::{Error, ErrorKind};
 
 /// Bytes of changes that wait for one subscriber, at most. One that reads more slowly than this for long is ended with an error: it must
 /// hold back neither the epochs nor the memory of the others.
@@ -28,24 +29,25 @@ pub(crate) struct Subscription {
     /// What later epochs changed; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
     pub(crate) changes: mpsc::UnboundedReceiver<Changes>,
     queued_bytes: Arc<AtomicUsize>,
-    overrun: Arc<std::sync::atomic::AtomicBool>,
+    ended: Arc<OnceLock<Error>>,
 }
 
 /// The epoch thread's end.
 pub(crate) struct Subscriber {
     changes: mpsc::UnboundedSender<Changes>,
     queued_bytes: Arc<AtomicUsize>,
-    overrun: Arc<std::sync::atomic::AtomicBool>,
+    /// Why it ends, if not in good order.
+    ended: Arc<OnceLock<Error>>,
 }
 
 /// A subscription that starts at `start`. The channel has no bound of its own; [`QUEUED_BYTES`] bounds what is in it.
 pub(crate) fn subscription(start: Arc<Published>) -> (Subscriber, Subscription) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let queued_bytes = Arc::new(AtomicUsize::new(0));
-    let overrun = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ended = Arc::new(OnceLock::new());
     (
-        Subscriber { changes: sender, queued_bytes: queued_bytes.clone(), overrun: overrun.clone() },
-        Subscription { start, changes: receiver, queued_bytes, overrun },
+        Subscriber { changes: sender, queued_bytes: queued_bytes.clone(), ended: ended.clone() },
+        Subscription { start, changes: receiver, queued_bytes, ended },
     )
 }
 
@@ -55,10 +57,16 @@ impl Subscriber {
     pub(crate) fn send(&self, changes: &Changes) -> bool {
         let bytes = changes.delta.memory_size();
         if self.queued_bytes.fetch_add(bytes, Ordering::AcqRel) > QUEUED_BYTES {
-            self.overrun.store(true, Ordering::Release);
+            let error = Error::new(ErrorKind::LimitExceeded, "the subscription was ended: its client reads too slowly");
+            self.end(error.with_hint("read faster, or subscribe to a view that changes less"));
             return false;
         }
         self.changes.send(changes.clone()).is_ok()
+    }
+
+    /// Says why there will be no more changes.
+    pub(crate) fn end(&self, error: Error) {
+        self.ended.get_or_init(|| error);
     }
 }
 
@@ -70,8 +78,8 @@ impl Subscription {
         Some(changes)
     }
 
-    /// Whether it was ended because it was read too slowly.
-    pub(crate) fn was_too_slow(&self) -> bool {
-        self.overrun.load(Ordering::Acquire)
+    /// Why it ended, if not in good order.
+    pub(crate) fn ended(&self) -> Option<Error> {
+        self.ended.get().cloned()
     }
 }

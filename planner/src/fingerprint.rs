@@ -5,7 +5,7 @@ use std::fmt::Write;
 use datafusion::logical_expr::Expr;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::incremental::{JoinKind, Node};
+use crate::incremental::{JoinKind, Node, OnError};
 
 impl Node {
     /// Equal for equal nodes, different for different ones, the same after a restart: 32 hexadecimal digits.
@@ -70,6 +70,9 @@ impl Node {
             }
         };
         written.expect("a string takes any text");
+        if self.on_error() == Some(OnError::Null) {
+            out.push_str("\non_error null");
+        }
         for field in self.schema().fields() {
             write!(out, "\n{}", field.data_type()).expect("a string takes any text");
         }

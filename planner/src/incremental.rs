@@ -45,6 +45,16 @@ pub struct Input {
     pub append_only: bool,
 }
 
+/// What becomes of a row on which an expression fails, by a division by zero, say. It never stops the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// The row is left out and reported, until it is taken away.
+    #[default]
+    Report,
+    /// The expression is NULL.
+    Null,
+}
+
 /// See [`Node::Map`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Map {
@@ -54,6 +64,8 @@ pub struct Map {
     pub predicate: Option<Expr>,
     /// The output columns, over the input's columns.
     pub expressions: Vec<Expr>,
+    /// What becomes of a row on which one of them fails.
+    pub on_error: OnError,
     /// Types of the output.
     pub schema: SchemaRef,
 }
@@ -119,6 +131,8 @@ pub struct Aggregate {
     /// Set when one of the keys is a window's end: groups behind the watermark are closed and their state is freed
     /// (their rows stay).
     pub window: Option<GroupWindow>,
+    /// What becomes of a row on which a key or an argument fails, and of a group whose result its type can't hold.
+    pub on_error: OnError,
     /// Types of the output.
     pub schema: SchemaRef,
 }
@@ -174,6 +188,8 @@ pub struct Join {
     pub left_expiry: Option<Expiry>,
     /// When right rows find no match any more.
     pub right_expiry: Option<Expiry>,
+    /// What becomes of a row on which a key fails, and of a pair on which the condition does.
+    pub on_error: OnError,
     /// Types of the output.
     pub schema: SchemaRef,
 }
@@ -224,6 +240,8 @@ pub struct WindowClose {
 pub struct Constant {
     /// Rows of expressions without columns.
     pub rows: Vec<Vec<Expr>>,
+    /// What becomes of a row of which an expression fails.
+    pub on_error: OnError,
     /// Types of the output.
     pub schema: SchemaRef,
 }
@@ -279,6 +297,33 @@ impl Node {
             Self::Union(node) => node.inputs.iter().collect(),
             Self::Distinct(node) => vec![&node.input],
             Self::WindowClose(node) => vec![&node.input],
+        }
+    }
+
+    /// The same operators, with another answer to expressions that fail.
+    pub fn with_on_error(&self, on_error: OnError) -> Arc<Self> {
+        let of = |input: &Arc<Self>| input.with_on_error(on_error);
+        Arc::new(match self.clone() {
+            node @ Self::Input(_) => node,
+            Self::Map(node) => Self::Map(Map { input: of(&node.input), on_error, ..node }),
+            Self::Window(node) => Self::Window(Window { input: of(&node.input), ..node }),
+            Self::Aggregate(node) => Self::Aggregate(Aggregate { input: of(&node.input), on_error, ..node }),
+            Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
+            Self::Union(node) => Self::Union(Union { inputs: node.inputs.iter().map(of).collect(), ..node }),
+            Self::Distinct(node) => Self::Distinct(Distinct { input: of(&node.input) }),
+            Self::WindowClose(node) => Self::WindowClose(WindowClose { input: of(&node.input), ..node }),
+            Self::Constant(node) => Self::Constant(Constant { on_error, ..node }),
+        })
+    }
+
+    /// What becomes of a row on which one of this operator's own expressions fails; `None`: it has none.
+    pub fn on_error(&self) -> Option<OnError> {
+        match self {
+            Self::Map(node) => Some(node.on_error),
+            Self::Aggregate(node) => Some(node.on_error),
+            Self::Join(node) => Some(node.on_error),
+            Self::Constant(node) => Some(node.on_error),
+            Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::Distinct(_) | Self::WindowClose(_) => None,
         }
     }
 

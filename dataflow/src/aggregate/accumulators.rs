@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::take;
+use arrow::compute::{concat, take};
+use arrow::datatypes::DataType;
 use storage::{ChangeSet, Snapshot, StateId};
 
 use super::GroupKeys;
@@ -18,6 +19,7 @@ use super::ordered::Ordered;
 use super::rows::{GroupRows, and_valid, selected_by};
 use super::sum::Sum;
 use super::value::corrupt;
+use crate::failures::Failures;
 use crate::state::{read_signed, write_signed};
 use crate::{Error, Result};
 
@@ -169,7 +171,7 @@ impl Accumulators {
     /// counts (absent: once). What isn't in memory is read from `store`, with one multi-get per state and batch.
     ///
     /// # Errors
-    /// If a sum leaves the range of its type, the store fails, or a row is taken away where the plan says that none is.
+    /// If the store fails, or a row is taken away where the plan says that none is.
     pub fn update(
         &mut self,
         arguments: &[ArrayRef],
@@ -262,12 +264,38 @@ impl Accumulators {
         self.rows.counts[group as usize]
     }
 
-    /// The results for these groups: a column per call. A group without rows yields what aggregates of no rows are.
-    ///
-    /// # Errors
-    /// If a result is out of the range of its type.
-    pub fn evaluate(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.plan.outputs.iter().map(|output| self.output(output, groups)).collect()
+    /// The results for these groups: a column per call, with NULL where a result is out of the range of its type, and where that is so. A
+    /// group without rows yields what aggregates of no rows are.
+    pub fn evaluate(&self, groups: &[u32]) -> Result<(Vec<ArrayRef>, Failures)> {
+        let mut failures = Failures::default();
+        let columns = self.plan.outputs.iter().map(|output| match self.output(output, groups) {
+            Err(Error::OutOfRange { .. }) => self.output_one_by_one(output, groups, &mut failures),
+            result => result,
+        });
+        Ok((columns.collect::<Result<_>>()?, failures))
+    }
+
+    fn output_one_by_one(&self, output: &Output, groups: &[u32], failures: &mut Failures) -> Result<ArrayRef> {
+        let mut data_type = None;
+        let mut results = Vec::with_capacity(groups.len());
+        for (position, group) in groups.iter().enumerate() {
+            match self.output(output, std::slice::from_ref(group)) {
+                Ok(result) => {
+                    data_type = Some(result.data_type().clone());
+                    results.push(Some(result));
+                }
+                Err(error) => {
+                    failures.add(position, error)?;
+                    results.push(None);
+                }
+            }
+        }
+        // Only a sum or an average gets here, and those know their type.
+        let data_type = data_type.or_else(|| output.data_type().cloned()).unwrap_or(DataType::Null);
+        let results: Vec<ArrayRef> =
+            results.into_iter().map(|result| result.unwrap_or_else(|| new_null_array(&data_type, 1))).collect();
+        let results: Vec<&dyn Array> = results.iter().map(|result| result.as_ref()).collect();
+        Ok(concat(&results)?)
     }
 
     fn output(&self, output: &Output, groups: &[u32]) -> Result<ArrayRef> {
@@ -379,6 +407,18 @@ impl Accumulators {
 }
 
 impl Output {
+    /// The type of the result, where the plan says it.
+    fn data_type(&self) -> Option<&DataType> {
+        match self {
+            Self::Sum { data_type, .. }
+            | Self::Average { data_type, .. }
+            | Self::FloatSum { data_type, .. }
+            | Self::FloatAverage { data_type, .. }
+            | Self::Spread { data_type, .. } => Some(data_type),
+            Self::Rows | Self::Count(_) | Self::All(_) | Self::Any(_) | Self::Extreme(_) | Self::Ordered { .. } => None,
+        }
+    }
+
     fn accumulator(&self) -> Option<usize> {
         match self {
             Self::Rows | Self::Ordered { .. } => None,

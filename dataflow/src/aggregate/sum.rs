@@ -1,7 +1,9 @@
 //! `sum` and `avg` of integers and decimals: exact, in 128 bits. A retraction takes away what the row added.
 //!
-//! A sum beyond its type is an error, as in PostgreSQL; DataFusion wraps around.
+//! A sum beyond its type is an error, as in PostgreSQL (DataFusion wraps around), until it is back in range: what goes beyond 128 bits
+//! on the way is kept too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, UInt64Array};
@@ -19,6 +21,8 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub(super) struct Sum {
     sums: Vec<i128>,
+    /// By group, how often its sum has gone beyond 128 bits: the whole is the sum and so many times 2^128. Most groups aren't in it.
+    wraps: BTreeMap<usize, i64>,
     pub(super) counts: Vec<i64>,
 }
 
@@ -64,11 +68,11 @@ impl Sum {
     pub(super) fn clear(&mut self, group: usize) {
         self.sums[group] = 0;
         self.counts[group] = 0;
+        self.wraps.remove(&group);
     }
 
     pub(super) fn update(&mut self, argument: &ArrayRef, rows: GroupRows<'_>) -> Result<()> {
-        let (sums, counts) = (&mut self.sums, &mut self.counts);
-        let mut overflow = false;
+        let (sums, counts, wraps) = (&mut self.sums, &mut self.counts, &mut self.wraps);
         match (numbers(argument)?, rows.weights) {
             (Numbers::Int64(values), None) => rows.for_each(|row, group, _| {
                 // As many numbers as an i64 counts fit.
@@ -80,36 +84,48 @@ impl Sum {
                 counts[group] += weight;
             }),
             (Numbers::Int128(values), _) => rows.for_each(|row, group, weight| {
-                let (product, first) = values[row].overflowing_mul(i128::from(weight));
-                let (sum, second) = sums[group].overflowing_add(product);
-                overflow |= first || second;
+                let (product, mut wrapped) = product(values[row], weight);
+                let (sum, overflow) = sums[group].overflowing_add(product);
+                wrapped += i64::from(overflow) * product.signum() as i64;
+                if wrapped != 0 {
+                    let wraps_of = wraps.entry(group).or_insert(0);
+                    *wraps_of += wrapped;
+                    if *wraps_of == 0 {
+                        wraps.remove(&group);
+                    }
+                }
                 sums[group] = sum;
                 counts[group] += weight;
             }),
         }
-        if overflow { Err(Error::OutOfRange { what: "numeric" }) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// A group's sum; an error if it is beyond 128 bits.
+    fn sum(&self, group: usize) -> Result<i128> {
+        if self.wraps.contains_key(&group) { Err(Error::OutOfRange { what: "numeric" }) } else { Ok(self.sums[group]) }
     }
 
     /// `sum` as a column of that type; the numbers have `scale` digits behind the point. Without numbers it is NULL.
     pub(super) fn sums(&self, groups: &[u32], scale: i8, data_type: &DataType) -> Result<ArrayRef> {
         let of = |group: &u32| {
             let group = *group as usize;
-            (self.counts[group] != 0).then(|| self.sums[group])
+            (self.counts[group] != 0).then(|| self.sum(group))
         };
         match data_type {
             DataType::Int64 => {
-                let number = |sum: i128| i64::try_from(sum).map_err(|_| Error::OutOfRange { what: "bigint" });
+                let number = |sum: Result<i128>| i64::try_from(sum?).map_err(|_| Error::OutOfRange { what: "bigint" });
                 let sums = groups.iter().map(|group| of(group).map(number).transpose());
                 Ok(Arc::new(sums.collect::<Result<Int64Array>>()?))
             }
             DataType::UInt64 => {
-                let number = |sum: i128| u64::try_from(sum).map_err(|_| Error::OutOfRange { what: "bigint" });
+                let number = |sum: Result<i128>| u64::try_from(sum?).map_err(|_| Error::OutOfRange { what: "bigint" });
                 let sums = groups.iter().map(|group| of(group).map(number).transpose());
                 Ok(Arc::new(sums.collect::<Result<UInt64Array>>()?))
             }
             DataType::Decimal128(precision, to_scale) => {
                 let factor = power_of_ten(i32::from(*to_scale) - i32::from(scale))?;
-                let number = |sum: i128| in_precision(sum.checked_mul(factor), *precision);
+                let number = |sum: Result<i128>| in_precision(sum?.checked_mul(factor), *precision);
                 let sums = groups.iter().map(|group| of(group).map(number).transpose());
                 let sums = sums.collect::<Result<Decimal128Array>>()?;
                 Ok(Arc::new(sums.with_precision_and_scale(*precision, *to_scale)?))
@@ -125,21 +141,24 @@ impl Sum {
         let of = |group: &u32| {
             let group = *group as usize;
             let count = self.counts[group];
-            (count != 0).then(|| (self.sums[group], count))
+            (count != 0).then(|| self.sum(group).map(|sum| (sum, count)))
         };
         match data_type {
             DataType::Decimal128(precision, to_scale) => {
                 let factor = power_of_ten(i32::from(*to_scale) - i32::from(scale))?;
-                let average = |(sum, count)| in_precision(divide(sum, factor, count), *precision);
+                let average = |group: Result<(i128, i64)>| {
+                    let (sum, count) = group?;
+                    in_precision(divide(sum, factor, count), *precision)
+                };
                 let averages = groups.iter().map(|group| of(group).map(average).transpose());
                 let averages = averages.collect::<Result<Decimal128Array>>()?;
                 Ok(Arc::new(averages.with_precision_and_scale(*precision, *to_scale)?))
             }
             DataType::Float64 => {
                 let unit = 10_f64.powi(i32::from(scale));
-                let average = |(sum, count): (i128, i64)| sum as f64 / unit / count as f64;
-                let averages = groups.iter().map(|group| of(group).map(average));
-                Ok(Arc::new(averages.collect::<arrow::array::Float64Array>()))
+                let average = |group: Result<(i128, i64)>| group.map(|(sum, count)| sum as f64 / unit / count as f64);
+                let averages = groups.iter().map(|group| of(group).map(average).transpose());
+                Ok(Arc::new(averages.collect::<Result<arrow::array::Float64Array>>()?))
             }
             other => Err(Error::Unsupported(format!("avg as {other}"))),
         }
@@ -151,18 +170,33 @@ impl Sum {
         write_varint(zigzag as u64, out);
         write_varint((zigzag >> 64) as u64, out);
         write_signed(self.counts[group], out);
+        write_signed(self.wraps.get(&group).copied().unwrap_or(0), out);
     }
 
     pub(super) fn decode(&mut self, group: usize, bytes: &mut &[u8]) -> Option<()> {
         let zigzag = u128::from(read_varint(bytes)?) | u128::from(read_varint(bytes)?) << 64;
         self.sums[group] = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
         self.counts[group] = read_signed(bytes)?;
+        match read_signed(bytes)? {
+            0 => self.wraps.remove(&group),
+            wraps => self.wraps.insert(group, wraps),
+        };
         Some(())
     }
 
     pub(super) fn bytes(&self) -> usize {
         16 * self.sums.capacity() + 8 * self.counts.capacity()
     }
+}
+
+/// `value * weight` as the number in 128 bits that it ends in, and how often 2^128 is to be added to that.
+fn product(value: i128, weight: i64) -> (i128, i64) {
+    if let Some(product) = value.checked_mul(i128::from(weight)) {
+        return (product, 0);
+    }
+    let (low, high) = i256::from_i128(value).wrapping_mul(i256::from_i128(i128::from(weight))).to_parts();
+    let low = low as i128;
+    (low, high as i64 + i64::from(low < 0))
 }
 
 fn power_of_ten(exponent: i32) -> Result<i128> {

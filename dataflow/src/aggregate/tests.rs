@@ -9,7 +9,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, StringViewArray,
 };
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
 use catalog::ObjectId;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
@@ -19,7 +19,7 @@ use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
 use datafusion::logical_expr::{AggregateUDF, Expr, cast, col, lit};
-use planner::incremental::{Aggregate, AggregateCall, Input, Node};
+use planner::incremental::{Aggregate, AggregateCall, Input, Node, OnError};
 use proptest::prelude::*;
 use storage::{ChangeSet, Durability, MemoryStore, Snapshot, StateId, Store, Visit, state_range};
 
@@ -92,6 +92,7 @@ fn aggregation(cases: &[Case], append_only: bool) -> Result<Aggregation> {
         keys: Vec::new(),
         calls: cases.iter().map(|case| case.call.clone()).collect(),
         window: None,
+        on_error: OnError::Report,
         schema: Arc::new(Schema::new(types.iter().enumerate().map(field).collect::<Vec<_>>())),
     })
 }
@@ -177,7 +178,7 @@ impl Shard {
                 .collect::<Vec<_>>(),
         ));
         let batch = arrow::array::RecordBatch::try_new(schema, batch).unwrap();
-        let arguments = arguments.evaluate(&batch)?;
+        let arguments = arguments.evaluate(&batch)?.columns;
         self.dirty.extend(groups.iter());
         let weights = weights.map(Int64Array::from);
         self.accumulators.update(&arguments, &groups, weights.as_ref(), &self.keys, &*self.snapshot)
@@ -215,7 +216,8 @@ impl Shard {
 
     fn results(&mut self, key: i64) -> Option<Vec<ArrayRef>> {
         let slot = self.slot(key);
-        let results = self.accumulators.evaluate(&[slot]).unwrap();
+        let (results, failures) = self.accumulators.evaluate(&[slot]).unwrap();
+        assert!(failures.is_empty(), "{failures:?}");
         (self.accumulators.rows(slot) != 0).then_some(results)
     }
 
@@ -592,8 +594,34 @@ fn a_sum_beyond_its_type_is_an_error() {
     let mut shard = Shard::new(&[call(sum_udaf(), vec![col("c0")], DataType::Int64)], true);
     let row = Row { bigint: Some(i64::MAX), ..double_row(0.0) };
     shard.step(&[row.clone(), row], None).unwrap();
-    let error = shard.accumulators.evaluate(&[0]).unwrap_err();
-    assert_eq!(error.to_string(), "bigint out of range");
+    let (results, failures) = shard.accumulators.evaluate(&[0]).unwrap();
+    assert!(results[0].is_null(0) && failures.contains(0), "{failures:?}");
+}
+
+#[test]
+fn a_sum_beyond_128_bits_comes_back() {
+    let numeric = DataType::Decimal128(38, 0);
+    let mut sum = super::sum::Sum::default();
+    sum.resize(1);
+    let huge = Decimal128Array::from(vec![10_i128.pow(38) - 1]).with_precision_and_scale(38, 0).unwrap();
+    let huge: ArrayRef = Arc::new(huge);
+    let mut add = |weight: i64| {
+        let rows = super::rows::GroupRows { groups: &[0], weights: Some(&[weight]), selection: None };
+        sum.update(&huge, rows).unwrap();
+        // What is stored is all that is known.
+        let mut bytes = Vec::new();
+        sum.encode(0, &mut bytes);
+        sum.clear(0);
+        sum.decode(0, &mut &bytes[..]).unwrap();
+        sum.sums(&[0], 0, &numeric).ok().map(|sums| sums.as_primitive::<Decimal128Type>().value(0))
+    };
+    assert_eq!(add(1), Some(10_i128.pow(38) - 1));
+    assert_eq!(add(1), None);
+    assert_eq!(add(i64::MAX / 4), None);
+    assert_eq!(add(5), None);
+    assert_eq!(add(-(i64::MAX / 4)), None);
+    assert_eq!(add(-6), Some(10_i128.pow(38) - 1));
+    assert_eq!(add(-2), Some(1 - 10_i128.pow(38)));
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct EpochInputs {
 pub struct EpochOutputs {
     /// By relation: what changed. Relations that didn't change are missing.
     pub changes: HashMap<ObjectId, Vec<Delta>>,
+    /// By relation: the changes of what its expressions fail on, rows of [`ERROR_SCHEMA`](crate::failures::ERROR_SCHEMA).
+    pub errors: HashMap<ObjectId, Vec<Delta>>,
     /// Rows left out because their windows were closed.
     pub late: Vec<LateRows>,
 }
@@ -73,6 +75,8 @@ pub struct LateRows {
     pub policy: LatePolicy,
     /// The rows, as they were before windows.
     pub rows: Vec<Delta>,
+    /// What their columns are called.
+    pub labels: Vec<String>,
 }
 
 /// What an operator has done and holds.

@@ -21,12 +21,18 @@ use planner::incremental::Node;
 use storage::{ChangeSet, Snapshot, StateId};
 
 use crate::expression::nullable;
+use crate::failures::ERROR_SCHEMA;
 use crate::operator::Operator;
 use crate::operators::{States, build};
 use crate::view::{IndexLayout, Materialize, PublishedView, ViewForm, ViewLayout};
 use crate::{Error, Result};
 
 pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStats, StateAllocator};
+
+/// The name of the state table of a relation's errors, among those of its operators.
+fn errors_state(relation: ObjectId) -> String {
+    format!("errors of {}", relation.0)
+}
 
 /// The operators of all relations.
 pub struct Graph {
@@ -67,6 +73,8 @@ struct Relation {
     /// `None`: fed from outside.
     root: Option<Origin>,
     stored: Option<Materialize>,
+    /// What the expressions of its plan fail on; `None`: it has no plan.
+    errors: Option<Materialize>,
     /// What is fed are rows to set and keys to delete, not changes.
     upsert: bool,
 }
@@ -108,7 +116,7 @@ impl Graph {
             return Err(Error::Broken("rows are set by key in a relation that has none".to_owned()));
         }
         let stored = layout.map(|layout| Materialize::new(nullable(schema), layout, upsert)).transpose()?;
-        self.insert(relation, Relation { root: None, stored, upsert })
+        self.insert(relation, Relation { root: None, stored, errors: None, upsert })
     }
 
     /// Adds a relation by its plan, stored if there is a layout. Operators that the graph has already are shared.
@@ -132,8 +140,10 @@ impl Graph {
             Materialize::new(nullable(root.schema()), layout, in_order)
         };
         let stored = layout.map(store).transpose()?;
+        let layout = ViewLayout { state: states.state(&errors_state(relation)), form: ViewForm::Bag, indexes: vec![] };
+        let errors = Some(Materialize::new(ERROR_SCHEMA.clone(), layout, true)?);
         let origin = self.build(root, states)?;
-        self.insert(relation, Relation { root: Some(origin), stored, upsert: false })
+        self.insert(relation, Relation { root: Some(origin), stored, errors, upsert: false })
     }
 
     fn insert(&mut self, id: ObjectId, relation: Relation) -> Result<()> {
@@ -298,6 +308,7 @@ impl Graph {
             states.push(stored.layout().state);
             states.extend(stored.layout().indexes.iter().map(|index| index.state));
         }
+        states.extend(removed.errors.iter().map(|errors| errors.layout().state));
         if let Some(root) = removed.root {
             states.extend(self.release(root));
         }
@@ -412,6 +423,9 @@ impl Graph {
             if let Some(stored) = &mut relation.stored {
                 stored.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
             }
+            if let Some(errors) = relation.errors.as_mut().filter(|errors| !errors.is_clean()) {
+                errors.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
+            }
         }
         Ok(changes)
     }
@@ -428,7 +442,9 @@ impl Graph {
             };
             operator.committed(share)?;
         }
-        self.relations.values_mut().filter_map(|relation| relation.stored.as_mut()).for_each(Materialize::committed);
+        for relation in self.relations.values_mut() {
+            relation.stored.iter_mut().chain(&mut relation.errors).for_each(Materialize::committed);
+        }
         Ok(())
     }
 
@@ -445,13 +461,22 @@ impl Graph {
     /// About how many bytes the next checkpoint writes: what tells the engine that one is due.
     pub fn unwritten_bytes(&self) -> usize {
         let operators = self.vertices.iter().flatten().filter_map(|v| v.operator.as_ref());
-        let views = self.relations.values().filter_map(|relation| relation.stored.as_ref());
+        let views = self.relations.values().flat_map(|relation| relation.stored.iter().chain(&relation.errors));
         operators.map(|op| op.unwritten_bytes()).sum::<usize>() + views.map(Materialize::unwritten_bytes).sum::<usize>()
     }
 
     /// A stored relation as of the last step, to be read with [`Graph::snapshot`].
     pub fn published(&mut self, relation: ObjectId) -> Option<PublishedView> {
         Some(self.relations.get_mut(&relation)?.stored.as_mut()?.published())
+    }
+
+    /// What the expressions of a relation's plan fail on as of the last step, to be read with [`Graph::snapshot`]: rows of
+    /// [`ERROR_SCHEMA`](crate::failures::ERROR_SCHEMA). `None`: nothing.
+    pub fn errors(&mut self, relation: ObjectId) -> Result<Option<PublishedView>> {
+        let snapshot = self.snapshot.clone();
+        let errors = self.relations.get_mut(&relation).and_then(|relation| relation.errors.as_mut());
+        let Some(errors) = errors.map(Materialize::published) else { return Ok(None) };
+        Ok((errors.row_count(snapshot.as_ref())? > 0).then_some(errors))
     }
 
     /// The relations in the graph.
@@ -489,12 +514,15 @@ impl Graph {
         }
     }
 
-    /// The state tables of all operators that a relation's plan needs, by name; those of relations that it reads not counted.
+    /// The state tables of a relation's errors and of all operators that its plan needs, by name; those of relations that it reads not
+    /// counted.
     ///
     /// Names are only unique within a relation.
     pub fn states(&self, relation: ObjectId) -> BTreeMap<String, StateId> {
         let vertices = self.vertices_of(relation);
-        vertices.into_iter().flat_map(|index| self.vertex(index).states.clone()).collect()
+        let errors = self.relations.get(&relation).and_then(|relation| relation.errors.as_ref());
+        let errors = errors.map(|errors| (errors_state(relation), errors.layout().state));
+        vertices.into_iter().flat_map(|index| self.vertex(index).states.clone()).chain(errors).collect()
     }
 
     fn vertices_of(&self, relation: ObjectId) -> BTreeSet<usize> {

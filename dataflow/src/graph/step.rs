@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use catalog::ObjectId;
 use delta::Delta;
+use planner::explain::column_labels;
 use planner::incremental::Node;
 use rayon::prelude::*;
 
@@ -33,6 +34,8 @@ struct Done {
 struct Changes {
     fed: HashMap<ObjectId, Vec<Delta>>,
     vertices: Vec<Vec<Delta>>,
+    /// By vertex: what its expressions fail on. Most of the time there is nothing.
+    errors: HashMap<usize, Vec<Delta>>,
 }
 
 impl Graph {
@@ -49,7 +52,7 @@ impl Graph {
         let clock = self.settings.clock;
         let mut outputs = EpochOutputs::default();
         let vertices = (0..self.vertices.len()).map(|_| vec![]).collect();
-        let mut changes = Changes { fed: HashMap::new(), vertices };
+        let mut changes = Changes { fed: HashMap::new(), vertices, errors: HashMap::new() };
         changes.fed = self.feed(&inputs)?;
 
         for level in levels {
@@ -134,10 +137,17 @@ impl Graph {
         if !output.late.is_empty()
             && let Node::Window(node) = vertex.node.as_ref()
         {
-            let (sources, policy) = (node.watermark_of.clone(), node.late);
-            outputs.late.push(LateRows { sources, policy, rows: output.late });
+            outputs.late.push(LateRows {
+                sources: node.watermark_of.clone(),
+                policy: node.late,
+                labels: column_labels(&node.input),
+                rows: output.late,
+            });
         }
         changes.vertices[done.vertex] = output.deltas;
+        if !output.errors.is_empty() {
+            changes.errors.insert(done.vertex, output.errors);
+        }
         Ok(())
     }
 
@@ -150,6 +160,16 @@ impl Graph {
                 outputs.changes.insert(id, deltas.to_vec());
             }
         }
+        if !changes.errors.is_empty() {
+            for id in self.relations.keys() {
+                let vertices = self.vertices_of(*id).into_iter();
+                let errors: Vec<Delta> =
+                    vertices.filter_map(|vertex| changes.errors.get(&vertex)).flatten().cloned().collect();
+                if !errors.is_empty() {
+                    outputs.errors.insert(*id, errors);
+                }
+            }
+        }
         drop(changes);
         let context = StepContext {
             epoch: inputs.epoch,
@@ -159,8 +179,11 @@ impl Graph {
             snapshot: &self.snapshot,
             workers: &self.workers,
         };
-        let stored = self.relations.iter_mut().filter_map(|(id, relation)| Some((id, relation.stored.as_mut()?)));
-        let work: Vec<_> = stored.filter_map(|(id, stored)| Some((stored, outputs.changes.get(id)?))).collect();
+        let mut work = Vec::new();
+        for (id, relation) in &mut self.relations {
+            work.extend(relation.stored.as_mut().zip(outputs.changes.get(id)));
+            work.extend(relation.errors.as_mut().zip(outputs.errors.get(id)));
+        }
         if work.len() > 1 && self.workers.current_num_threads() > 1 {
             let apply = || work.into_par_iter().with_max_len(1).try_for_each(|(s, deltas)| s.apply(&context, deltas));
             self.workers.install(apply)

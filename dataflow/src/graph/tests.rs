@@ -3,7 +3,7 @@
 use datafusion::functions_aggregate::count;
 use datafusion::logical_expr::{col, lit};
 use delta::{Delta, Epoch};
-use planner::incremental::{Aggregate, AggregateCall, Map};
+use planner::incremental::{Aggregate, AggregateCall, Map, OnError};
 use storage::{Durability, MemoryStore, Store};
 
 use super::*;
@@ -20,6 +20,7 @@ fn count_by(input: Arc<Node>) -> Arc<Node> {
         keys: vec![column(0)],
         calls: vec![call],
         window: None,
+        on_error: OnError::Report,
         schema: schema([data_type(Kind::Int), data_type(Kind::Int)]),
     }))
 }
@@ -27,7 +28,13 @@ fn count_by(input: Arc<Node>) -> Arc<Node> {
 fn more_than(input: Arc<Node>, n: i64) -> Arc<Node> {
     let schema = input.schema().clone();
     let predicate = Some(col("c1").gt(lit(n)));
-    Arc::new(Node::Map(Map { input, predicate, expressions: vec![column(0), column(1)], schema }))
+    Arc::new(Node::Map(Map {
+        input,
+        predicate,
+        expressions: vec![column(0), column(1)],
+        on_error: OnError::Report,
+        schema,
+    }))
 }
 
 fn relation(id: u32, plan: &Arc<Node>) -> Arc<Node> {
@@ -75,6 +82,22 @@ impl World {
     fn read(&mut self, id: u32) -> Vec<TextRow> {
         read(&mut self.graph, id)
     }
+
+    fn operator_states(&self, id: u32) -> BTreeMap<String, StateId> {
+        let mut states = self.graph.states(ObjectId(id));
+        states.remove(&errors_state(ObjectId(id))).unwrap();
+        states
+    }
+
+    /// The rows with errors, sorted.
+    fn errors(&mut self, id: u32) -> Vec<String> {
+        let Some(view) = self.graph.errors(ObjectId(id)).unwrap() else { return vec![] };
+        let batches = view.scan(self.graph.snapshot().clone(), None).unwrap();
+        let errors = batches.flat_map(|batch| crate::RowError::read(&batch.unwrap()).unwrap());
+        let mut lines: Vec<_> = errors.map(|error| format!("{}: {}", error.message, error.row)).collect();
+        lines.sort();
+        lines
+    }
 }
 
 fn read(graph: &mut Graph, id: u32) -> Vec<TextRow> {
@@ -111,14 +134,15 @@ fn equal_plans_are_one_operator() {
     let counted = &world.graph.operators()[0];
     assert_eq!((counted.rows_in, counted.rows_out), (3, 2));
     assert_eq!(counted.relations, [ObjectId(1), ObjectId(2)]);
-    assert_eq!(world.graph.states(ObjectId(1)), world.graph.states(ObjectId(2)));
+    assert_eq!(world.operator_states(1), world.operator_states(2));
 
     // What the other view uses stays.
-    assert_eq!(world.graph.detach(ObjectId(1)), [StateId(1001)]);
+    let errors = world.numbers.state(&errors_state(ObjectId(1)));
+    assert_eq!(world.graph.detach(ObjectId(1)), [StateId(1001), errors]);
     world.step(&[(8, 0)]);
     assert_eq!(world.read(2), rows(&[(7, 2), (8, 2)]));
     let states = world.graph.detach(ObjectId(2));
-    assert_eq!(states.len(), 2);
+    assert_eq!(states.len(), 3);
     assert!(world.graph.operators().is_empty());
 }
 
@@ -167,8 +191,53 @@ fn a_graph_that_was_built_beside_is_absorbed() {
         assert_eq!(world.read(3), rows(&[(7, 2), (8, 2)]));
         // Later views share the operator that was there first.
         world.attach(4, &counts);
-        assert_eq!(world.graph.states(ObjectId(4)), world.graph.states(ObjectId(1)));
+        assert_eq!(world.operator_states(4), world.operator_states(1));
     }
+}
+
+/// `SELECT c0, 12 / c1 FROM input`.
+fn quotients(on_error: OnError) -> Arc<Node> {
+    let (input, schema) = (input(0, &KINDS, false), schema_of(&KINDS));
+    let expressions = vec![column(0), lit(12_i64) / col("c1")];
+    Arc::new(Node::Map(Map { input, predicate: None, expressions, on_error, schema }))
+}
+
+#[test]
+fn errors_are_those_of_the_rows_that_are_there() {
+    let mut world = World::new();
+    let layout = |state| Some(ViewLayout { state: StateId(state), form: ViewForm::Bag, indexes: vec![] });
+    let numbers = &mut world.numbers;
+    world.graph.attach(ObjectId(1), &quotients(OnError::Report), layout(1001), numbers).unwrap();
+    world.graph.attach(ObjectId(2), &quotients(OnError::Null), layout(1002), numbers).unwrap();
+    world
+        .graph
+        .attach(ObjectId(3), &more_than(relation(1, &quotients(OnError::Report)), 3), layout(1003), numbers)
+        .unwrap();
+    let mut change = |world: &mut World, rows: &[(i64, i64)], weights: Vec<i64>| {
+        world.epoch += 1;
+        let rows: Vec<Row> = rows.iter().map(|(a, b)| vec![Some(*a), Some(*b)]).collect();
+        let deltas = HashMap::from([(input_id(0), vec![Delta::new(batch(&KINDS, &rows), Some(weights.into()))])]);
+        world.graph.step(EpochInputs { epoch: Epoch(world.epoch), deltas, ..EpochInputs::default() }).unwrap()
+    };
+    // Good rows around bad ones, one of them twice.
+    change(&mut world, &[(1, 3), (2, 0), (3, 4), (4, 0), (5, 2)], vec![1, 2, 1, 1, 1]);
+    assert_eq!(world.read(1), rows(&[(1, 4), (3, 3), (5, 6)]));
+    assert_eq!(world.read(3), rows(&[(1, 4), (5, 6)]));
+    let of = |a: i64| format!("division by zero: c0={a}, c1=0");
+    assert_eq!(world.errors(1), [of(2), of(2), of(4)]);
+    assert_eq!(world.read(2).iter().filter(|row| row[1] == "NULL").count(), 3);
+    assert_eq!((world.errors(2).len(), world.errors(3).len()), (0, 0));
+
+    // They are there after a checkpoint, and go with their rows, one by one.
+    world.commit();
+    change(&mut world, &[(2, 0), (6, 0)], vec![-1, 1]);
+    assert_eq!(world.errors(1), [of(2), of(4), of(6)]);
+    world.commit();
+    assert_eq!(world.errors(1), [of(2), of(4), of(6)]);
+    change(&mut world, &[(2, 0), (4, 0), (6, 0)], vec![-1, -1, -1]);
+    assert_eq!(world.errors(1), Vec::<String>::new());
+    assert_eq!(world.read(1), rows(&[(1, 4), (3, 3), (5, 6)]));
+    assert_eq!(world.read(2), rows(&[(1, 4), (3, 3), (5, 6)]));
 }
 
 /// Numbers that don't meet those of the running graph.
@@ -194,6 +263,7 @@ fn rows_are_set_and_deleted_by_key() {
         })),
         predicate: None,
         expressions: vec![column(1)],
+        on_error: OnError::Report,
         schema: schema([data_type(Kind::Int)]),
     })));
     graph.attach(ObjectId(2), &counts, keyed(1002), &mut Numbers::default()).unwrap();

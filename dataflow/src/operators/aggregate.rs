@@ -5,6 +5,9 @@
 //! - State: per group its accumulators ([`crate::aggregate`]), by group key.
 //! - A retraction is subtracted from the accumulators; a group whose weights add up to nothing disappears.
 //!
+//! A row on which a key or an argument fails counts in no group, and is an error. So is a group of which a result is out of its type's range; its
+//! error stands in the place of its row.
+//!
 //! With a window among the keys, the watermark closes groups: their state is freed, their rows stay, and what still comes for
 //! them is left out.
 
@@ -13,7 +16,8 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{SortOptions, cast, concat, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use delta::{Delta, Part, SHARDS};
+use delta::{Delta, Part, SHARDS, partition};
+use planner::explain::column_labels;
 use planner::incremental::Aggregate as Node;
 use storage::{ChangeSet, Snapshot, StateId};
 
@@ -22,8 +26,9 @@ use super::closing::{Closing, Earliest};
 use super::shards::{checkpoint, share};
 use crate::Result;
 use crate::aggregate::{Accumulators, Aggregation};
-use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
-use crate::expression::{Expressions, batch_of, nullable};
+use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
+use crate::expression::{Evaluated, Expressions, batch_of, nullable};
+use crate::failures::{Failures, Report};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keyed::Touched;
 use crate::state::keys::hash_keys;
@@ -48,6 +53,10 @@ struct Shared {
     encoder: KeyEncoder,
     closing: Option<Closing>,
     schema: SchemaRef,
+    /// Of rows on which a key or an argument fails.
+    of_rows: Report,
+    /// Of groups, by their keys as they are encoded.
+    of_groups: Report,
 }
 
 struct Shard {
@@ -95,6 +104,7 @@ impl Aggregate {
         let groups = states.state("groups");
         let values: Vec<StateId> = aggregation.value_states().iter().map(|role| states.state(role)).collect();
 
+        let labels = column_labels(&planner::Node::Aggregate(node.clone()));
         // The window's end stands first in an encoded key.
         let mut order: Vec<usize> = (0..node.keys.len()).collect();
         if let Some(window) = &node.window {
@@ -119,6 +129,8 @@ impl Aggregate {
                 .as_ref()
                 .map(|window| Closing { offset_us: window.offset_us, watermark_of: window.watermark_of.clone() }),
             schema: nullable(&node.schema),
+            of_rows: Report::new(node.on_error, column_labels(&node.input)),
+            of_groups: Report::new(node.on_error, order.iter().map(|key| labels[*key].clone()).collect()),
         };
         let always = node.keys.is_empty();
         let shard = |shard| -> Result<Shard> {
@@ -131,10 +143,15 @@ impl Aggregate {
 }
 
 impl Shared {
-    /// What is sent of a delta, and the hashes of the keys. Rows of groups that are closed are left out.
-    fn send(&self, delta: &Delta, closed_to: Option<i64>) -> Result<(Delta, Vec<u64>)> {
-        let columns = self.sent.evaluate(delta.batch())?;
+    /// What is sent of a delta, the hashes of the keys, and the errors. Rows of groups that are closed are left out.
+    fn send(&self, delta: &Delta, closed_to: Option<i64>) -> Result<(Delta, Vec<u64>, Option<Delta>)> {
+        let Evaluated { columns, failures } = self.sent.evaluate(delta.batch())?;
         let mut sent = delta.with_batch(batch_of(&self.sent_schema, columns, delta.num_rows())?);
+        let mut errors = None;
+        if self.of_rows.wants(&failures) {
+            errors = Some(self.of_rows.errors(delta.batch().columns(), &failures, |row| delta.weight(row))?);
+            sent = sent.filter(&failures.others(delta.num_rows()))?;
+        }
         if let Some(closed_to) = closed_to {
             let ends = cast(sent.column(0), &DataType::Int64)?;
             let ends = ends.as_primitive::<Int64Type>();
@@ -145,18 +162,46 @@ impl Shared {
         }
         let mut hashes = Vec::new();
         hash_keys(&sent.batch().columns()[..self.keys], sent.num_rows(), &mut hashes);
-        Ok((sent, hashes))
+        Ok((sent, hashes, errors))
+    }
+
+    /// Rows to shards, and their errors.
+    fn exchange(
+        &self,
+        context: &StepContext<'_>,
+        input: &[Delta],
+        closed_to: Option<i64>,
+    ) -> Result<(Parts, Vec<Delta>)> {
+        let rows = input.iter().map(Delta::num_rows).sum();
+        let cut = |delta: &Delta| -> Result<(Vec<Part>, Option<Delta>)> {
+            if delta.is_empty() {
+                return Ok((vec![], None));
+            }
+            let (sent, hashes, errors) = self.send(delta, closed_to)?;
+            Ok((partition(&sent, &hashes)?, errors))
+        };
+        let (parts, errors): (Vec<_>, Vec<_>) = map_each(context.workers, rows, input, cut)?.into_iter().unzip();
+        Ok((by_shard(parts), errors.into_iter().flatten().collect()))
     }
 }
 
 /// The rows of groups before or after an epoch.
 struct Rows {
+    /// A group that is an error has no row.
     exists: Vec<bool>,
     columns: Vec<ArrayRef>,
+    failures: Failures,
+}
+
+/// What an epoch changes in a shard.
+#[derive(Default)]
+struct Change {
+    rows: Option<Delta>,
+    errors: Vec<Delta>,
 }
 
 impl Shard {
-    fn step(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<Option<Delta>> {
+    fn step(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<Change> {
         self.groups.begin_step();
         let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
         let mut before: Vec<Rows> = Vec::with_capacity(parts.len());
@@ -169,7 +214,7 @@ impl Shard {
             self.groups.locate(&part.hashes, &encoded, store, &mut slots, &mut touched)?;
             if touched.len() > known {
                 let new = &touched[known..];
-                before.push(self.rows(&new.iter().map(|touched| touched.slot).collect::<Vec<_>>())?);
+                before.push(self.rows(shared, &new.iter().map(|touched| touched.slot).collect::<Vec<_>>())?);
                 let firsts = UInt32Array::from_iter_values(new.iter().map(|touched| touched.row));
                 keys.push(key_columns.iter().map(|column| take(column, &firsts, None)).collect::<Result<_, _>>()?);
             }
@@ -180,9 +225,20 @@ impl Shard {
             self.earliest.note(&self.groups, &touched);
         }
         let groups: Vec<u32> = touched.iter().map(|touched| touched.slot).collect();
-        let after = self.rows(&groups)?;
+        let after = self.rows(shared, &groups)?;
+        if groups.is_empty() {
+            return Ok(Change::default());
+        }
         let keys = (0..shared.keys).map(|c| joined(keys.iter().map(|k| &k[c]))).collect::<Result<Vec<_>>>()?;
-        difference(shared, keys, before, &after)
+        let mut errors = Vec::new();
+        let mut start = 0;
+        for rows in &before {
+            let keys: Vec<ArrayRef> = keys.iter().map(|key| key.slice(start, rows.exists.len())).collect();
+            errors.extend(shared.errors_of_groups(&keys, &rows.failures, -1)?);
+            start += rows.exists.len();
+        }
+        errors.extend(shared.errors_of_groups(&keys, &after.failures, 1)?);
+        Ok(Change { rows: difference(shared, keys, before, &after)?, errors })
     }
 
     /// The one group of an aggregate without keys comes into being: its row, unless an earlier process showed it.
@@ -194,13 +250,17 @@ impl Shard {
         if touched.is_empty() || self.groups.keys.is_stored(touched[0].slot) {
             return Ok(None);
         }
-        let rows = self.rows(&[touched[0].slot])?;
+        let rows = self.rows(shared, &[touched[0].slot])?;
         Ok(Some(Delta::inserts(batch_of(&shared.schema, rows.columns, 1)?)))
     }
 
-    fn rows(&self, groups: &[u32]) -> Result<Rows> {
-        let exists = groups.iter().map(|group| !self.groups.values.is_empty(*group)).collect();
-        Ok(Rows { exists, columns: self.groups.values.accumulators.evaluate(groups)? })
+    fn rows(&self, shared: &Shared, groups: &[u32]) -> Result<Rows> {
+        let mut exists: Vec<bool> = groups.iter().map(|group| !self.groups.values.is_empty(*group)).collect();
+        let (columns, failures) = self.groups.values.accumulators.evaluate(groups)?;
+        if shared.of_groups.wants(&failures) {
+            exists.iter_mut().enumerate().for_each(|(group, exists)| *exists &= !failures.contains(group));
+        }
+        Ok(Rows { exists, columns, failures })
     }
 
     fn close(&mut self, shared: &Shared, closed_to: i64, store: &dyn Snapshot) -> Result<()> {
@@ -213,6 +273,16 @@ impl Shard {
         values.accumulators.close(&closed, keys, store)?;
         closed.into_iter().for_each(|slot| groups.touch(slot));
         Ok(())
+    }
+}
+
+impl Shared {
+    /// The errors of groups with these keys, with a weight.
+    fn errors_of_groups(&self, keys: &[ArrayRef], failures: &Failures, weight: i64) -> Result<Option<Delta>> {
+        if !self.of_groups.wants(failures) {
+            return Ok(None);
+        }
+        self.of_groups.errors(keys, failures, |_| weight).map(Some)
     }
 }
 
@@ -311,11 +381,15 @@ impl Operator for Aggregate {
             output.deltas.extend(self.shards[shard].begin(shared, store)?);
         }
         let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_before(context));
-        let parts = exchange(context.workers, &inputs[0], |delta| shared.send(delta, closed_to))?;
+        let (parts, errors) = shared.exchange(context, &inputs[0], closed_to)?;
+        output.errors.extend(errors);
         let parallel = is_parallel(context.workers, rows_of(&parts));
         let step = |shard: &mut Shard, parts: Vec<Part>| shard.step(shared, &parts, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), step)?;
-        output.deltas.extend(changes.into_iter().flatten());
+        for Change { rows, errors } in changes {
+            output.deltas.extend(rows);
+            output.errors.extend(errors);
+        }
 
         let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_after(context));
         if let Some(closed_to) = closed_to {

@@ -2,6 +2,7 @@
 //!
 //! - Rule: `Δout` is the rows in the first epoch, nothing afterwards.
 //! - State: one entry that says that they have been emitted.
+//! - A row of which an expression fails is an error.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use storage::{ChangeSet, StateId, state_key};
 
 use super::States;
 use crate::Result;
-use crate::expression::{Expressions, batch_of, nullable};
+use crate::expression::{Evaluated, Expressions, batch_of, nullable};
+use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
 
 /// See [the module](self).
@@ -22,6 +24,7 @@ use crate::operator::{Operator, StepContext, StepOutput};
 pub struct Constant {
     state: StateId,
     rows: Vec<Expressions>,
+    report: Report,
     schema: SchemaRef,
     /// Whether this process has emitted the rows, or seen that an earlier one did.
     done: bool,
@@ -37,24 +40,35 @@ impl Constant {
         Ok(Self {
             state: states.state("constant"),
             rows: rows.collect::<Result<_>>()?,
+            report: Report::new(node.on_error, vec![]),
             schema: nullable(&node.schema),
             done: false,
             written: false,
         })
     }
 
-    fn emit(&self) -> Result<Vec<Delta>> {
+    fn emit(&self) -> Result<StepOutput> {
         let no_columns = batch_of(&Arc::new(Schema::empty()), vec![], 1)?;
-        let rows: Vec<Vec<ArrayRef>> = self.rows.iter().map(|row| row.evaluate(&no_columns)).collect::<Result<_>>()?;
+        let mut output = StepOutput::default();
+        let mut rows: Vec<Vec<ArrayRef>> = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let Evaluated { columns, failures } = row.evaluate(&no_columns)?;
+            if self.report.wants(&failures) {
+                output.errors.push(self.report.errors(&[], &failures, |_| 1)?);
+            } else {
+                rows.push(columns);
+            }
+        }
         if rows.is_empty() {
-            return Ok(vec![]);
+            return Ok(output);
         }
         let column = |index: usize| {
             let values: Vec<_> = rows.iter().map(|row| row[index].as_ref()).collect();
             concat(&values)
         };
         let columns = (0..self.schema.fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
-        Ok(vec![Delta::inserts(batch_of(&self.schema, columns, rows.len())?)])
+        output.deltas.push(Delta::inserts(batch_of(&self.schema, columns, rows.len())?));
+        Ok(output)
     }
 }
 
@@ -65,7 +79,7 @@ impl Operator for Constant {
         }
         self.done = true;
         self.written = context.snapshot.get(&state_key(self.state, 0, &[]))?.is_some();
-        Ok(StepOutput { deltas: if self.written { vec![] } else { self.emit()? }, late: vec![] })
+        if self.written { Ok(StepOutput::default()) } else { self.emit() }
     }
 
     fn is_pending(&self) -> bool {

@@ -96,7 +96,7 @@ impl Operator for Distinct {
         let parallel = is_parallel(context.workers, rows_of(&parts));
         let step = |rows: &mut Keyed<Weights>, parts: Vec<Part>| step_shard(rows, encoder, &parts, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), step)?;
-        Ok(StepOutput { deltas: changes.into_iter().flatten().collect(), late: vec![] })
+        Ok(StepOutput { deltas: changes.into_iter().flatten().collect(), ..StepOutput::default() })
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {

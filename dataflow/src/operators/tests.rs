@@ -32,6 +32,7 @@ fn map_case() -> Case {
         input: input(0, &kinds, false),
         predicate: Some(col("c0").gt(lit(2_i64))),
         expressions: vec![column(1), col("c0") + lit(1_i64)],
+        on_error: OnError::Report,
         schema: schema([DataType::Utf8View, DataType::Int64]),
     }));
     Case { root, kinds: vec![kinds], form: ViewForm::Bag }
@@ -54,6 +55,7 @@ fn union_case() -> Case {
         input: input(1, &kinds, false),
         predicate: Some(column(0).is_not_null()),
         expressions: vec![column(0), column(1)],
+        on_error: OnError::Report,
         schema: schema_of(&kinds),
     }));
     let root = Arc::new(Node::Union(Union { inputs: vec![one, two], schema: schema_of(&kinds) }));
@@ -103,6 +105,7 @@ fn aggregate_case(keys: Vec<Expr>, key_types: Vec<DataType>, append_only: bool) 
             call(count::count_udaf(), vec![column(2)], false, Some(col("c2").gt(lit(3_i64)))),
         ],
         window: None,
+        on_error: OnError::Report,
         schema: schema(types),
     }));
     Case { root, kinds: vec![kinds], form: ViewForm::Keyed { key: (0..keys.len()).collect() } }
@@ -152,6 +155,7 @@ fn join_case(kind: JoinKind, residual: bool, null_equal: bool) -> Case {
         residual: residual.then(|| col("c2").lt_eq(col("c4"))),
         left_expiry: None,
         right_expiry: None,
+        on_error: OnError::Report,
         schema: schema_of(&out),
     }));
     Case { root, kinds: vec![left, right], form: ViewForm::Bag }
@@ -279,6 +283,7 @@ proptest! {
             keys: vec![column(0)],
             calls: vec![call(count::count_udaf(), vec![], false, None)],
             window: None,
+            on_error: OnError::Report,
             schema: schema([DataType::Int64, DataType::Int64]),
         }));
         // Old and new count of a group are in different shards of the upper operator.
@@ -412,6 +417,7 @@ fn counts(kind: WindowKind, keys: Vec<Expr>) -> Arc<Node> {
         window: Some(GroupWindow { end_key: keys.len() - 1, offset_us: 0, watermark_of }),
         keys,
         calls: vec![call(count::count_udaf(), vec![], false, None)],
+        on_error: OnError::Report,
         schema: schema(types),
     }))
 }
@@ -434,6 +440,7 @@ fn expiring_case(size_us: i64) -> Case {
         residual: Some(col("c0").gt_eq(start).and(col("c0").lt_eq(col("c2")))),
         left_expiry: over(0, size_us),
         right_expiry: None,
+        on_error: OnError::Report,
         schema: schema_of(&[Time, Int, Time, Int]),
     }));
     Case { root, kinds: vec![kinds], form: ViewForm::Bag }
@@ -471,6 +478,7 @@ fn window_join_case(kind: WindowKind, join: JoinKind) -> Case {
         residual: Some(col("c4").lt_eq(col("c0"))),
         left_expiry: over(1, 0),
         right_expiry: over(0, 0),
+        on_error: OnError::Report,
         schema: schema_of(&out),
     }));
     Case { root, kinds: vec![vec![Time, Int]], form: ViewForm::Bag }
@@ -521,6 +529,7 @@ fn windowed_aggregate(kind: WindowKind, by_start: bool, on_close: bool) -> Case 
         keys: vec![column(1), column(column_of_window)],
         calls: vec![call(count::count_udaf(), vec![], false, None)],
         window: Some(GroupWindow { end_key: 1, offset_us, watermark_of: watermark_of.clone() }),
+        on_error: OnError::Report,
         schema: schema([DataType::Int64, data_type(Time), DataType::Int64]),
     }));
     if on_close {
@@ -534,6 +543,7 @@ fn windowed_aggregate(kind: WindowKind, by_start: bool, on_close: bool) -> Case 
         input: root,
         predicate: None,
         expressions: vec![column(0), start, column(2)],
+        on_error: OnError::Report,
         schema: schema(std::iter::repeat_n(DataType::Int64, 3)),
     }));
     let form = if on_close { ViewForm::Log } else { ViewForm::Keyed { key: vec![0, 1] } };
@@ -551,7 +561,11 @@ fn windowed_groups(all: &Bag<Row>, shown_if: impl Fn(i64) -> bool) -> Bag<TextRo
 #[test]
 fn constants_come_once() {
     let rows = vec![vec![lit(1_i64), lit("one")], vec![lit(2_i64), lit("two")]];
-    let root = Arc::new(Node::Constant(Constant { rows, schema: schema([DataType::Int64, DataType::Utf8View]) }));
+    let root = Arc::new(Node::Constant(Constant {
+        rows,
+        on_error: OnError::Report,
+        schema: schema([DataType::Int64, DataType::Utf8View]),
+    }));
     let case = Case { root, kinds: vec![vec![Int]], form: ViewForm::Log };
     let after = [super::testing::After::Nothing, super::testing::After::Restart, super::testing::After::Checkpoint];
     let steps: Vec<Step> = after.into_iter().map(|after| Step { ops: vec![], advance: 0, after }).collect();

@@ -29,7 +29,7 @@ impl Union {
 impl Operator for Union {
     fn step(&mut self, _context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let deltas = inputs.iter().flatten().map(|delta| with_schema(delta, &self.schema));
-        Ok(StepOutput { deltas: deltas.collect::<Result<_>>()?, late: vec![] })
+        Ok(StepOutput { deltas: deltas.collect::<Result<_>>()?, ..StepOutput::default() })
     }
 
     fn checkpoint(&mut self, _workers: &rayon::ThreadPool, _changes: &mut ChangeSet) -> Result<()> {

@@ -135,7 +135,7 @@ impl Operator for WindowClose {
         let all = vec![(); self.shards.len()];
         let close = |shard: &mut Shard, ()| shard.close(shared, closed_to, store);
         let closed = for_shards(context.workers, parallel, &mut self.shards, all, |()| true, close)?;
-        Ok(StepOutput { deltas: closed.into_iter().flatten().collect(), late: vec![] })
+        Ok(StepOutput { deltas: closed.into_iter().flatten().collect(), ..StepOutput::default() })
     }
 
     fn wants_time(&self) -> bool {

@@ -107,6 +107,8 @@ impl Coordinator {
                 self.relations.insert(relation, view);
             }
         }
+        let failing: Vec<_> = self.errors.keys().copied().collect();
+        failing.into_iter().try_for_each(|relation| self.show_errors(relation))?;
         self.publish();
         Ok(())
     }

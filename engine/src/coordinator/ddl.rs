@@ -256,6 +256,7 @@ impl Coordinator {
     fn begin_view(&mut self, object: &Arc<Object>, plan: &ViewPlan, built: Built, how: Installed) -> Result<()> {
         match built {
             Built::Running => {
+                self.show_errors(object.id)?;
                 if object.is_stored() {
                     self.show(object.id);
                     recovery::put_hydrated(object.id, &mut self.pending.changes)?;
@@ -279,6 +280,15 @@ impl Coordinator {
         if let Some(view) = self.graph.published(relation) {
             self.relations.insert(relation, view);
         }
+    }
+
+    /// Readers see what the expressions of a view fail on, if they do.
+    pub(super) fn show_errors(&mut self, relation: ObjectId) -> Result<()> {
+        match self.graph.errors(relation).map_err(dataflow_error)? {
+            Some(errors) => drop(self.errors.insert(relation, errors)),
+            None => drop(self.errors.remove(&relation)),
+        }
+        Ok(())
     }
 
     /// Starts the sources behind these relations, as far as they don't run.
@@ -356,6 +366,7 @@ impl Coordinator {
             }
         }
         self.relations.remove(&id);
+        self.errors.remove(&id);
         self.subscribers.remove(&id);
         self.forget_build(&object);
         self.table_changed.remove(&id);

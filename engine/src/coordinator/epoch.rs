@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use catalog::{LatePolicy, ObjectId};
-use dataflow::{EpochInputs, EpochOutputs, LateRows};
+use dataflow::{EpochInputs, EpochOutputs, LateRows, RowError};
 use delta::{Delta, consolidate};
 
 use super::Coordinator;
@@ -133,6 +133,9 @@ impl Coordinator {
                 }
             }
         }
+        for (&relation, errors) in &outputs.errors {
+            self.record_errors(relation, errors)?;
+        }
         for late in &outputs.late {
             self.record_late(late)?;
         }
@@ -171,6 +174,22 @@ impl Coordinator {
         self.sinks.values().any(|sink| sink.from == relation)
     }
 
+    /// Readers of a view are told of its errors when they ask; who follows a query has no other place to learn of them.
+    fn record_errors(&mut self, relation: ObjectId, errors: &[Delta]) -> Result<()> {
+        if !self.followed_inputs.contains_key(&relation) {
+            return self.show_errors(relation);
+        }
+        let came =
+            errors.iter().find_map(|delta| Some((delta, (0..delta.num_rows()).find(|row| delta.weight(*row) > 0)?)));
+        if let Some((delta, row)) = came {
+            let found = RowError::read(&delta.batch().slice(row, 1)).map_err(dataflow_error)?;
+            for subscriber in self.subscribers.remove(&relation).unwrap_or_default() {
+                found.iter().for_each(|error| subscriber.end(crate::row_errors::error(error, "In the query")));
+            }
+        }
+        Ok(())
+    }
+
     /// Late rows are counted, and kept among the dead letters where the source says so.
     fn record_late(&mut self, late: &LateRows) -> Result<()> {
         // Of a join of several sources nobody knows whose row it was: the first one counts it.
@@ -180,7 +199,7 @@ impl Coordinator {
         if late.policy == LatePolicy::DeadLetter {
             let id = input.id;
             for delta in &late.rows {
-                let letters = crate::late::letters(delta)?;
+                let letters = crate::late::letters(delta, &late.labels)?;
                 self.pending.dead_letters.extend(letters.into_iter().map(|letter| (id, letter)));
             }
         }

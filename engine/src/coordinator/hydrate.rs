@@ -294,6 +294,7 @@ impl Coordinator {
         for sink in sinks {
             self.emit_contents(sink)?;
         }
+        self.show_errors(view)?;
         let reads: Vec<ObjectId> = tap.relations.into_iter().collect();
         self.ensure_running_for(&reads)?;
         // Who sees that the view is built must also see the sources that have just been started for it: that they have more to give.

@@ -67,6 +67,8 @@ pub(crate) struct Coordinator {
     pub(crate) ending: Vec<JoinHandle<()>>,
     /// What readers get of each stored relation; only what an epoch touched is replaced.
     pub(crate) relations: imbl::HashMap<ObjectId, PublishedView>,
+    /// What the expressions of views fail on, as far as they do.
+    pub(crate) errors: imbl::HashMap<ObjectId, PublishedView>,
 
     /// Counts changes of the catalog since the start.
     pub(crate) catalog_version: u64,
@@ -177,6 +179,7 @@ impl Coordinator {
             hydrating: HashMap::new(),
             ending: Vec::new(),
             relations: imbl::HashMap::new(),
+            errors: imbl::HashMap::new(),
             catalog_version: 1,
             server_id: parts.server_id,
             deferred: Vec::new(),
@@ -346,6 +349,7 @@ impl Coordinator {
             catalog_version: self.catalog_version,
             snapshot: self.snapshot.clone(),
             relations: self.relations.clone(),
+            errors: self.errors.clone(),
             hydrating: Arc::new(self.hydrating.iter().map(|(id, building)| (*id, building.progress.clone())).collect()),
             positions: Arc::new(self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect()),
             watermarks: Arc::new(self.watermarks.clone()),

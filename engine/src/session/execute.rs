@@ -138,7 +138,9 @@ impl Session {
         loop {
             let published = self.published();
             let Some(building) = reads.iter().find(|id| published.hydrating.contains_key(id)) else {
-                return Ok(self.read_epoch());
+                let readable = self.read_epoch();
+                crate::row_errors::check(reads, &readable)?;
+                return Ok(readable);
             };
             let failed = published.hydrating.get(building).is_some_and(|progress| progress.error.is_some());
             if failed || !self.variables.is_on("hydration_wait") || self.transaction.pinned().is_some() {

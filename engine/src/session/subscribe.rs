@@ -124,11 +124,7 @@ impl Following {
         }
         match self.subscription.next().await {
             Some(changes) => self.batch(changes.epoch, &changes.delta).map(Some),
-            None if self.subscription.was_too_slow() => {
-                Err(Error::new(ErrorKind::LimitExceeded, "the subscription was ended: its client reads too slowly")
-                    .with_hint("read faster, or subscribe to a view that changes less"))
-            }
-            None => Ok(None),
+            None => self.subscription.ended().map_or(Ok(None), Err),
         }
     }
 

@@ -16,6 +16,9 @@ use crate::{Error, Result, SqlType};
 /// Dead letters that one query reads at most.
 const DEAD_LETTERS: usize = 1_000_000;
 
+/// Errors of views that one query reads at most.
+const VIEW_ERRORS: usize = 1_000_000;
+
 /// A relation of `mr_catalog`.
 pub(super) struct Relation {
     pub(super) name: &'static str,
@@ -82,6 +85,12 @@ const VIEWS: Relation = Relation {
         ("error", TEXT),
     ],
     rows: views,
+};
+
+const ERRORS: Relation = Relation {
+    name: "view_errors",
+    columns: &[("schema_name", TEXT), ("name", TEXT), ("error", TEXT), ("row_values", TEXT), ("count", BIGINT)],
+    rows: view_errors,
 };
 
 const SINKS: Relation = Relation {
@@ -152,8 +161,8 @@ const SETTINGS: Relation = Relation {
 };
 
 /// All of them.
-pub(super) const RELATIONS: [Relation; 8] =
-    [SOURCES, SOURCE_PARTITIONS, VIEWS, SINKS, OPERATORS, DEAD, EPOCHS, SETTINGS];
+pub(super) const RELATIONS: [Relation; 9] =
+    [SOURCES, SOURCE_PARTITIONS, VIEWS, ERRORS, SINKS, OPERATORS, DEAD, EPOCHS, SETTINGS];
 
 fn batch(relation: &Relation, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     RecordBatch::try_new(relation.schema(), columns).map_err(|e| Error::internal(e.to_string()))
@@ -284,6 +293,21 @@ fn views(session: &SessionRelations) -> Result<RecordBatch> {
             Arc::new(rows.iter().map(|o| Some(hydrating(o).is_none())).collect::<BooleanArray>()),
             bigint(&rows, |o| signed(hydrating(o)?.rows)),
             text(&rows, |o| hydrating(o)?.error.clone()),
+        ],
+    )
+}
+
+fn view_errors(session: &SessionRelations) -> Result<RecordBatch> {
+    let rows = crate::row_errors::of_all(&session.published, VIEW_ERRORS)?;
+    let object = |id: ObjectId| session.published.catalog.get(id);
+    batch(
+        &ERRORS,
+        vec![
+            text(&rows, |r| Some(object(r.0)?.name.schema.clone())),
+            text(&rows, |r| Some(object(r.0)?.name.name.clone())),
+            text(&rows, |r| Some(r.1.message.clone())),
+            text(&rows, |r| Some(r.1.row.clone())),
+            bigint(&rows, |r| Some(r.2)),
         ],
     )
 }

@@ -17,7 +17,7 @@ pub(crate) use logical::logical;
 pub use words::sql_words;
 
 use crate::fingerprint::join_name;
-use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, ViewPlan, Window, WindowKind};
+use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, OnError, ViewPlan, Window, WindowKind};
 
 /// The plan as a tree, one operator per line, its inputs and state tables below it.
 pub fn incremental(plan: &ViewPlan, relation_name: &dyn Fn(ObjectId) -> String) -> String {
@@ -53,6 +53,11 @@ pub fn operator(node: &Node, relation_name: &dyn Fn(ObjectId) -> String) -> Stri
     explain.describe(node, &names)
 }
 
+/// What a person calls the columns of a node's output: as in the relation that they come from, else by what computes them.
+pub fn column_labels(node: &Node) -> Vec<String> {
+    Explain { relation_name: &|_| String::new(), known: &|_| None, out: &mut String::new() }.names(node)
+}
+
 struct Explain<'a> {
     relation_name: &'a dyn Fn(ObjectId) -> String,
     known: &'a dyn Fn(&Node) -> Option<String>,
@@ -64,6 +69,9 @@ impl Explain<'_> {
         let inputs = node.inputs();
         let names: Vec<Vec<String>> = inputs.iter().map(|input| self.names(input)).collect();
         let mut line = self.describe(node, &names);
+        if node.on_error() == Some(OnError::Null) {
+            line.push_str("; NULL on error");
+        }
         if let Some(known) = (self.known)(node) {
             write(&mut line, format_args!(" ({known})"));
         }

@@ -194,6 +194,11 @@ impl FunctionRegistry {
 pub(crate) use json::normalised as json_text;
 pub(crate) use text::texts;
 
+/// Each value of a column in PostgreSQL's text form.
+pub fn text_of(column: &arrow::array::ArrayRef) -> crate::Result<arrow::array::StringViewArray> {
+    Ok(text::texts(column)?)
+}
+
 /// The one value of an array as text, for tests.
 #[cfg(test)]
 pub(crate) fn texts_of(array: &arrow::array::ArrayRef) -> String {

@@ -12,7 +12,7 @@ use super::expression::{column_index, numbered_schema, positional, types_over};
 use super::lowered::{ColumnInfo, Lowered};
 use super::map::{positional_all, project, properties};
 use super::{Lowering, shared};
-use crate::incremental::{Aggregate, AggregateCall, GroupWindow, Node};
+use crate::incremental::{Aggregate, AggregateCall, GroupWindow, Node, OnError};
 use crate::{Error, Result};
 
 /// The aggregates that have an incremental form, by DataFusion's names.
@@ -45,6 +45,7 @@ impl Lowering<'_> {
         output.node = shared(Node::Aggregate(Aggregate {
             schema: numbered_schema(types),
             window: group_window(&groups.columns),
+            on_error: OnError::default(),
             keys,
             calls,
             input: input.node,

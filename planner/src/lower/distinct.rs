@@ -9,7 +9,7 @@ use super::expression::{column, numbered_schema};
 use super::lowered::Lowered;
 use super::{Lowering, shared};
 use crate::Result;
-use crate::incremental::{Aggregate, Distinct, Node};
+use crate::incremental::{Aggregate, Distinct, Node, OnError};
 
 impl Lowering<'_> {
     pub(super) fn distinct(&mut self, input: &LogicalPlan) -> Result<Lowered> {
@@ -31,6 +31,7 @@ pub(super) fn distinct(input: Lowered) -> Result<Lowered> {
             keys: (0..input.columns.len()).map(column).collect(),
             calls: Vec::new(),
             window,
+            on_error: OnError::default(),
             input: input.node,
         })),
     };

@@ -9,9 +9,9 @@ use super::distinct::distinct;
 use super::expiry::expiries;
 use super::expression::{column, column_index, numbered_schema, positional};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
-use super::map::project;
+use super::map::{project, restrict};
 use super::{Lowering, shared};
-use crate::incremental::{Join, JoinKind, Node};
+use crate::incremental::{Join, JoinKind, Node, OnError, Union};
 use crate::{Error, Result};
 
 impl Lowering<'_> {
@@ -24,10 +24,11 @@ impl Lowering<'_> {
         let residual = residual(join.filter.as_ref(), left_names, right_names)?;
 
         if on.is_empty() {
-            if !left.is_single_row() && !right.is_single_row() {
+            // All rows meet: of one side there is one row at most, or only whether it has rows is asked.
+            let asked = residual.is_none() && matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
+            if !left.is_single_row() && !right.is_single_row() && !asked {
                 return Err(not_equi(residual.as_ref()));
             }
-            // All rows meet: of one side there is one row at most.
             on.push((lit(true), lit(true)));
         }
         let null_equal = join.null_equality == NullEquality::NullEqualsNull;
@@ -47,8 +48,13 @@ impl Lowering<'_> {
             }
         };
         if join.null_aware && on.iter().any(|(l, r)| may_be_null(l, &left) || may_be_null(r, &right)) {
-            return Err(Error::unsupported("NOT IN over a column that may be NULL in a materialized view")
-                .with_hint("Use NOT EXISTS, or add IS NOT NULL conditions on both sides."));
+            return match (on.as_slice(), &residual) {
+                ([key], None) => not_in(&left, &right, key),
+                _ => Err(Error::unsupported(
+                    "NOT IN over a column that may be NULL, with a further condition, in a materialized view",
+                )
+                .with_hint("Use NOT EXISTS, or add IS NOT NULL conditions on both sides.")),
+            };
         }
         Ok(equi_join(&left, &right, kind, on, null_equal, residual))
     }
@@ -72,9 +78,27 @@ fn equi_join(
     };
     let (left_expiry, right_expiry) = expiries(left, right, kind, &on, residual.as_ref());
     let (left, right) = (left.node.clone(), right.node.clone());
-    let join = Join { left, right, kind, on, null_equal, residual, left_expiry, right_expiry, schema };
+    let on_error = OnError::default();
+    let join = Join { left, right, kind, on, null_equal, residual, left_expiry, right_expiry, on_error, schema };
     output.node = shared(Node::Join(join));
     output
+}
+
+/// `x NOT IN (SELECT y …)` where NULLs may be: a row is there if its `x` is no NULL and meets no `y`, and no `y` is NULL; or if there is no `y`
+/// at all.
+fn not_in(left: &Lowered, right: &Lowered, (x, y): &(Expr, Expr)) -> Result<Lowered> {
+    let anti = |left: &Lowered, right: &Lowered, on: (Expr, Expr)| {
+        equi_join(left, right, JoinKind::LeftAnti, vec![on], false, None)
+    };
+    let all = || (lit(true), lit(true));
+    let valid = restrict(left.clone(), x.clone().is_not_null())?;
+    let unmet = anti(&valid, right, (x.clone(), y.clone()));
+    let without_null = anti(&unmet, &restrict(right.clone(), y.clone().is_null())?, all());
+    let without_any = anti(&restrict(left.clone(), x.clone().is_null())?, right, all());
+    let schema = left.node.schema().clone();
+    let inputs = vec![without_null.node, without_any.node];
+    // Both are parts of the left side, which have no row in common.
+    Ok(Lowered { node: shared(Node::Union(Union { inputs, schema })), ..left.clone() })
 }
 
 /// Left rows with a column more that says whether there is a match: an outer join with the right side's keys, each once.

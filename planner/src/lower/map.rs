@@ -10,7 +10,7 @@ use super::expression::{column, column_index, count_columns, numbered_schema, po
 use super::lowered::{ColumnInfo, Lowered};
 use super::{Lowering, shared};
 use crate::Result;
-use crate::incremental::{Constant, Map, Node};
+use crate::incremental::{Constant, Map, Node, OnError};
 
 impl Lowering<'_> {
     pub(super) fn projection(&mut self, projection: &Projection) -> Result<Lowered> {
@@ -48,7 +48,11 @@ fn map(input: Lowered, predicate: Option<Expr>, expressions: Vec<Expr>) -> Resul
         // A SELECT without FROM: the one row without columns becomes the row of the select list.
         Node::Constant(Constant { rows, .. }) if rows.len() == 1 && rows[0].is_empty() && predicate.is_none() => {
             let types = types_over(&input.node, &expressions)?;
-            shared(Node::Constant(Constant { rows: vec![expressions], schema: numbered_schema(&types) }))
+            shared(Node::Constant(Constant {
+                rows: vec![expressions],
+                on_error: OnError::default(),
+                schema: numbered_schema(&types),
+            }))
         }
         _ => map_node(&input.node, predicate, expressions)?,
     };
@@ -73,7 +77,14 @@ fn map_node(input: &Arc<Node>, predicate: Option<Expr>, expressions: Vec<Expr>) 
         return Ok(input.clone());
     }
     let types = types_over(input, &expressions)?;
-    Ok(shared(Node::Map(Map { input: input.clone(), predicate, expressions, schema: numbered_schema(&types) })))
+    let on_error = OnError::default();
+    Ok(shared(Node::Map(Map {
+        input: input.clone(),
+        predicate,
+        expressions,
+        on_error,
+        schema: numbered_schema(&types),
+    })))
 }
 
 /// Whether the expressions of the map below may be put in place of the columns above: only if none that costs something would then be

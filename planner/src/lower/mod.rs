@@ -26,7 +26,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 
-use crate::incremental::{Node, ViewPlan};
+use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
 use crate::{Error, Result};
 
@@ -39,6 +39,8 @@ pub use relations::{RelationInfo, Relations};
 pub struct LowerOptions {
     /// `EMIT ON WINDOW CLOSE`: rows come out once, when the watermark has passed their window.
     pub emit_on_window_close: bool,
+    /// `WITH (on_error = …)`: what becomes of a row on which an expression fails.
+    pub on_error: OnError,
 }
 
 /// Plans how the result of a query is kept up to date. `logical` is analyzed, `schema` are the visible names and types of its columns.
@@ -67,7 +69,7 @@ pub fn lower(
         schema: schema.clone(),
         inputs,
         notices: lowering.notices,
-        root: root.node,
+        root: root.node.with_on_error(options.on_error),
     })
 }
 

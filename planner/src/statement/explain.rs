@@ -49,7 +49,8 @@ fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<
     if let StatementKind::Query(query) = &statement.kind {
         let emit_on_window_close = matches!(query.emit, Some((sql::statement::Emit::OnWindowClose, _)));
         let planned = plan_query(&query.query, context)?;
-        let view = lower(&planned.logical, &planned.schema, LowerOptions { emit_on_window_close }, context.catalog)?;
+        let options = LowerOptions { emit_on_window_close, ..LowerOptions::default() };
+        let view = lower(&planned.logical, &planned.schema, options, context.catalog)?;
         return operators(&view, context);
     }
     let logical_only = explain.kind == Some(ExplainKind::Logical);

@@ -15,6 +15,7 @@ mod drop;
 mod explain;
 mod insert;
 mod object;
+mod place;
 pub mod plan;
 pub(crate) mod rows;
 mod session;
@@ -27,6 +28,7 @@ mod update;
 use catalog::{Object, ObjectKind};
 use sql::{Statement, StatementKind};
 
+use crate::incremental::OnError;
 use crate::lower::{LowerOptions, lower};
 use crate::query::plan_query;
 use crate::{Error, PlanContext, Result, ViewPlan};
@@ -77,13 +79,16 @@ pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
 
 /// How a view or stream of the catalog is kept up to date: planned again from its definition.
 pub fn plan_stored_view(object: &Object, context: &PlanContext<'_>) -> Result<ViewPlan> {
-    let (query, emit_on_window_close) = match &object.kind {
-        ObjectKind::MaterializedView(view) => (&view.query, view.emit_on_close),
-        ObjectKind::Stream(stream) => (&stream.query, false),
+    let (query, options) = match &object.kind {
+        ObjectKind::MaterializedView(view) => {
+            let on_error = if view.null_on_error { OnError::Null } else { OnError::Report };
+            (&view.query, LowerOptions { emit_on_window_close: view.emit_on_close, on_error })
+        }
+        ObjectKind::Stream(stream) => (&stream.query, LowerOptions::default()),
         _ => return Err(Error::internal(format!("\"{}\" is no view that is kept up to date", object.name))),
     };
     let plan = crate::query::plan_stored(query, object, context)?;
-    lower(&plan.logical, &object.schema(), LowerOptions { emit_on_window_close }, context.catalog)
+    lower(&plan.logical, &object.schema(), options, context.catalog)
 }
 
 #[cfg(test)]

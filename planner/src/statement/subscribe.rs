@@ -79,8 +79,8 @@ fn follow(query: &Query, snapshot: bool, context: &PlanContext<'_>) -> Result<Pl
     }
     let emit_on_window_close = matches!(query.emit, Some((Emit::OnWindowClose, _)));
     let at = query.emit.map(|(_, span): (Emit, Span)| span);
-    let view = lower(&planned.logical, &planned.schema, LowerOptions { emit_on_window_close }, context.catalog)
-        .map_err(|error| error.at(at))?;
+    let options = LowerOptions { emit_on_window_close, ..LowerOptions::default() };
+    let view = lower(&planned.logical, &planned.schema, options, context.catalog).map_err(|error| error.at(at))?;
     let schema = answer_schema(&planned.schema);
     Ok(Plan::Subscribe(Box::new(SubscribePlan { target: SubscribeTarget::Query(Box::new(view)), snapshot, schema })))
 }

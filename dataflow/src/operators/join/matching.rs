@@ -7,6 +7,8 @@ use delta::Delta;
 use super::{Shared, Which};
 use crate::Result;
 use crate::expression::batch_of;
+use crate::failures::Failures;
+use crate::operator::StepOutput;
 use crate::state::keys::NO_SLOT;
 use crate::state::{Multimap, RowCodec};
 
@@ -48,7 +50,7 @@ pub(super) struct MatchChange {
 
 impl<'a> Pairs<'a> {
     /// Emits the pairs, if pairs are wanted; returns how many matches each row of the change has.
-    pub(super) fn emit(&mut self, output: &mut Vec<Delta>) -> Result<Vec<i64>> {
+    pub(super) fn emit(&mut self, output: &mut StepOutput) -> Result<Vec<i64>> {
         let rows = self.delta.num_rows();
         if !self.shared.pairs && self.shared.residual.is_none() {
             return Ok(self.partners.iter().map(|partner| self.other.total(*partner)).collect());
@@ -70,27 +72,50 @@ impl<'a> Pairs<'a> {
         Ok(matches)
     }
 
-    fn flush(&self, candidates: &mut Candidates<'a>, matches: &mut [i64], output: &mut Vec<Delta>) -> Result<()> {
+    fn flush(&self, candidates: &mut Candidates<'a>, matches: &mut [i64], output: &mut StepOutput) -> Result<()> {
         if candidates.own.is_empty() {
             return Ok(());
         }
         if self.shared.residual.is_some() {
-            let keep = self.condition(self.columns, self.other.codec(), &candidates.own, &candidates.others)?;
+            let (keep, failures) =
+                self.condition(self.columns, self.other.codec(), &candidates.own, &candidates.others)?;
+            // Each pair comes by here once, as it comes and as it goes.
+            if self.shared.report.wants(&failures) {
+                let columns = self.columns_of_pairs(candidates)?;
+                output
+                    .errors
+                    .push(self.shared.report.errors(&columns, &failures, |pair| self.weight(candidates, pair))?);
+            }
             candidates.retain(&keep);
         }
         for (row, weight) in candidates.own.iter().zip(&candidates.weights) {
             matches[*row as usize] += weight;
         }
         if self.shared.pairs && !candidates.own.is_empty() {
-            output.push(self.pairs_of(candidates)?);
+            output.deltas.push(self.pairs_of(candidates)?);
         }
         candidates.clear();
         Ok(())
     }
 
     fn pairs_of(&self, candidates: &Candidates<'_>) -> Result<Delta> {
+        let pairs = candidates.own.len();
+        let batch = batch_of(&self.shared.schema, self.columns_of_pairs(candidates)?, pairs)?;
+        let weights = match self.delta.weights() {
+            None if self.other.is_plain() => None,
+            _ => Some(Int64Array::from_iter_values((0..pairs).map(|pair| self.weight(candidates, pair)))),
+        };
+        Ok(Delta::new(batch, weights))
+    }
+
+    fn weight(&self, candidates: &Candidates<'_>, pair: usize) -> i64 {
+        self.delta.weight(candidates.own[pair] as usize) * candidates.weights[pair]
+    }
+
+    /// The left columns and the right columns.
+    fn columns_of_pairs(&self, candidates: &Candidates<'_>) -> Result<Vec<ArrayRef>> {
         let own = UInt32Array::from(candidates.own.clone());
-        let mut columns = Vec::with_capacity(self.shared.schema.fields().len());
+        let mut columns = Vec::new();
         let own_columns =
             || -> Result<Vec<ArrayRef>> { self.columns.iter().map(|column| Ok(take(column, &own, None)?)).collect() };
         let codec = self.other.codec();
@@ -107,19 +132,17 @@ impl<'a> Pairs<'a> {
                 columns.extend(own_columns()?);
             }
         }
-        let batch = batch_of(&self.shared.schema, columns, own.len())?;
-        let weights = match self.delta.weights() {
-            None if self.other.is_plain() => None,
-            _ => {
-                let pairs = candidates.own.iter().zip(&candidates.weights);
-                Some(Int64Array::from_iter_values(pairs.map(|(row, w)| self.delta.weight(*row as usize) * w)))
-            }
-        };
-        Ok(Delta::new(batch, weights))
+        Ok(columns)
     }
 
-    /// For which candidates the further condition holds. `own` are rows of `columns`; `others` are encoded.
-    fn condition(&self, columns: &[ArrayRef], codec: &RowCodec, own: &[u32], others: &[&[u8]]) -> Result<BooleanArray> {
+    /// For which candidates the further condition holds, and on which it fails. `own` are rows of `columns`; `others` are encoded.
+    fn condition(
+        &self,
+        columns: &[ArrayRef],
+        codec: &RowCodec,
+        own: &[u32],
+        others: &[&[u8]],
+    ) -> Result<(BooleanArray, Failures)> {
         let residual = self.shared.residual.as_ref().expect("only asked where there is one");
         let own = UInt32Array::from(own.to_vec());
         let left = self.shared.left.width;
@@ -149,7 +172,7 @@ impl<'a> Pairs<'a> {
             let others: Vec<&[u8]> = self.other.rows(partner).map(|(row, _)| row).collect();
             let mut by = vec![0; others.len()];
             for (_, row) in rows {
-                let keep = self.condition(self.columns, self.other.codec(), &vec![*row; others.len()], &others)?;
+                let (keep, _) = self.condition(self.columns, self.other.codec(), &vec![*row; others.len()], &others)?;
                 for (position, by) in by.iter_mut().enumerate() {
                     if keep.value(position) {
                         *by += self.delta.weight(*row as usize);
@@ -177,7 +200,7 @@ impl<'a> Pairs<'a> {
         let all: Vec<u32> = (0..rows.len() as u32).collect();
         for position in (0..others.len()).filter(|position| by[*position] != 0) {
             let repeated = vec![others[position]; rows.len()];
-            let keep = self.condition(columns.columns(), self.other.codec(), &all, &repeated)?;
+            let (keep, _) = self.condition(columns.columns(), self.other.codec(), &all, &repeated)?;
             let kept = weights.iter().enumerate().filter(|(row, _)| keep.value(*row));
             matches[position] = kept.map(|(_, weight)| weight).sum();
         }

@@ -7,6 +7,7 @@
 //! - State: the rows of each side by join key. A side that is only asked whether a key is there keeps a count per key.
 //! - A retraction joins like any row, with its weight, and takes its row from the state.
 //! - Where the plan says when rows of a side find no match any more ([`Expiry`]), their state is freed when the watermark has come so far.
+//! - A row on which a key fails is left out, and is an error. A pair on which the further condition fails is no match, and is an error.
 //!
 //! Without a further condition, whether a row has a match is whether the other side's weights under its key add up to
 //! something. With one, matches are counted again, for the rows of the key that the change touches.
@@ -17,7 +18,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::logical_expr::Expr;
 use delta::{Delta, Part, SHARDS, partition};
+use planner::explain::column_labels;
 use planner::incremental::{Expiry, Join as Node, JoinKind};
 use storage::{ChangeSet, Snapshot, StateId};
 
@@ -26,7 +29,8 @@ use super::States;
 use super::closing::Closing;
 use super::shards::{checkpoint, share};
 use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
-use crate::expression::{Condition, Expressions, batch_of, nullable};
+use crate::expression::{Condition, Evaluated, Expressions, batch_of, nullable};
+use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keys::{hash_keys, null_keys};
 use crate::state::{KeyEncoder, Multimap, RowCodec};
@@ -46,6 +50,8 @@ struct Shared {
     pairs: bool,
     residual: Option<Condition>,
     null_equal: bool,
+    /// Of pairs on which the further condition fails.
+    report: Report,
     schema: SchemaRef,
 }
 
@@ -67,6 +73,8 @@ struct Side {
     keeps_rows: bool,
     /// The column that says when a row is over, and when that is.
     expiry: Option<(usize, Closing)>,
+    /// Of rows on which a key fails.
+    report: Report,
 }
 
 /// Rows of a side that come out without a partner.
@@ -127,8 +135,13 @@ impl Join {
         };
         let keeps = |alone: Alone| pairs || residual.is_some() || alone != Alone::No;
         let (left_keys, right_keys): (Vec<_>, Vec<_>) = node.on.iter().cloned().unzip();
-        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone), node.left_expiry.as_ref())?;
-        let right = Side::new(right_schema, &right_keys, right_alone, keeps(right_alone), node.right_expiry.as_ref())?;
+        let (left_labels, right_labels) = (column_labels(&node.left), column_labels(&node.right));
+        let both = Report::new(node.on_error, [left_labels.clone(), right_labels.clone()].concat());
+        let report = |labels| Report::new(node.on_error, labels);
+        let (left_expiry, right_expiry) = (node.left_expiry.as_ref(), node.right_expiry.as_ref());
+        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone), left_expiry, report(left_labels))?;
+        let right =
+            Side::new(right_schema, &right_keys, right_alone, keeps(right_alone), right_expiry, report(right_labels))?;
         if left.encoder.types() != right.encoder.types() {
             return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
         }
@@ -136,7 +149,7 @@ impl Join {
         let shard = |shard| Shard { left: left.state(left_state, shard), right: right.state(right_state, shard) };
         let shards = (0..SHARDS).map(shard).collect();
         let schema = nullable(&node.schema);
-        let shared = Shared { left, right, pairs, residual, null_equal: node.null_equal, schema };
+        let shared = Shared { left, right, pairs, residual, null_equal: node.null_equal, report: both, schema };
         Ok(Self { shared, shards })
     }
 }
@@ -144,10 +157,11 @@ impl Join {
 impl Side {
     fn new(
         schema: &SchemaRef,
-        keys: &[datafusion::logical_expr::Expr],
+        keys: &[Expr],
         alone: Alone,
         keeps_rows: bool,
         expiry: Option<&Expiry>,
+        report: Report,
     ) -> Result<Self> {
         let schema = nullable(schema);
         let width = schema.fields().len();
@@ -180,6 +194,7 @@ impl Side {
             expiry: expiry.filter(|_| keeps_rows).map(|expiry| {
                 (expiry.column, Closing { offset_us: expiry.offset_us, watermark_of: expiry.watermark_of.clone() })
             }),
+            report,
         })
     }
 
@@ -190,12 +205,18 @@ impl Side {
         }
     }
 
-    /// What is sent of a delta, cut into parts, and the rows that match nothing because a key is null.
-    fn send(&self, delta: &Delta, null_equal: bool) -> Result<(Vec<Part>, Option<Delta>)> {
-        let keys = self.keys.evaluate(delta.batch())?;
+    /// What is sent of a delta.
+    fn send(&self, delta: &Delta, null_equal: bool) -> Result<Sent> {
+        let Evaluated { columns: mut keys, failures } = self.keys.evaluate(delta.batch())?;
         let mut columns = delta.batch().columns().to_vec();
         columns.extend(self.appended.iter().map(|index| keys[*index].clone()));
         let mut sent = delta.with_batch(batch_of(&self.sent_schema, columns, delta.num_rows())?);
+        let mut errors = None;
+        if self.report.wants(&failures) {
+            errors = Some(self.report.errors(delta.batch().columns(), &failures, |row| delta.weight(row))?);
+            sent = sent.filter(&failures.others(delta.num_rows()))?;
+            keys = self.keys_of(sent.batch());
+        }
         let mut nulls = None;
         if !null_equal && let Some(valid) = null_keys(&keys) {
             let keep = BooleanArray::new(valid.inner().clone(), None);
@@ -206,7 +227,7 @@ impl Side {
         }
         let mut hashes = Vec::new();
         hash_keys(&self.keys_of(sent.batch()), sent.num_rows(), &mut hashes);
-        Ok((partition(&sent, &hashes)?, nulls))
+        Ok(Sent { parts: partition(&sent, &hashes)?, nulls, errors })
     }
 
     fn keys_of(&self, sent: &RecordBatch) -> Vec<ArrayRef> {
@@ -245,25 +266,36 @@ impl Shared {
         which: Which,
         workers: &rayon::ThreadPool,
         input: &[Delta],
-        output: &mut Vec<Delta>,
+        output: &mut StepOutput,
     ) -> Result<Parts> {
         let side = self.side(which);
         let rows = input.iter().map(Delta::num_rows).sum();
         let mut cut = Vec::with_capacity(input.len());
-        for (parts, nulls) in map_each(workers, rows, input, |delta| side.send(delta, self.null_equal))? {
+        for Sent { parts, nulls, errors } in map_each(workers, rows, input, |delta| side.send(delta, self.null_equal))?
+        {
             cut.push(parts);
+            output.errors.extend(errors);
             if let Some(nulls) = nulls {
                 let columns = side.columns_of(nulls.batch()).to_vec();
-                output.push(nulls.with_batch(self.alone(which, columns, nulls.num_rows())?));
+                output.deltas.push(nulls.with_batch(self.alone(which, columns, nulls.num_rows())?));
             }
         }
         Ok(by_shard(cut))
     }
 }
 
+/// What one side sends of a delta.
+struct Sent {
+    parts: Vec<Part>,
+    /// Rows that match nothing because a key is null.
+    nulls: Option<Delta>,
+    /// Of rows on which a key failed.
+    errors: Option<Delta>,
+}
+
 impl Shard {
-    fn step(&mut self, shared: &Shared, left: &[Part], right: &[Part], store: &dyn Snapshot) -> Result<Vec<Delta>> {
-        let mut output = Vec::new();
+    fn step(&mut self, shared: &Shared, left: &[Part], right: &[Part], store: &dyn Snapshot) -> Result<StepOutput> {
+        let mut output = StepOutput::default();
         self.left.begin_step();
         self.right.begin_step();
         for part in left {
@@ -284,7 +316,7 @@ fn apply(
     own: &mut Multimap,
     other: &mut Multimap,
     store: &dyn Snapshot,
-    output: &mut Vec<Delta>,
+    output: &mut StepOutput,
 ) -> Result<()> {
     let (delta, hashes) = (&part.delta, &part.hashes);
     let (side, other_which) = match which {
@@ -321,7 +353,7 @@ fn apply(
         let chosen = delta.take(&arrow::array::UInt32Array::from_iter_values::<Vec<u32>>(chosen))?;
         if !chosen.is_empty() {
             let batch = shared.alone(which, side.columns_of(chosen.batch()).to_vec(), chosen.num_rows())?;
-            output.push(chosen.with_batch(batch));
+            output.deltas.push(chosen.with_batch(batch));
         }
     }
 
@@ -352,7 +384,7 @@ fn apply(
             }
         }
     }
-    flipped.emit(shared, other_which, output)
+    flipped.emit(shared, other_which, &mut output.deltas)
 }
 
 /// What happens to a row alone when its number of matches changes: 1 it comes, -1 it goes.
@@ -364,17 +396,20 @@ impl Operator for Join {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let shared = &self.shared;
         let store = context.snapshot.as_ref();
-        let mut deltas = Vec::new();
-        let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut deltas)?;
-        let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut deltas)?;
+        let mut output = StepOutput::default();
+        let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut output)?;
+        let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut output)?;
         let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
         let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
         let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
         let step = |shard: &mut Shard, (left, right): (Vec<Part>, Vec<Part>)| shard.step(shared, &left, &right, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, parts, some, step)?;
-        deltas.extend(changes.into_iter().flatten());
+        for change in changes {
+            output.deltas.extend(change.deltas);
+            output.errors.extend(change.errors);
+        }
         self.expire(context, parallel)?;
-        Ok(StepOutput { deltas, late: vec![] })
+        Ok(output)
     }
 
     fn wants_time(&self) -> bool {

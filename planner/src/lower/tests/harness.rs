@@ -229,6 +229,6 @@ pub(super) fn explain(query: &str) -> String {
 
 /// The plan of a query with `EMIT ON WINDOW CLOSE` as text.
 pub(super) fn closing_plan(query: &str) -> Result<String> {
-    let (plan, fixed) = lower_with(query, LowerOptions { emit_on_window_close: true })?;
+    let (plan, fixed) = lower_with(query, LowerOptions { emit_on_window_close: true, ..LowerOptions::default() })?;
     Ok(explain::incremental(&plan, &|id| fixed.name(id)))
 }
