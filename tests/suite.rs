@@ -12,6 +12,7 @@ mod oracle;
 mod simulation;
 mod sqllogictest;
 mod support;
+mod watermarks;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -22,6 +23,7 @@ fn main() {
     trials.extend(simulation::trials());
     trials.extend(engine::trials());
     trials.extend(sqllogictest::trials());
+    trials.extend(watermarks::trials());
     trials.extend(clients::trials());
     trials.extend(kafka::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int32Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
@@ -16,7 +19,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::support::random::Random;
 
-/// A row of each table: (id, a, b, s, f). Few values, so that keys meet and groups come and go.
+/// A row of each table. Few values, so that keys meet and groups come and go.
 #[derive(Clone, Debug)]
 struct Row {
     id: i32,
@@ -24,7 +27,15 @@ struct Row {
     b: Option<i32>,
     s: Option<&'static str>,
     f: Option<f64>,
+    /// In hundredths.
+    n: Option<i128>,
+    /// Seconds since [`START_S`].
+    at: Option<i64>,
+    ok: Option<bool>,
 }
+
+/// 2024-01-01 00:00:00.
+const START_S: i64 = 1_704_067_200;
 
 /// Two keyed tables and one without a key, all of the same columns.
 #[derive(Debug, Default)]
@@ -41,7 +52,7 @@ const BAG: usize = 2;
 
 impl Model {
     pub fn definitions(&self) -> Vec<String> {
-        let columns = "a int, b int, s text, f double precision";
+        let columns = "a int, b int, s text, f double precision, n numeric(8,2), at timestamp, ok boolean";
         vec![
             format!("CREATE TABLE t0 (id int PRIMARY KEY, {columns})"),
             format!("CREATE TABLE t1 (id int PRIMARY KEY, {columns})"),
@@ -65,7 +76,10 @@ impl Model {
                 self.next_id += 1;
                 let id = if table == BAG { random.below(3) as i32 } else { self.next_id };
                 let f = (!random.one_in(6)).then(|| (random.below(33) as f64 - 16.0) / 4.0);
-                Row { id, a: int(random, 0, 5), b: int(random, -4, 9), s: *random.pick(&WORDS), f }
+                let n = int(random, -8, 17).map(|n| i128::from(n) * 25);
+                let at = int(random, 0, 13).map(|at| i64::from(at) * 30);
+                let ok = *random.pick(&[Some(true), Some(false), None]);
+                Row { id, a: int(random, 0, 5), b: int(random, -4, 9), s: *random.pick(&WORDS), f, n, at, ok }
             })
             .collect();
         let values: Vec<_> = rows.iter().map(Row::literal).collect();
@@ -87,7 +101,7 @@ impl Model {
         let b = random.below(6) as i32 - 3;
         let word = *random.pick(&WORDS);
         let hit = |row: &&mut Row| row.b.is_some_and(|value| value > b);
-        let set = match random.below(4) {
+        let set = match random.below(7) {
             0 => {
                 self.tables[table].iter_mut().filter(hit).for_each(|row| row.a = row.a.map(|a| (a + 1) % 5));
                 "a = (a + 1) % 5".to_owned()
@@ -99,6 +113,18 @@ impl Model {
             2 => {
                 self.tables[table].iter_mut().filter(hit).for_each(|row| row.f = row.f.map(|f| f + 0.25));
                 "f = f + 0.25".to_owned()
+            }
+            3 => {
+                self.tables[table].iter_mut().filter(hit).for_each(|row| row.n = row.n.map(|n| -n));
+                "n = -n".to_owned()
+            }
+            4 => {
+                self.tables[table].iter_mut().filter(hit).for_each(|row| row.at = row.at.map(|at| at + 60));
+                "at = at + INTERVAL '1 minute'".to_owned()
+            }
+            5 => {
+                self.tables[table].iter_mut().filter(hit).for_each(|row| row.ok = row.ok.map(|ok| !ok));
+                "ok = NOT ok".to_owned()
             }
             _ => {
                 self.tables[table].iter_mut().filter(hit).for_each(|row| row.a = None);
@@ -139,7 +165,10 @@ impl Row {
         let number = |value: Option<String>| value.unwrap_or("NULL".to_owned());
         let (a, b) = (number(self.a.map(|v| v.to_string())), number(self.b.map(|v| v.to_string())));
         let f = number(self.f.map(|v| format!("{v:?}")));
-        format!("({}, {a}, {b}, {}, {f})", self.id, text(self.s))
+        let n = number(self.n.map(|v| format!("{:.2}", v as f64 / 100.0)));
+        let at = number(self.at.map(|s| format!("'2024-01-01 00:{:02}:{:02}'", s / 60, s % 60)));
+        let ok = number(self.ok.map(|ok| ok.to_string()));
+        format!("({}, {a}, {b}, {}, {f}, {n}, {at}, {ok})", self.id, text(self.s))
     }
 }
 
@@ -158,13 +187,22 @@ fn batch(rows: &[Row]) -> RecordBatch {
         Field::new("b", DataType::Int32, true),
         Field::new("s", DataType::Utf8, true),
         Field::new("f", DataType::Float64, true),
+        Field::new("n", DataType::Decimal128(8, 2), true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("ok", DataType::Boolean, true),
     ]);
+    let numerics: Decimal128Array = rows.iter().map(|row| row.n).collect();
+    let time = |row: &Row| row.at.map(|at| (START_S + at) * 1_000_000);
+
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| Some(row.id)).collect::<Int32Array>()),
         Arc::new(rows.iter().map(|row| row.a).collect::<Int32Array>()),
         Arc::new(rows.iter().map(|row| row.b).collect::<Int32Array>()),
         Arc::new(rows.iter().map(|row| row.s).collect::<StringArray>()),
         Arc::new(rows.iter().map(|row| row.f).collect::<Float64Array>()),
+        Arc::new(numerics.with_precision_and_scale(8, 2).unwrap()),
+        Arc::new(rows.iter().map(time).collect::<TimestampMicrosecondArray>()),
+        Arc::new(rows.iter().map(|row| row.ok).collect::<BooleanArray>()),
     ];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }

@@ -73,7 +73,10 @@ fn as_view(record: Record<DefaultColumnType>, view: &str) -> [Record<DefaultColu
         expected: StatementExpect::Ok,
         retry: None,
     };
-    let create = statement(format!("CREATE MATERIALIZED VIEW {view} AS {sql}"));
+    // Columns of a query may have one name, those of a view may not.
+    let QueryExpect::Results { types, .. } = &expected else { unreachable!("only queries with rows become views") };
+    let columns: Vec<String> = (1..=types.len()).map(|number| format!("column_{number}")).collect();
+    let create = statement(format!("CREATE MATERIALIZED VIEW {view} ({}) AS {sql}", columns.join(", ")));
     let drop = statement(format!("DROP MATERIALIZED VIEW {view}"));
     let select = Record::Query {
         loc: loc.clone(),

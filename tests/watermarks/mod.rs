@@ -1,0 +1,148 @@
+//! Windows of time over a followed file: what changes, what closes, what is late, and what of it outlives a restart.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+use crate::support::database::{Database, settings};
+use crate::support::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("watermarks::windows_close_when_the_watermark_passes", windows_close_when_the_watermark_passes),
+        trial("watermarks::late_rows_are_dropped_and_counted", late_rows_are_dropped_and_counted),
+        trial("watermarks::late_rows_are_dead_letters_if_the_source_says_so", late_rows_are_dead_letters),
+        trial("watermarks::views_over_windows_of_views", views_over_windows_of_views),
+    ]
+}
+
+/// A file of clicks that a source follows, and the engine.
+struct Clicks {
+    db: Database,
+    file: File,
+    /// Goes when the test is over.
+    _directory: TempDir,
+}
+
+impl Clicks {
+    /// With a watermark of 5 seconds; `late` is the source's option.
+    fn new(late: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("clicks.jsonl");
+        let file = File::create(&path).unwrap();
+        let mut clicks =
+            Self { db: Database::open(settings(Some(data_dir(directory.path())))), file, _directory: directory };
+        clicks.db.run(&format!(
+            "CREATE SOURCE clicks (who text, n int, at timestamp, WATERMARK FOR at AS at - INTERVAL '5 seconds')
+             WITH (connector = 'file', path = '{}', format = 'json', mode = 'follow', poll_interval = '5ms', late = '{late}')",
+            path.display()
+        ));
+        clicks
+    }
+
+    /// Appends clicks: who, how many, at which minute and second.
+    fn append(&mut self, clicks: &[(&str, i32, &str)]) {
+        for (who, n, at) in clicks {
+            writeln!(self.file, r#"{{"who":"{who}","n":{n},"at":"2024-01-01 10:{at}"}}"#).unwrap();
+        }
+        self.file.flush().unwrap();
+    }
+}
+
+fn data_dir(directory: &Path) -> PathBuf {
+    directory.join("data")
+}
+
+const PER_MINUTE: &str = "SELECT window_start::time AS minute, who, sum(n) AS total, count(*) AS clicks
+    FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_start, who";
+
+fn windows_close_when_the_watermark_passes() {
+    let mut clicks = Clicks::new("drop");
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW running AS {PER_MINUTE}"));
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW closed AS {PER_MINUTE} EMIT ON WINDOW CLOSE"));
+    clicks.db.run(
+        "CREATE MATERIALIZED VIEW hops AS SELECT window_end::time AS until, count(*) AS clicks
+         FROM HOP(clicks, at, INTERVAL '30 seconds', INTERVAL '1 minute') GROUP BY window_end EMIT ON WINDOW CLOSE",
+    );
+    clicks.append(&[("ann", 1, "00:10"), ("bob", 2, "00:20"), ("ann", 4, "00:50"), ("ann", 8, "01:04")]);
+    let first = ["10:00:00|ann|5|2", "10:00:00|bob|2|1", "10:01:00|ann|8|1"];
+    clicks.db.wait_for("SELECT * FROM running", &first);
+    // The watermark is at 10:00:59: one more second, and the first minute is over. Half a minute before it, a hop ended.
+    assert_eq!(clicks.db.lines("SELECT * FROM closed"), Vec::<String>::new());
+    clicks.db.wait_for("SELECT * FROM hops", &["10:00:30|2"]);
+
+    // A row that is behind others, but not behind the watermark, still counts.
+    clicks.append(&[("bob", 16, "00:59.5"), ("cid", 32, "01:05")]);
+    clicks.db.wait_for("SELECT * FROM closed", &["10:00:00|ann|5|2", "10:00:00|bob|18|2"]);
+    clicks.db.wait_for("SELECT * FROM hops", &["10:00:30|2", "10:01:00|4"]);
+
+    // What has closed stays, and what is open is known, after a restart.
+    clicks.db.reopen();
+    assert_eq!(clicks.db.lines("SELECT * FROM closed"), ["10:00:00|ann|5|2", "10:00:00|bob|18|2"]);
+    clicks.append(&[("ann", 64, "02:10")]);
+    let closed = ["10:00:00|ann|5|2", "10:00:00|bob|18|2", "10:01:00|ann|8|1", "10:01:00|cid|32|1"];
+    clicks.db.wait_for("SELECT * FROM closed", &closed);
+    clicks.db.wait_for("SELECT * FROM hops", &["10:00:30|2", "10:01:00|4", "10:01:30|4", "10:02:00|2"]);
+    let running = [&closed[..], &["10:02:00|ann|64|1"]].concat();
+    clicks.db.wait_for("SELECT * FROM running", &running);
+}
+
+fn late_rows_are_dropped_and_counted() {
+    let mut clicks = Clicks::new("drop");
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW running AS {PER_MINUTE}"));
+    clicks.append(&[("ann", 1, "00:10"), ("ann", 2, "01:10")]);
+    let rows = ["10:00:00|ann|1|1", "10:01:00|ann|2|1"];
+    clicks.db.wait_for("SELECT * FROM running", &rows);
+    // Rows are late by the watermark before their epoch.
+    clicks.append(&[("bob", 4, "00:30"), ("ann", 8, "00:59")]);
+    clicks.db.wait_for("SELECT late_rows FROM mr_catalog.sources", &["2"]);
+    assert_eq!(clicks.db.lines("SELECT * FROM running"), rows);
+    assert_eq!(clicks.db.lines("SELECT count(*) FROM mr_catalog.dead_letters"), ["0"]);
+    // The watermark is not forgotten.
+    clicks.db.reopen();
+    clicks.append(&[("bob", 16, "00:30"), ("bob", 32, "01:30")]);
+    let rows = ["10:00:00|ann|1|1", "10:01:00|ann|2|1", "10:01:00|bob|32|1"];
+    clicks.db.wait_for("SELECT * FROM running", &rows);
+    clicks.db.wait_for("SELECT late_rows FROM mr_catalog.sources", &["3"]);
+}
+
+fn late_rows_are_dead_letters() {
+    let mut clicks = Clicks::new("dead_letter");
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW closed AS {PER_MINUTE} EMIT ON WINDOW CLOSE"));
+    clicks.append(&[("ann", 1, "00:10"), ("ann", 2, "01:10")]);
+    clicks.db.wait_for("SELECT * FROM closed", &["10:00:00|ann|1|1"]);
+    clicks.append(&[("bob", 4, "00:30")]);
+    clicks.db.wait_for("SELECT late_rows FROM mr_catalog.sources", &["1"]);
+    clicks.db.wait_for("SELECT source FROM mr_catalog.dead_letters", &["clicks"]);
+    // The row as JSON, under the source's own names.
+    let row: String = r#""who":"bob""#.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let letter = &clicks.db.lines("SELECT payload, reason FROM mr_catalog.dead_letters")[0];
+    assert!(letter.contains(&row) && letter.contains("late"), "{letter}");
+    assert_eq!(clicks.db.lines("SELECT * FROM closed"), ["10:00:00|ann|1|1"]);
+}
+
+fn views_over_windows_of_views() {
+    let mut clicks = Clicks::new("drop");
+    clicks.db.run(
+        "CREATE MATERIALIZED VIEW minutes AS SELECT window_end, who, sum(n) AS total
+         FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_end, who EMIT ON WINDOW CLOSE",
+    );
+    // A view over closed windows has each of them once; a join of two windowed views meets on their windows.
+    clicks.db.run(
+        "CREATE MATERIALIZED VIEW best AS SELECT m.window_end::time AS until, m.who, m.total
+         FROM minutes m JOIN (SELECT window_end, max(total) AS top FROM minutes GROUP BY window_end) AS t
+         ON m.window_end = t.window_end AND m.total = t.top",
+    );
+    clicks.append(&[
+        ("ann", 1, "00:10"),
+        ("bob", 2, "00:20"),
+        ("bob", 4, "01:04"),
+        ("ann", 8, "01:30"),
+        ("ann", 1, "02:06"),
+    ]);
+    clicks.db.wait_for("SELECT * FROM best", &["10:01:00|bob|2", "10:02:00|ann|8"]);
+    assert_eq!(clicks.db.lines("SELECT count(*) FROM minutes"), ["4"]);
+}
