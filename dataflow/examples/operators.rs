@@ -19,7 +19,7 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr, col, lit};
 use delta::{Delta, Epoch};
 use planner::incremental::{
-    Aggregate, AggregateCall, Distinct, Input, Join, JoinKind, Map, Node, Union, Window, WindowKind,
+    Aggregate, AggregateCall, Distinct, Input, Join, JoinKind, Map, Node, OnError, Union, Window, WindowKind,
 };
 use storage::{Durability, RocksOptions, RocksStore, StateId, Store};
 
