@@ -60,13 +60,17 @@ pub(crate) fn schema(plan: &LogicalPlan, visible: &HashMap<String, String>) -> R
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
 }
 
-/// A computed numeric has no precision to be told: the client sees `numeric`, the Arrow type keeps the scale.
+/// A computed numeric has no precision to be told, nor has one whose sources disagree, as in a UNION: the client sees `numeric`, the Arrow type
+/// keeps the scale.
 fn answer_type(field: &Field) -> Result<SqlType> {
     let sql_type = SqlType::of_field(field)
         .ok_or_else(|| Error::unsupported(format!("a column of the type {}", field.data_type())))?;
-    Ok(match sql_type {
-        SqlType::Numeric(_) if !field.metadata().contains_key(SQL_TYPE_KEY) => SqlType::Numeric(None),
-        other => other,
+    Ok(match (sql_type, field.data_type()) {
+        (SqlType::Numeric(_), _) if !field.metadata().contains_key(SQL_TYPE_KEY) => SqlType::Numeric(None),
+        (SqlType::Numeric(Some(told)), DataType::Decimal128(precision, scale)) if told != (*precision, *scale) => {
+            SqlType::Numeric(None)
+        }
+        (other, _) => other,
     })
 }
 
