@@ -32,7 +32,7 @@ const DEFINITIONS: [&str; 9] = [
     "CREATE SOURCE orders (order_id bigint, customer text, quantity int, amount numeric(12,2), ordered_at timestamptz,
        WATERMARK FOR ordered_at AS ordered_at - INTERVAL '1 second')
        WITH (connector = 'generator', kind = 'orders', table = 'orders', partitions = 3, keys = 500)",
-    "CREATE SOURCE payments (payment_id bigint, order_id bigint, paid numeric(12,2))
+    "CREATE SOURCE payments (payment_id bigint, order_id bigint, amount numeric(12,2))
        WITH (connector = 'generator', kind = 'orders', table = 'payments', partitions = 2, keys = 500)",
     "CREATE TABLE regions (id bigint PRIMARY KEY, name text, rank int)",
     "CREATE MATERIALIZED VIEW by_customer AS
@@ -40,7 +40,7 @@ const DEFINITIONS: [&str; 9] = [
          count(DISTINCT quantity) AS quantities, sum(quantity::double precision / 3) AS float_total
        FROM orders GROUP BY customer",
     "CREATE MATERIALIZED VIEW paid AS
-       SELECT o.order_id, o.customer, o.amount, p.paid, r.name FROM orders o
+       SELECT o.order_id, o.customer, o.amount, p.amount AS paid, r.name FROM orders o
        JOIN payments p ON p.order_id = o.order_id LEFT JOIN regions r ON r.id = o.order_id % 50",
     "CREATE MATERIALIZED VIEW windows AS
        SELECT window_start, quantity, count(*) AS n, max(amount) AS most
@@ -50,7 +50,7 @@ const DEFINITIONS: [&str; 9] = [
        GROUP BY window_start EMIT ON WINDOW CLOSE",
     "CREATE MATERIALIZED VIEW names AS SELECT DISTINCT customer, quantity FROM orders WHERE quantity > 2",
     "CREATE MATERIALIZED VIEW log AS SELECT order_id, amount FROM orders
-       UNION ALL SELECT order_id, paid FROM payments",
+       UNION ALL SELECT order_id, amount FROM payments",
 ];
 
 /// Made in the middle: built beside the others, from what is stored.

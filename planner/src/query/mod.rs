@@ -93,6 +93,13 @@ pub enum LookupPath {
 /// # Errors
 /// Whatever PostgreSQL would say about it, with the place in the text that the syntax tree was read from.
 pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
+    let mut plan = plan_part(query, context)?;
+    plan.parameters = parameters(&plan.logical, context)?;
+    Ok(plan)
+}
+
+/// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
+pub(crate) fn plan_part(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
     let (logical, visible) = match bind_query(query, context, false) {
         // Columns of a wildcard may be called as others that stand beside it.
         Err(error) if error.kind == ErrorKind::DuplicateColumn => {
@@ -192,13 +199,13 @@ pub(crate) fn parameter_fields(context: &PlanContext<'_>) -> Vec<Option<FieldRef
     context.parameter_types.iter().enumerate().map(field).collect()
 }
 
-/// Analyzes a bound plan and reads off what it is.
+/// Analyzes a bound plan and reads off what it is, but for its parameters.
 fn finish(logical: LogicalPlan, visible: &Visible, context: &PlanContext<'_>) -> Result<QueryPlan> {
     let logical = output::conform(analyze(logical, context)?)?;
     let schema = output::schema(&logical, visible)?;
     let (reads, system_reads) = relations(&logical)?;
     Ok(QueryPlan {
-        parameters: parameters(&logical, context)?,
+        parameters: Vec::new(),
         point_lookup: lookup::detect(&logical, context.catalog),
         schema,
         reads,

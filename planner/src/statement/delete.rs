@@ -30,7 +30,7 @@ pub(super) fn plan(delete: &Delete, context: &PlanContext<'_>) -> Result<Plan> {
     let columns =
         target.object.columns.iter().map(|column| table::qualified(&qualifier, &column.name).alias(&column.name));
     let source = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
-    let (source, _, reads) = table::finish(source, context)?;
+    let (source, reads) = table::finish(source, context)?;
     let returning = table::returning(delete.returning.as_deref(), &target, alias.as_ref(), context)?;
     let mut found = BTreeMap::new();
     collect_plan_parameters(&source, &mut found)?;

@@ -33,7 +33,7 @@ pub(super) fn plan(insert: &Insert, context: &PlanContext<'_>) -> Result<Plan> {
             None => from_query(query, &columns, explicit, &target, context)?,
         },
     };
-    let (source, _, reads) = table::finish(source, context)?;
+    let (source, reads) = table::finish(source, context)?;
     let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
     let on_conflict = on_conflict(insert.on.as_ref(), &target, alias, context)?;
     let returning = table::returning(insert.returning.as_deref(), &target, alias, context)?;

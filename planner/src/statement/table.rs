@@ -14,7 +14,7 @@ use super::plan::Returning;
 use crate::error::ErrorKind;
 use crate::query::cast::{self, Context};
 use crate::query::provider::{Provider, name_span, resolve_object};
-use crate::query::{lookup, output, parameter_fields, plan_query, rewrite, typing};
+use crate::query::{lookup, output, parameter_fields, plan_part, rewrite, typing};
 use crate::{Error, PlanContext, Result};
 
 /// A table that is filled by DML.
@@ -169,7 +169,7 @@ pub(super) fn returning(
     if let ast::SetExpr::Select(select) = &mut *query.query.body {
         select.projection = items.to_vec();
     }
-    let planned = plan_query(&query.query, context)?;
+    let planned = plan_part(&query.query, context)?;
     let Some((expressions, _)) = lookup::over_one_relation(&planned.logical) else {
         return Err(Error::unsupported("this expression in RETURNING"));
     };
@@ -194,13 +194,9 @@ pub(super) fn qualified(qualifier: &str, name: &str) -> Expr {
 }
 
 /// Brings a plan's expressions of SQL's types to those of the store, once all is bound.
-pub(super) fn finish(
-    plan: LogicalPlan,
-    context: &PlanContext<'_>,
-) -> Result<(LogicalPlan, Vec<SqlType>, Vec<catalog::ObjectId>)> {
+pub(super) fn finish(plan: LogicalPlan, context: &PlanContext<'_>) -> Result<(LogicalPlan, Vec<catalog::ObjectId>)> {
     let plan = crate::query::analyze(plan, context)?;
-    let parameters = crate::query::parameters(&plan, context)?;
     let (reads, _) = crate::query::relations(&plan)?;
     debug_assert!(output::schema(&plan, &std::collections::HashMap::new()).is_ok(), "stored types are SQL types");
-    Ok((plan, parameters, reads))
+    Ok((plan, reads))
 }

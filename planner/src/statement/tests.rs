@@ -144,6 +144,9 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
             }
             CopyDirection::Out(query) => indented(&query.logical),
         },
+        Plan::ExplainAnalyzeView { relation, view } => {
+            format!("  analyze {relation:?} of {} columns\n", view.schema.fields().len())
+        }
         other => format!("  {other:?}\n"),
     }
 }

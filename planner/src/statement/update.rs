@@ -42,7 +42,7 @@ pub(super) fn plan(update: &Update, context: &PlanContext<'_>) -> Result<Plan> {
         |prefix: &'static str| move |(position, expr): (usize, Expr)| expr.alias(format!("{prefix}_{position}"));
     let columns = old.into_iter().enumerate().map(named("old")).chain(new.into_iter().enumerate().map(named("new")));
     let source = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
-    let (source, _, reads) = table::finish(source, context)?;
+    let (source, reads) = table::finish(source, context)?;
     let returning = table::returning(update.returning.as_deref(), &target, alias.as_ref(), context)?;
     let mut found = BTreeMap::new();
     collect_plan_parameters(&source, &mut found)?;
