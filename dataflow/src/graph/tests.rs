@@ -213,7 +213,7 @@ fn errors_are_those_of_the_rows_that_are_there() {
         .graph
         .attach(ObjectId(3), &more_than(relation(1, &quotients(OnError::Report)), 3), layout(1003), numbers)
         .unwrap();
-    let mut change = |world: &mut World, rows: &[(i64, i64)], weights: Vec<i64>| {
+    let change = |world: &mut World, rows: &[(i64, i64)], weights: Vec<i64>| {
         world.epoch += 1;
         let rows: Vec<Row> = rows.iter().map(|(a, b)| vec![Some(*a), Some(*b)]).collect();
         let deltas = HashMap::from([(input_id(0), vec![Delta::new(batch(&KINDS, &rows), Some(weights.into()))])]);
