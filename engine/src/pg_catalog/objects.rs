@@ -9,6 +9,8 @@ use super::layout;
 use super::type_numbers::FIRST_OBJECT_OID;
 use crate::system::Relations;
 
+pub(super) use planner::functions::quote_ident as quote_identifier;
+
 /// Indexes behind primary keys and behind the keys of materialized views, by their relation's number.
 const FIRST_KEY_INDEX: u32 = 0x1000_0000;
 /// Constraints, by their relation's number.
@@ -268,93 +270,3 @@ pub(super) fn default_oid(relation: u32, position: usize) -> u32 {
 pub(super) fn attribute_number(position: usize) -> i16 {
     i16::try_from(position + 1).unwrap_or(i16::MAX)
 }
-
-/// An identifier as it must be written: in quotes unless it is a plain word.
-pub(super) fn quote_identifier(name: &str) -> String {
-    let mut characters = name.chars();
-    let plain = characters.next().is_some_and(|first| first.is_ascii_lowercase() || first == '_')
-        && characters.all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_')
-        && !RESERVED.contains(&name);
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-/// PostgreSQL's reserved words: names that must be quoted.
-const RESERVED: [&str; 77] = [
-    "all",
-    "analyse",
-    "analyze",
-    "and",
-    "any",
-    "array",
-    "as",
-    "asc",
-    "asymmetric",
-    "both",
-    "case",
-    "cast",
-    "check",
-    "collate",
-    "column",
-    "constraint",
-    "create",
-    "current_catalog",
-    "current_date",
-    "current_role",
-    "current_time",
-    "current_timestamp",
-    "current_user",
-    "default",
-    "deferrable",
-    "desc",
-    "distinct",
-    "do",
-    "else",
-    "end",
-    "except",
-    "false",
-    "fetch",
-    "for",
-    "foreign",
-    "from",
-    "grant",
-    "group",
-    "having",
-    "in",
-    "initially",
-    "intersect",
-    "into",
-    "lateral",
-    "leading",
-    "limit",
-    "localtime",
-    "localtimestamp",
-    "not",
-    "null",
-    "offset",
-    "on",
-    "only",
-    "or",
-    "order",
-    "placing",
-    "primary",
-    "references",
-    "returning",
-    "select",
-    "session_user",
-    "some",
-    "symmetric",
-    "table",
-    "then",
-    "to",
-    "trailing",
-    "true",
-    "union",
-    "unique",
-    "user",
-    "using",
-    "variadic",
-    "when",
-    "where",
-    "window",
-    "with",
-];

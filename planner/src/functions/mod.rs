@@ -192,6 +192,7 @@ impl FunctionRegistry {
 }
 
 pub(crate) use json::normalised as json_text;
+pub use text::quote_ident;
 pub(crate) use text::texts;
 
 /// Each value of a column in PostgreSQL's text form.

@@ -341,8 +341,8 @@ fn check_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
-/// An identifier that is read back as it is.
-pub(crate) fn quote_ident(text: &str) -> String {
+/// An identifier as it must be written to be read back: in quotes unless it is a plain word.
+pub fn quote_ident(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && text
             .chars()
