@@ -67,6 +67,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// Division by zero, found while planning (22012).
     DivisionByZero,
+    /// A subquery that stands for one value has several rows (21000).
+    CardinalityViolation,
     /// A text that is longer than its type allows (22001).
     StringTooLong,
     /// An argument that the function can't take (22023).

@@ -6,6 +6,7 @@ reason; one that no longer differs is reported too, so that the list stays true.
 
 import json
 import os
+import re
 import sys
 
 import psycopg
@@ -24,6 +25,10 @@ GAPS = {
 }
 
 
+# SQL leaves it open which row these give: what they are called and their types count.
+ANY_ROW = re.compile(r"from orders( o)?( where [^=]*)? (limit|fetch first) 1|^table orders$", re.IGNORECASE)
+
+
 def ask(connection, sql):
     result = connection.pgconn.exec_(sql.encode())
     if result.error_message:
@@ -31,7 +36,8 @@ def ask(connection, sql):
     columns = [[result.fname(i).decode(), result.ftype(i), result.fmod(i)] for i in range(result.nfields)]
     value = lambda i: result.get_value(0, i)
     row = [None if value(i) is None else value(i).decode() for i in range(result.nfields)] if result.ntuples else []
-    return {"sql": sql, "columns": columns, "row": row if not any(v in sql for v in VOLATILE) else None}
+    open_row = any(v in sql for v in VOLATILE) or ANY_ROW.search(sql)
+    return {"sql": sql, "columns": columns, "row": None if open_row else row}
 
 
 def main():
@@ -49,6 +55,8 @@ def main():
         return
     with open(GOLDEN, encoding="utf-8") as file:
         golden = {g["sql"]: g for g in json.load(file)}
+    for sql in filter(ANY_ROW.search, golden):
+        golden[sql]["row"] = None
     wrong = 0
     for answer in answers:
         sql, same = answer["sql"], answer == golden[answer["sql"]]

@@ -290,6 +290,7 @@ impl From<planner::Error> for Error {
             Kind::StringTooLong => ErrorKind::StringTooLong,
             Kind::OutOfRange => ErrorKind::NumericOutOfRange,
             Kind::DivisionByZero => ErrorKind::DivisionByZero,
+            Kind::CardinalityViolation => ErrorKind::CardinalityViolation,
             Kind::InvalidParameterValue | Kind::InvalidOption => ErrorKind::InvalidParameterValue,
             Kind::NotAllowed => ErrorKind::InsufficientPrivilege,
             Kind::Unsupported => ErrorKind::Unsupported,

@@ -26,6 +26,7 @@ impl Session {
     /// Runs a prepared statement. Rows come as they are computed; everything else is done when this returns.
     pub async fn execute(&mut self, prepared: &Arc<Prepared>, parameters: Vec<Parameter>) -> Result<Response> {
         self.transaction.check_usable(&prepared.statement)?;
+        self.grant_wishes();
         let prepared = self.refreshed(prepared)?;
         if parameters.len() != prepared.parameter_types.len() {
             let (given, wanted) = (parameters.len(), prepared.parameter_types.len());
@@ -162,6 +163,7 @@ impl Session {
             published: published.clone(),
             changed,
             variables: self.variables.clone(),
+            wishes: self.wishes.clone(),
             user: self.user.clone(),
             database: self.database.clone(),
             session: self.id,
@@ -229,6 +231,17 @@ impl Session {
             self.parameter_changes.push((variable.name.to_owned(), value));
         }
         Ok(())
+    }
+
+    /// Sets what the last query asked for with `set_config`.
+    pub(super) fn grant_wishes(&mut self) {
+        for wish in self.wishes.take() {
+            // Outside of a block the query was the whole transaction.
+            let lasts = !wish.local || self.transaction.is_block();
+            if lasts && let Err(error) = self.set_variable(&wish.name, wish.value.as_deref(), wish.local) {
+                self.notice(error.message);
+            }
+        }
     }
 
     fn reset_all(&mut self) {
@@ -353,6 +366,7 @@ pub(crate) struct SessionRelations {
     pub(crate) published: Arc<Published>,
     pub(crate) changed: Vec<(ObjectId, Vec<delta::Delta>)>,
     pub(crate) variables: super::Variables,
+    pub(crate) wishes: super::variables::Wishes,
     pub(crate) user: String,
     pub(crate) database: String,
     pub(crate) session: i32,

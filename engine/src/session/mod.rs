@@ -178,6 +178,8 @@ pub struct Session {
     cancel: Cancel,
     notices: Vec<Notice>,
     parameter_changes: Vec<(String, String)>,
+    /// What `set_config` asked for.
+    wishes: variables::Wishes,
     /// PREPARE's names.
     prepared: HashMap<String, Arc<Prepared>>,
     /// Locked by nobody: streams can't be shared between threads, sessions can.
@@ -224,6 +226,7 @@ impl Session {
             cancel: Cancel::default(),
             notices: Vec::new(),
             parameter_changes: Vec::new(),
+            wishes: variables::Wishes::default(),
             prepared: HashMap::new(),
             cursors: HashMap::new(),
         })
@@ -247,6 +250,7 @@ impl Session {
         parameter_types: &[Option<SqlType>],
     ) -> Result<Arc<Prepared>> {
         self.transaction.check_usable(statement)?;
+        self.grant_wishes();
         self.plan(statement, parameter_types).map(Arc::new)
     }
 
@@ -344,6 +348,7 @@ impl Session {
 
     /// Reported settings that changed since the last call.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        self.grant_wishes();
         std::mem::take(&mut self.parameter_changes)
     }
 

@@ -122,6 +122,7 @@ impl Session {
 
     /// A statement of an open block has failed: the rest of the block is refused.
     pub fn fail_transaction(&mut self) {
+        drop(self.wishes.take());
         match self.transaction.block {
             Block::Open => self.transaction.block = Block::Failed,
             Block::Implicit => self.transaction.writes.clear(),

@@ -4,6 +4,9 @@
 //! change nothing that Millrace does. `SHOW ALL` and docs/sql/set.md say which these are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -106,6 +109,28 @@ pub(crate) const VARIABLES: [Variable; 41] = variables! {
 /// The variable of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.name.eq_ignore_ascii_case(name))
+}
+
+/// Settings that a query has asked for with `set_config`: a query reads its session, which takes them when the query has ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes(Arc<Mutex<Vec<Wish>>>);
+
+/// SET name = value, or its default; `local` to the transaction.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+    pub(crate) local: bool,
+}
+
+impl Wishes {
+    pub(crate) fn add(&self, wish: Wish) {
+        self.0.lock().push(wish);
+    }
+
+    pub(crate) fn take(&self) -> Vec<Wish> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 /// The values of one session.

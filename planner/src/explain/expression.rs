@@ -41,6 +41,10 @@ pub(crate) fn sql(expression: &Expr) -> String {
             Expr::Column(column) if column.name.contains('(') => {
                 Transformed::yes(verbatim(super::sql_words(&column.name).replace("count(1)", "count(*)")))
             }
+            Expr::ScalarFunction(call) => match crate::query::arithmetic::as_operator(call) {
+                Some(operator) => Transformed::yes(operator),
+                None => Transformed::no(expression),
+            },
             Expr::ScalarSubquery(_) => Transformed::yes(verbatim("(subquery)".to_owned())),
             Expr::Exists(exists) => {
                 Transformed::yes(verbatim(format!("{}EXISTS (subquery)", if exists.negated { "NOT " } else { "" })))

@@ -1,12 +1,14 @@
 //! From a query's syntax to DataFusion's logical plan, with PostgreSQL's names and types.
 //!
 //! [`plan_query`] rewrites the syntax tree ([`rewrite`]), lets DataFusion's planner bind it against the catalog ([`provider`]), gives the plan
-//! PostgreSQL's types ([`typing`], [`operator`], [`cast`]), lets DataFusion's analyzer put in what conversions are left, and brings the
-//! result to types that SQL has ([`output`]).
+//! PostgreSQL's types ([`typing`], [`operator`], [`cast`]), lets DataFusion's analyzer put in what conversions are left, makes arithmetic
+//! on integers fail where it would wrap around ([`arithmetic`]), and brings the result to types that SQL has ([`output`]).
 
+pub(crate) mod arithmetic;
 mod arrow_error;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
+mod exists;
 pub(crate) mod interval;
 pub(crate) mod literal;
 pub(crate) mod lookup;
@@ -18,6 +20,7 @@ mod pg_rewrite;
 mod placement;
 pub(crate) mod provider;
 pub(crate) mod rewrite;
+mod scalar_subquery;
 pub mod source;
 pub(crate) mod table_function;
 pub mod types;
@@ -214,10 +217,11 @@ fn finish(logical: LogicalPlan, visible: &Visible, context: &PlanContext<'_>) ->
     })
 }
 
-/// Settles parameters and lets DataFusion's analyzer put in conversions.
+/// Settles parameters, brings scalar subqueries into a form that can be planned, lets DataFusion's analyzer put in conversions, and makes arithmetic on integers check its results.
 pub(crate) fn analyze(logical: LogicalPlan, context: &PlanContext<'_>) -> Result<LogicalPlan> {
-    let logical = typing::default_parameters(logical)?;
-    Ok(Analyzer::new().execute_and_check(logical, &context.functions.options, |_, _| {})?)
+    let logical = scalar_subquery::aggregated(typing::default_parameters(logical)?)?;
+    let logical = Analyzer::new().execute_and_check(logical, &context.functions.options, |_, _| {})?;
+    Ok(arithmetic::checked(logical)?)
 }
 
 /// The relations that a plan scans, in subqueries too.

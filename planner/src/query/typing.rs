@@ -365,7 +365,7 @@ fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> 
 }
 
 /// What the expressions of a node see.
-fn input_schema(plan: &LogicalPlan) -> DataFusionResult<DFSchema> {
+pub(super) fn input_schema(plan: &LogicalPlan) -> DataFusionResult<DFSchema> {
     if let LogicalPlan::TableScan(scan) = plan {
         return DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema());
     }

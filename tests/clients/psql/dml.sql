@@ -18,3 +18,7 @@ SHOW server_version;
 SET timezone = 'America/New_York';
 SELECT TIMESTAMPTZ '2024-07-01 12:00:00Z';
 \gdesc
+SELECT set_config('timezone', 'Asia/Tokyo', false);
+SELECT TIMESTAMPTZ '2024-07-01 12:00:00Z';
+SELECT set_config('statement_timout', '1s', false);
+SELECT 2147483647 + 1;

@@ -28,7 +28,7 @@ use crate::advisory::AdvisoryLocks;
 use crate::published::Published;
 use crate::query::external;
 use crate::session::SessionRelations;
-use crate::session::variables::Variables;
+use crate::session::variables::{Variables, Wishes};
 use crate::{Error, Result, SqlType};
 
 /// What the functions of a query see.
@@ -38,6 +38,7 @@ pub(crate) struct FunctionContext(Arc<Seen>);
 struct Seen {
     published: Arc<Published>,
     variables: Variables,
+    wishes: Wishes,
     user: String,
     database: String,
     session: i32,
@@ -54,6 +55,7 @@ impl FunctionContext {
         Self(Arc::new(Seen {
             published: session.published.clone(),
             variables: session.variables.clone(),
+            wishes: session.wishes.clone(),
             user: session.user.clone(),
             database: session.database.clone(),
             session: session.session,
@@ -140,6 +142,12 @@ impl Function {
     /// Sees NULLs.
     fn lenient(name: &'static str, returns: SqlType, compute: Compute) -> Self {
         Self { name, returns, strict: false, compute, signature: any_arguments() }
+    }
+
+    /// Called as often as the query says, and never ahead of it.
+    fn volatile(mut self) -> Self {
+        self.signature.volatility = Volatility::Volatile;
+        self
     }
 }
 

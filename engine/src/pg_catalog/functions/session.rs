@@ -2,6 +2,7 @@
 
 use super::{Function, FunctionContext, Value, integer, oid};
 use crate::pg_catalog::objects;
+use crate::session::variables::Wish;
 use crate::{Error, ErrorKind, Result, SqlType};
 
 pub(super) fn functions() -> Vec<Function> {
@@ -20,6 +21,7 @@ pub(super) fn functions() -> Vec<Function> {
         Function::strict("pg_is_other_temp_schema", SqlType::Boolean, |_, _| Ok(false.into())),
         Function::strict("getdatabaseencoding", SqlType::Name, |_, _| Ok("UTF8".into())),
         Function::strict("current_setting", SqlType::Text, current_setting),
+        Function::lenient("set_config", SqlType::Text, set_config).volatile(),
         // Epochs are what transactions are here.
         Function::lenient("txid_current", SqlType::BigInt, epoch),
         Function::lenient("txid_current_if_assigned", SqlType::BigInt, epoch),
@@ -63,6 +65,26 @@ fn current_setting(context: &FunctionContext, arguments: &[Value]) -> Result<Val
             Err(Error::new(ErrorKind::UndefinedObject, message))
         }
     }
+}
+
+/// SET as a function; the setting's value once the query has ended.
+fn set_config(context: &FunctionContext, arguments: &[Value]) -> Result<Value> {
+    let [name, value, local] = arguments else {
+        return Err(Error::new(
+            ErrorKind::UndefinedFunction,
+            "set_config takes a name, a value and whether it is local",
+        ));
+    };
+    let Value::Text(name) = name else {
+        return Err(Error::new(ErrorKind::InvalidParameterValue, "SET requires parameter name"));
+    };
+    let value = (*value != Value::Null).then(|| super::text(Some(value)).to_owned());
+    let local = *local == Value::Bool(true);
+    let mut variables = context.0.variables.clone();
+    variables.set(name, value.as_deref(), local)?;
+    let set = variables.get(name);
+    context.0.wishes.add(Wish { name: name.clone(), value, local });
+    Ok(set.map_or(Value::Null, Value::from))
 }
 
 fn epoch(context: &FunctionContext, _: &[Value]) -> Result<Value> {

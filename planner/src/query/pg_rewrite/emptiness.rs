@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sql::ast::{
-    DataType, Expr, FunctionArguments, GroupByExpr, JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Value, Visitor, VisitorMut,
+    BinaryOperator, DataType, Expr, FunctionArguments, GroupByExpr, JoinOperator, Query, Select, SelectItem, SetExpr,
+    TableFactor, TableWithJoins, Value, Visitor, VisitorMut,
 };
 use sql::walk;
 
@@ -62,6 +62,10 @@ impl VisitorMut for Replace<'_> {
                 FunctionArguments::Subquery(query) if gone(query) => Some(call("pg_empty_array", Vec::new())),
                 _ => None,
             },
+            Expr::Case { operand: None, conditions, else_result, .. } => {
+                conditions.retain(|branch| !is_domain(&branch.condition));
+                conditions.is_empty().then(|| else_result.as_deref().cloned().unwrap_or_else(null))
+            }
             _ => None,
         };
         if let Some(replacement) = replacement {
@@ -69,6 +73,18 @@ impl VisitorMut for Replace<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// `typtype = 'd'`: no type is a domain.
+fn is_domain(condition: &Expr) -> bool {
+    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = condition else { return false };
+    let column = match &**left {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    let is_d = matches!(&**right, Expr::Value(value) if value.value == Value::SingleQuotedString("d".to_owned()));
+    is_d && column.is_some_and(|column| folded(column) == "typtype")
 }
 
 fn null() -> Expr {

@@ -16,42 +16,6 @@ use super::{plain_relation, system_name};
 use crate::PlanContext;
 use crate::query::name::folded;
 
-/// EXISTS in a SELECT list, which DataFusion plans in conditions only: whether the count of its rows is above 0.
-pub(super) fn exists_in_list(select: &mut Select) {
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _never_breaks = walk::change(expr, &mut ExistsToCount);
-        }
-    }
-}
-
-struct ExistsToCount;
-
-impl VisitorMut for ExistsToCount {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let Expr::Exists { subquery, negated } = expr else { return ControlFlow::Continue(()) };
-        let SetExpr::Select(select) = &mut *subquery.body else { return ControlFlow::Continue(()) };
-        let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(expressions, _) if expressions.is_empty());
-        if !ungrouped || select.having.is_some() || subquery.limit_clause.is_some() || subquery.fetch.is_some() {
-            return ControlFlow::Continue(());
-        }
-        select.distinct = None;
-        subquery.order_by = None;
-        let one = Expr::value(Value::Number("1".to_owned(), false));
-        select.projection = vec![SelectItem::UnnamedExpr(super::call("count", vec![one]))];
-        let zero = Expr::value(Value::Number("0".to_owned(), false));
-        let op = if *negated { sql::ast::BinaryOperator::Eq } else { sql::ast::BinaryOperator::Gt };
-        *expr = Expr::Nested(Box::new(Expr::BinaryOp {
-            left: Box::new(Expr::Subquery(subquery.clone())),
-            op,
-            right: Box::new(zero),
-        }));
-        ControlFlow::Continue(())
-    }
-}
-
 /// Hoists what can be hoisted out of a SELECT's list and condition.
 pub(super) fn scalar_subqueries(select: &mut Select, context: &PlanContext<'_>, aliases: &mut usize) {
     let grouped = match &select.group_by {

@@ -7,7 +7,7 @@
 //!    the name. A whole column of the outermost SELECT list shows the name, everywhere else the OID counts. Types that are nowhere stored are read as
 //!    text.
 //! 2. [`emptiness`]: a subquery over a relation that is always empty here (policies, publications, …) is known without being run.
-//! 3. [`hoist`]: EXISTS in a SELECT list becomes a count, and a correlated scalar subquery over system relations becomes a LEFT JOIN, as DataFusion correlates only what it can group by.
+//! 3. [`hoist`]: EXISTS in a SELECT list becomes a count ([`super::exists`]), and a correlated scalar subquery over system relations becomes a LEFT JOIN, as DataFusion correlates only what it can group by.
 
 mod emptiness;
 mod hoist;
@@ -21,6 +21,7 @@ use sql::ast::{
 };
 use sql::walk;
 
+use super::exists;
 use super::name::{column_name, folded};
 use super::rewrite::call;
 use crate::PlanContext;
@@ -271,7 +272,8 @@ impl VisitorMut for Selects<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         emptiness::simplify(select, self.context);
-        hoist::exists_in_list(select);
+        // What can't be rewritten is refused when the query is planned.
+        let _refused_later = exists::in_list(select, self.context.functions);
         hoist::scalar_subqueries(select, self.context, &mut self.aliases);
         ControlFlow::Continue(())
     }

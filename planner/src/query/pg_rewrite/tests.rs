@@ -116,6 +116,6 @@ fn exists_in_a_select_list_becomes_a_count() {
         rewritten(
             "SELECT NOT c.oid IS NULL AND EXISTS (SELECT 1 FROM pg_attrdef WHERE adrelid = c.oid) AS x FROM pg_class c"
         ),
-        "SELECT NOT c.oid IS NULL AND ((SELECT count(1) FROM pg_attrdef WHERE adrelid = c.oid) > 0) AS x FROM pg_class c"
+        "SELECT NOT c.oid IS NULL AND ((SELECT count(1) AS \"count\" FROM pg_attrdef WHERE adrelid = c.oid) > 0) AS x FROM pg_class c"
     );
 }
