@@ -161,7 +161,7 @@ fn read(brokers: &str, threads: usize, thread: usize, decoded: bool) -> Result<S
             }
             continue;
         }
-        if seen.events % BATCH_ROWS as u64 == 0 {
+        if seen.events.is_multiple_of(BATCH_ROWS as u64) {
             seen.last = Instant::now();
         }
     }

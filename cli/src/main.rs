@@ -3,7 +3,7 @@
 //! The last crate of the pipeline: it sees the server and the engine, and reads what only a process may read: flags, environment
 //! and config file. This file only dispatches; each command has a file of its own.
 //!
-//! Reading order: [`config`] (every setting, once), [`server`], [`demo`], [`run`], [`check`], [`bench`], [`backup`].
+//! Reading order: [`config`] (every setting, once), [`server`], [`demo`], [`run`], [`check`], [`mod@bench`], [`backup`].
 
 mod backup;
 mod bench;

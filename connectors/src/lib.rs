@@ -5,7 +5,7 @@
 //! a connector keeps no progress of its own. It never imports planner, dataflow or storage, and no async runtime.
 //!
 //! Reading order: [`source`] (the contract of what comes in), [`sink`] (of what goes out), [`options`] (the WITH list),
-//! [`formats`], [`kafka`], [`file`], [`generator`].
+//! [`formats`], [`kafka`], [`mod@file`], [`generator`].
 
 pub mod error;
 pub mod file;

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p dataflow --example accumulators`
 
+#![allow(clippy::disallowed_methods)]
+
 use std::sync::Arc;
 use std::time::Instant;
 

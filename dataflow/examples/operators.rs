@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p dataflow --example operators [-- NAME [WORKERS]]`; profile it with `perf record --call-graph=lbr`.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,7 +76,7 @@ fn bids(first: u64) -> Result<RecordBatch, arrow::error::ArrowError> {
     let n = || first..first + BATCH_ROWS;
     let auction = |n: u64| {
         let last = n / 15;
-        if mix(n) % 2 == 0 { last / 100 * 100 } else { last.saturating_sub(mix(n + 1) % 100) }
+        if mix(n).is_multiple_of(2) { last / 100 * 100 } else { last.saturating_sub(mix(n + 1) % 100) }
     };
     let extra = n().map(|n| Some(format!("{:0>80}", mix(n)))).collect::<StringViewArray>();
     let columns: Vec<ArrayRef> = vec![
@@ -304,7 +306,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 graph.step(EpochInputs { epoch: Epoch(epoch as u64 + 1), deltas, ..EpochInputs::default() })?;
             stepping += start.elapsed();
             rows_out += outputs.changes.get(&VIEW).into_iter().flatten().map(Delta::num_rows).sum::<usize>();
-            if (epoch as u64 + 1) % CHECKPOINT_EVERY == 0 {
+            if (epoch as u64 + 1).is_multiple_of(CHECKPOINT_EVERY) {
                 let start = Instant::now();
                 let changes = graph.checkpoint()?;
                 checking += start.elapsed();

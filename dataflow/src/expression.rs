@@ -83,11 +83,11 @@ impl Expressions {
         let mut compiled = Vec::with_capacity(expressions.len());
         for (index, expression) in expressions.iter().enumerate() {
             let wanted = types.map(|types| &types[index]);
-            if let Some(column) = plain_column(expression) {
-                if wanted.is_none_or(|wanted| wanted == input.field(column).data_type()) {
-                    compiled.push(Compiled::Column(column));
-                    continue;
-                }
+            if let Some(column) = plain_column(expression)
+                && wanted.is_none_or(|wanted| wanted == input.field(column).data_type())
+            {
+                compiled.push(Compiled::Column(column));
+                continue;
             }
             let context = PhysicalPlanningContext::default();
             let physical = create_physical_expr(expression, &names, &properties, &context)?;

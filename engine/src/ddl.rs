@@ -6,7 +6,7 @@ use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
 /// A change of the catalog. What had to be asked of the outside (a topic's partitions, a sink's topic) has been asked.
 pub(crate) enum DdlChange {
     /// A new object; the connector's start is resolved.
-    Create(CreatePlan),
+    Create(Box<CreatePlan>),
     /// A new schema.
     CreateSchema(String),
     /// Objects and schemas that go.

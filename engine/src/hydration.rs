@@ -445,7 +445,7 @@ impl<'a> Replay<'a> {
             deltas,
         })?;
         self.steps += 1;
-        if self.steps % STEPS_PER_CHECKPOINT == 0 {
+        if self.steps.is_multiple_of(STEPS_PER_CHECKPOINT) {
             self.checkpoint()?;
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! protocol: a server, a test or a tool opens an [`Engine`] in its own process and runs statements through a [`Session`].
 //!
 //! Reading order: [`settings`], [`Engine`], [`session`] (what a client can do), [`command`] (what the epoch thread is asked),
-//! [`epoch`] (`run_epoch`), [`published`] (what readers see), then the files named after what they do.
+//! `coordinator/epoch.rs` (`run_epoch`), [`published`] (what readers see), then the files named after what they do.
 
 mod advisory;
 mod backup;

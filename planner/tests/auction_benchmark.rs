@@ -1,7 +1,7 @@
 //! The auction benchmark's queries as materialized views: from SQL to operators, as golden text.
 //! `INSTA_UPDATE=always cargo test -p planner --test auction_benchmark` rewrites it.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::fs;
 use std::path::Path;

@@ -274,10 +274,12 @@ impl<'a> Cursor<'a> {
             .collect();
         for (index, token) in solid.iter().enumerate().rev().take(3) {
             let Token::Word(word) = &token.token else { continue };
-            if word.quote_style.is_none() && word.keyword == Keyword::NoKeyword && !keyword::is_known(&word.value) {
-                if let Some(meant) = keyword::meant(&word.value, index == 0) {
-                    return Some(format!("Did you mean \"{meant}\" instead of \"{}\"?", word.value));
-                }
+            if word.quote_style.is_none()
+                && word.keyword == Keyword::NoKeyword
+                && !keyword::is_known(&word.value)
+                && let Some(meant) = keyword::meant(&word.value, index == 0)
+            {
+                return Some(format!("Did you mean \"{meant}\" instead of \"{}\"?", word.value));
             }
         }
         let expected = expected.filter(|expected| !expected.is_empty() && !expected.starts_with("an SQL statement"))?;

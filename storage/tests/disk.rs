@@ -247,7 +247,7 @@ fn commit_until_killed(directory: &Path) -> ! {
     loop {
         commit += 1;
         // Small and large ones mixed.
-        let entries = if commit % 3 == 0 { 10_000 } else { 10 };
+        let entries = if commit.is_multiple_of(3) { 10_000 } else { 10 };
         store.commit(numbered(commit, entries), Durability::Process).unwrap();
         writeln!(acknowledged, "{commit}").unwrap();
     }

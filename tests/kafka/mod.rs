@@ -17,84 +17,64 @@ use crate::support::trial;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     /// Nothing: it runs on the mock, too.
-    AnyBroker,
+    Any,
     /// Apache Kafka.
-    RealBroker,
+    Real,
     /// Apache Kafka that the test may stop.
-    OwnBroker,
+    Own,
 }
 
 pub fn trials() -> Vec<Trial> {
-    use Needs::{AnyBroker, OwnBroker, RealBroker};
+    use Needs::{Any, Own, Real};
     let tests: &[(&str, Needs, fn())] = &[
-        ("connector::an_older_instance_is_fenced", RealBroker, connector::an_older_instance_is_fenced),
+        ("connector::an_older_instance_is_fenced", Real, connector::an_older_instance_is_fenced),
         (
             "connector::a_crash_before_the_commit_leaves_nothing",
-            RealBroker,
+            Real,
             connector::a_crash_before_the_commit_leaves_nothing,
         ),
         (
             "connector::markers_at_the_end_of_a_topic_are_passed",
-            RealBroker,
+            Real,
             connector::markers_at_the_end_of_a_topic_are_passed,
         ),
-        ("connector::added_partitions_are_found", RealBroker, connector::added_partitions_are_found),
+        ("connector::added_partitions_are_found", Real, connector::added_partitions_are_found),
         (
             "connector::deleted_records_are_not_passed_over_in_silence",
-            RealBroker,
+            Real,
             connector::deleted_records_are_not_passed_over_in_silence,
         ),
-        ("connector::a_timestamp_finds_its_offset", RealBroker, connector::a_timestamp_finds_its_offset),
-        ("sources::json_becomes_typed_columns", AnyBroker, sources::json_becomes_typed_columns),
-        ("sources::bad_records_become_dead_letters", AnyBroker, sources::bad_records_become_dead_letters),
-        ("sources::skip_and_null_policies", AnyBroker, sources::skip_and_null_policies),
-        ("sources::metadata_is_included", AnyBroker, sources::metadata_is_included),
-        (
-            "sources::upsert_table_follows_keys_and_tombstones",
-            AnyBroker,
-            sources::upsert_table_follows_keys_and_tombstones,
-        ),
-        ("sources::start_latest_skips_what_was_there", AnyBroker, sources::start_latest_skips_what_was_there),
-        ("sources::start_offsets_are_exact", AnyBroker, sources::start_offsets_are_exact),
+        ("connector::a_timestamp_finds_its_offset", Real, connector::a_timestamp_finds_its_offset),
+        ("sources::json_becomes_typed_columns", Any, sources::json_becomes_typed_columns),
+        ("sources::bad_records_become_dead_letters", Any, sources::bad_records_become_dead_letters),
+        ("sources::skip_and_null_policies", Any, sources::skip_and_null_policies),
+        ("sources::metadata_is_included", Any, sources::metadata_is_included),
+        ("sources::upsert_table_follows_keys_and_tombstones", Any, sources::upsert_table_follows_keys_and_tombstones),
+        ("sources::start_latest_skips_what_was_there", Any, sources::start_latest_skips_what_was_there),
+        ("sources::start_offsets_are_exact", Any, sources::start_offsets_are_exact),
         (
             "sources::start_timestamp_finds_the_first_record_since",
-            RealBroker,
+            Real,
             sources::start_timestamp_finds_the_first_record_since,
         ),
-        ("sources::new_partitions_are_found", RealBroker, sources::new_partitions_are_found),
-        ("sources::missing_topic_is_an_error_at_create", RealBroker, sources::missing_topic_is_an_error_at_create),
-        ("sources::a_restart_goes_on_where_it_was", AnyBroker, sources::a_restart_goes_on_where_it_was),
-        ("sources::late_view_reads_the_past", AnyBroker, sources::late_view_reads_the_past),
-        ("sources::windows_close_with_the_watermark", AnyBroker, sources::windows_close_with_the_watermark),
-        ("sinks::upsert_sink_holds_the_view", RealBroker, sinks::upsert_sink_holds_the_view),
-        ("sinks::append_sink_adds_up_to_the_view", RealBroker, sinks::append_sink_adds_up_to_the_view),
-        ("sinks::a_restart_repeats_nothing", RealBroker, sinks::a_restart_repeats_nothing),
-        ("sinks::a_sink_begins_with_what_is_there", RealBroker, sinks::a_sink_begins_with_what_is_there),
-        (
-            "sinks::a_sink_of_a_view_being_built_has_all_of_it",
-            RealBroker,
-            sinks::a_sink_of_a_view_being_built_has_all_of_it,
-        ),
-        ("sinks::a_sink_starts_the_source_it_reads", RealBroker, sinks::a_sink_starts_the_source_it_reads),
-        ("outage::broker_goes_away_and_comes_back", OwnBroker, outage::broker_goes_away_and_comes_back),
-        ("lifecycle::sigterm_drains_and_exits_0", AnyBroker, lifecycle::sigterm_drains_and_exits_0),
-        (
-            "lifecycle::second_server_on_a_directory_is_refused",
-            AnyBroker,
-            lifecycle::second_server_on_a_directory_is_refused,
-        ),
-        ("lifecycle::a_public_address_is_refused", AnyBroker, lifecycle::a_public_address_is_refused),
-        (
-            "lifecycle::http_tells_health_metrics_and_answers",
-            AnyBroker,
-            lifecycle::http_tells_health_metrics_and_answers,
-        ),
-        ("lifecycle::acknowledged_writes_survive_sigkill", AnyBroker, lifecycle::acknowledged_writes_survive_sigkill),
-        (
-            "faults::sigkill_loses_nothing_and_repeats_nothing",
-            RealBroker,
-            faults::sigkill_loses_nothing_and_repeats_nothing,
-        ),
+        ("sources::new_partitions_are_found", Real, sources::new_partitions_are_found),
+        ("sources::missing_topic_is_an_error_at_create", Real, sources::missing_topic_is_an_error_at_create),
+        ("sources::a_restart_goes_on_where_it_was", Any, sources::a_restart_goes_on_where_it_was),
+        ("sources::late_view_reads_the_past", Any, sources::late_view_reads_the_past),
+        ("sources::windows_close_with_the_watermark", Any, sources::windows_close_with_the_watermark),
+        ("sinks::upsert_sink_holds_the_view", Real, sinks::upsert_sink_holds_the_view),
+        ("sinks::append_sink_adds_up_to_the_view", Real, sinks::append_sink_adds_up_to_the_view),
+        ("sinks::a_restart_repeats_nothing", Real, sinks::a_restart_repeats_nothing),
+        ("sinks::a_sink_begins_with_what_is_there", Real, sinks::a_sink_begins_with_what_is_there),
+        ("sinks::a_sink_of_a_view_being_built_has_all_of_it", Real, sinks::a_sink_of_a_view_being_built_has_all_of_it),
+        ("sinks::a_sink_starts_the_source_it_reads", Real, sinks::a_sink_starts_the_source_it_reads),
+        ("outage::broker_goes_away_and_comes_back", Own, outage::broker_goes_away_and_comes_back),
+        ("lifecycle::sigterm_drains_and_exits_0", Any, lifecycle::sigterm_drains_and_exits_0),
+        ("lifecycle::second_server_on_a_directory_is_refused", Any, lifecycle::second_server_on_a_directory_is_refused),
+        ("lifecycle::a_public_address_is_refused", Any, lifecycle::a_public_address_is_refused),
+        ("lifecycle::http_tells_health_metrics_and_answers", Any, lifecycle::http_tells_health_metrics_and_answers),
+        ("lifecycle::acknowledged_writes_survive_sigkill", Any, lifecycle::acknowledged_writes_survive_sigkill),
+        ("faults::sigkill_loses_nothing_and_repeats_nothing", Real, faults::sigkill_loses_nothing_and_repeats_nothing),
     ];
     let missing = [broker::why_not_real(), broker::why_not_restarted()];
     if let [_, Some(why)] = &missing {
@@ -105,9 +85,9 @@ pub fn trials() -> Vec<Trial> {
         .iter()
         .map(|&(name, needs, test)| {
             let ignored = match needs {
-                AnyBroker => false,
-                RealBroker => missing[0].is_some(),
-                OwnBroker => missing[1].is_some(),
+                Any => false,
+                Real => missing[0].is_some(),
+                Own => missing[1].is_some(),
             };
             trial(&format!("kafka::{name}"), test).with_ignored_flag(ignored)
         })

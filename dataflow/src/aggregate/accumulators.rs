@@ -61,7 +61,7 @@ impl Accumulator {
         }
     }
 
-    /// Adds rows; `argument` is the column of [`argument_of`], the rows are those in which it isn't NULL.
+    /// Adds rows; `argument` is the column of its call's argument, the rows are those in which it isn't NULL.
     fn update(&mut self, argument: Option<&ArrayRef>, rows: GroupRows<'_>) -> Result<()> {
         let argument = || argument.ok_or_else(|| Error::Broken("an aggregate without its argument".to_owned()));
         match self {

@@ -471,7 +471,7 @@ impl Graph {
     }
 
     /// What the expressions of a relation's plan fail on as of the last step, to be read with [`Graph::snapshot`]: rows of
-    /// [`ERROR_SCHEMA`](crate::failures::ERROR_SCHEMA). `None`: nothing.
+    /// [`ERROR_SCHEMA`]. `None`: nothing.
     pub fn errors(&mut self, relation: ObjectId) -> Result<Option<PublishedView>> {
         let snapshot = self.snapshot.clone();
         let errors = self.relations.get_mut(&relation).and_then(|relation| relation.errors.as_mut());

@@ -310,11 +310,11 @@ fn difference(shared: &Shared, keys: Vec<ArrayRef>, before: Vec<Rows>, after: &R
     };
     let same = same_rows(&existed, &olds, after)?;
     let (mut gone, mut come) = (Vec::new(), Vec::new());
-    for group in 0..existed.len() {
-        if existed[group] && after.exists[group] && same.as_ref().is_some_and(|same| same.value(group)) {
+    for (group, existed) in existed.iter().enumerate() {
+        if *existed && after.exists[group] && same.as_ref().is_some_and(|same| same.value(group)) {
             continue;
         }
-        if existed[group] {
+        if *existed {
             gone.push(group as u32);
         }
         if after.exists[group] {

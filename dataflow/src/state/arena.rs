@@ -22,7 +22,7 @@ impl Arena {
         }
         let index = self.chunks.len() - 1;
         let chunk = &mut self.chunks[index];
-        let at = index << 16 | chunk.len() / 4;
+        let at = (index << 16) | (chunk.len() / 4);
         chunk.extend_from_slice(row);
         chunk.resize(chunk.len().next_multiple_of(4), 0);
         self.bytes += row.len().next_multiple_of(4);

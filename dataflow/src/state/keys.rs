@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn the_integer_path_writes_what_arrow_row_writes() {
         let column = integer_column(vec![Some(5), None, Some(-5), Some(i64::MIN), Some(i64::MAX)]).slice(1, 4);
-        let fast = KeyEncoder::new(vec![DataType::Int64]).unwrap().encode(&[column.clone()], 4).unwrap();
+        let fast = KeyEncoder::new(vec![DataType::Int64]).unwrap().encode(std::slice::from_ref(&column), 4).unwrap();
         let converter = RowConverter::new(vec![SortField::new(DataType::Int64)]).unwrap();
         let rows = converter.convert_columns(&[column]).unwrap();
         for row in 0..4 {

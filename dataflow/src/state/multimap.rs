@@ -673,10 +673,13 @@ impl Multimap {
     }
 }
 
+/// An encoded row and its weight.
+type WeightedRow<'a> = (&'a [u8], i64);
+
 /// The rows that a stored value stands for, equal ones added up where one is negative, and how many entries it has.
-fn stored_rows<'a>(mut value: &'a [u8], codec: &RowCodec) -> Result<(Vec<(&'a [u8], i64)>, u32)> {
+fn stored_rows<'a>(mut value: &'a [u8], codec: &RowCodec) -> Result<(Vec<WeightedRow<'a>>, u32)> {
     let corrupt = || Error::Corrupt("rows of a join".to_owned());
-    let mut rows: Vec<(&[u8], i64)> = Vec::new();
+    let mut rows: Vec<WeightedRow<'_>> = Vec::new();
     let mut plain = true;
     while !value.is_empty() {
         let weight = read_signed(&mut value).ok_or_else(corrupt)?;

@@ -119,7 +119,7 @@ impl BlockCodec {
     /// A block, behind `prefix`.
     pub(crate) fn encode(&self, prefix: &[u8], batch: &RecordBatch) -> Result<Vec<u8>> {
         let rows = batch.num_rows();
-        let bound: usize = batch.columns().iter().map(|column| bound(column)).sum();
+        let bound: usize = batch.columns().iter().map(bound).sum();
         let head = prefix.len() + 4 + 4 * self.columns.len();
         let mut out = Vec::with_capacity(head + bound);
         out.extend_from_slice(prefix);

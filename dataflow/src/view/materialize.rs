@@ -326,7 +326,7 @@ impl Readers {
     fn put_keyed(&self, part: &Part, runs: &mut ShardRuns) -> Result<()> {
         let batch = part.delta.batch();
         let (keys, hashes) = self.keys_of(part)?;
-        let added = part.delta.weights().map(|weights| added_rows(weights));
+        let added = part.delta.weights().map(added_rows);
         let rows = match &added {
             None => self.rows.encode(batch.columns(), batch.num_rows())?,
             Some(added) => {
@@ -336,9 +336,9 @@ impl Readers {
         };
         let mut key = Vec::new();
         let mut next = 0;
-        for row in 0..batch.num_rows() {
+        for (row, hash) in hashes.iter().enumerate() {
             key.clear();
-            key.push(vnode_of(hashes[row]));
+            key.push(vnode_of(*hash));
             key.extend_from_slice(keys.key(row));
             if part.delta.weight(row) > 0 {
                 runs.rows.set(&key, Some(rows.row(next)));
@@ -350,9 +350,9 @@ impl Readers {
         for (index, run) in self.indexes.iter().zip(&mut runs.indexes) {
             let (prefix, prefix_hashes) = index.keys_of(batch)?;
             let mut entry = Vec::new();
-            for row in 0..batch.num_rows() {
+            for (row, hash) in prefix_hashes.iter().enumerate() {
                 entry.clear();
-                entry.push(vnode_of(prefix_hashes[row]));
+                entry.push(vnode_of(*hash));
                 entry.extend_from_slice(prefix.key(row));
                 entry.extend_from_slice(keys.key(row));
                 key.clear();
@@ -368,17 +368,17 @@ impl Readers {
         let batch = part.delta.batch();
         let (keys, hashes) = self.keys_of(part)?;
         let mut key = Vec::new();
-        for row in 0..batch.num_rows() {
+        for (row, hash) in hashes.iter().enumerate() {
             key.clear();
-            key.push(vnode_of(hashes[row]));
+            key.push(vnode_of(*hash));
             key.extend_from_slice(keys.key(row));
             runs.rows.add(&key, part.delta.weight(row));
         }
         for (index, run) in self.indexes.iter().zip(&mut runs.indexes) {
             let (prefix, prefix_hashes) = index.keys_of(batch)?;
-            for row in 0..batch.num_rows() {
+            for (row, hash) in prefix_hashes.iter().enumerate() {
                 key.clear();
-                key.push(vnode_of(prefix_hashes[row]));
+                key.push(vnode_of(*hash));
                 key.extend_from_slice(prefix.key(row));
                 key.extend_from_slice(keys.key(row));
                 run.add(&key, part.delta.weight(row));

@@ -65,7 +65,7 @@ impl Coordinator {
 
     fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
         match change {
-            DdlChange::Create(create) => self.create(create),
+            DdlChange::Create(create) => self.create(*create),
             DdlChange::CreateSchema(name) => {
                 self.set_catalog(self.catalog.create_schema(&name).map_err(catalog_error)?)?;
                 Ok(DdlDone::default())

@@ -417,7 +417,7 @@ impl Coordinator {
     fn has_stopped(&self) -> bool {
         !self.stopping.is_empty()
             && self.in_flight.is_none()
-            && (self.failure.is_some() || !(self.pending.dirty || !self.writes.is_empty()))
+            && (self.failure.is_some() || !self.pending.dirty && self.writes.is_empty())
     }
 
     fn stop(mut self, commands: &Receiver<Command>) {

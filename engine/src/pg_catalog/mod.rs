@@ -9,7 +9,7 @@
 //! index `name_key`. A sink holds no rows and is not a relation here.
 //!
 //! Reading order: [`type_numbers`] (types as numbers), [`layout`] (columns of every relation), [`types`] (built-in types), [`objects`] (what
-//! exists, with OIDs), [`rows`] (the contents), [`functions`].
+//! exists, with OIDs), [`mod@rows`] (the contents), [`mod@functions`].
 
 mod functions;
 mod layout;

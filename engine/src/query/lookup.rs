@@ -34,9 +34,9 @@ pub(crate) fn look_up(
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(key.len());
     for (value, data_type) in key.iter().zip(&types) {
         if value.is_null() {
-            return Ok(Some(RecordBatch::new_empty(view.schema().clone()))
+            return Some(RecordBatch::new_empty(view.schema().clone()))
                 .map(|rows| project(lookup, &rows, parameters))
-                .transpose()?);
+                .transpose();
         }
         let value = if value.data_type() == *data_type {
             value.clone()

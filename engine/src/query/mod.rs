@@ -74,7 +74,9 @@ impl Queries {
         let pool = Arc::new(FairSpillPool::new(settings.query_memory_bytes));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
         let runtime = runtime.map_err(|e| Error::internal(format!("no environment for queries: {e}")))?;
-        let config = SessionConfig::new().with_target_partitions(settings.workers.max(1));
+        let mut config = SessionConfig::new().with_target_partitions(settings.workers.max(1));
+        // IS NOT TRUE and its like are never NULL, but their physical expressions don't know it.
+        config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let functions = crate::system::functions()?;
         let threads = QueryThreads::new(settings.workers)?;
         Ok(Self { functions, runtime, config, threads })

@@ -56,7 +56,7 @@ impl Session {
 
     async fn change(&self, plan: &Plan) -> Result<DdlChange> {
         Ok(match plan {
-            Plan::Create(create) => DdlChange::Create(self.resolve(create.as_ref().clone()).await?),
+            Plan::Create(create) => DdlChange::Create(Box::new(self.resolve(create.as_ref().clone()).await?)),
             Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
             Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
             Plan::Comment(comment) => DdlChange::Comment(comment.clone()),

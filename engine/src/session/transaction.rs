@@ -117,7 +117,12 @@ impl Session {
         if self.transaction.block != Block::Implicit {
             return Ok(());
         }
-        if success { self.commit().await } else { Ok(self.roll_back()) }
+        if success {
+            self.commit().await
+        } else {
+            self.roll_back();
+            Ok(())
+        }
     }
 
     /// A statement of an open block has failed: the rest of the block is refused.

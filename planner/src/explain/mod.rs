@@ -1,4 +1,4 @@
-//! EXPLAIN of a view: its operators as a tree, with real column names and the state that each keeps. [`logical`] is EXPLAIN of a query,
+//! EXPLAIN of a view: its operators as a tree, with real column names and the state that each keeps. [`mod@logical`] is EXPLAIN of a query,
 //! [`expression`] an expression in SQL, [`words`] what DataFusion has described itself.
 
 mod expression;

@@ -41,6 +41,18 @@ pub(super) fn functions() -> Vec<Definition> {
             |_| Ok(SqlType::Text),
             |args| map_text(args, |text| Ok(quote_literal(text))),
         ),
+        Definition::new(
+            "like_escape",
+            one_of(&[&[DataType::Utf8View, DataType::Utf8View]], Volatility::Immutable),
+            |_| Ok(SqlType::Text),
+            |args| escaped(args, like_pattern),
+        ),
+        Definition::new(
+            "similar_to_escape",
+            one_of(&[&[DataType::Utf8View], &[DataType::Utf8View, DataType::Utf8View]], Volatility::Immutable),
+            |_| Ok(SqlType::Text),
+            |args| escaped(args, regular_expression),
+        ),
         Definition::new("quote_nullable", text(), |_| Ok(SqlType::Text), quote_nullable),
         Definition::new(
             "format",
@@ -341,6 +353,95 @@ fn check_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
+/// A pattern in other words; the second argument is its escape character, empty for none.
+fn escaped(args: &ScalarFunctionArgs, words: fn(&str, Option<char>) -> String) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let patterns = as_views(&columns[0])?;
+    let escapes = columns.get(1).map(as_views).transpose()?;
+    let mut builder = StringViewBuilder::with_capacity(patterns.len());
+    for (row, pattern) in patterns.iter().enumerate() {
+        let escape = match &escapes {
+            None => Some("\\"),
+            Some(escapes) if escapes.is_null(row) => None,
+            Some(escapes) => Some(escapes.value(row)),
+        };
+        match (pattern, escape) {
+            (Some(pattern), Some(escape)) => {
+                let mut characters = escape.chars();
+                let character = characters.next();
+                if characters.next().is_some() {
+                    return invalid_escape();
+                }
+                builder.append_value(words(pattern, character));
+            }
+            _ => builder.append_null(),
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+fn invalid_escape<T>() -> Result<T> {
+    let error = Error::new(ErrorKind::InvalidParameterValue, "invalid escape string");
+    Err(error.with_hint("Escape string must be empty or one character.").into())
+}
+
+/// The pattern of LIKE with a backslash as its escape character.
+fn like_pattern(pattern: &str, escape: Option<char>) -> String {
+    let mut written = String::with_capacity(pattern.len() + 2);
+    let mut characters = pattern.chars();
+    while let Some(next) = characters.next() {
+        if Some(next) == escape {
+            written.push('\\');
+            written.extend(characters.next());
+        } else if next == '\\' {
+            written.push_str("\\\\");
+        } else {
+            written.push(next);
+        }
+    }
+    written
+}
+
+/// The regular expression for a pattern of SIMILAR TO: `%` and `_` are any text and any character; what isn't SQL's is a plain character; the
+/// whole text must match.
+fn regular_expression(pattern: &str, escape: Option<char>) -> String {
+    let mut expression = String::from("^(?s:");
+    let mut characters = pattern.chars();
+    let mut in_class = false;
+    while let Some(next) = characters.next() {
+        match next {
+            _ if Some(next) == escape => {
+                if let Some(plain) = characters.next() {
+                    push_plain(&mut expression, plain);
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                expression.push(']');
+            }
+            '\\' => expression.push_str("\\\\"),
+            _ if in_class => expression.push(next),
+            '[' => {
+                in_class = true;
+                expression.push('[');
+            }
+            '%' => expression.push_str(".*"),
+            '_' => expression.push('.'),
+            '.' | '^' | '$' => push_plain(&mut expression, next),
+            _ => expression.push(next),
+        }
+    }
+    expression.push_str(")$");
+    expression
+}
+
+fn push_plain(expression: &mut String, character: char) {
+    if character.is_ascii_punctuation() {
+        expression.push('\\');
+    }
+    expression.push(character);
+}
+
 /// An identifier as it must be written to be read back: in quotes unless it is a plain word.
 pub fn quote_ident(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
@@ -494,11 +595,11 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
             continue;
         }
         // `%2$s` picks an argument.
-        if let Some((digits, tail)) = rest.split_once('$') {
-            if let Ok(position) = digits.parse::<usize>() {
-                next = position.saturating_sub(1);
-                rest = tail;
-            }
+        if let Some((digits, tail)) = rest.split_once('$')
+            && let Ok(position) = digits.parse::<usize>()
+        {
+            next = position.saturating_sub(1);
+            rest = tail;
         }
         let (left, tail) = rest.strip_prefix('-').map_or((false, rest), |tail| (true, tail));
         let digits = tail.bytes().take_while(u8::is_ascii_digit).count();

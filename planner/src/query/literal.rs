@@ -162,7 +162,7 @@ fn truncated(text: &str, length: Option<u32>) -> String {
 fn bytes(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return None;
         }
         let nibble = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);

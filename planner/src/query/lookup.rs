@@ -58,10 +58,10 @@ fn best_path(
     catalog: &Catalog,
     equalities: &[Option<(usize, Expr)>],
 ) -> Option<(LookupPath, Vec<usize>)> {
-    if let Some(key) = object.key() {
-        if key.iter().all(|column| equalities[*column].is_some()) {
-            return Some((LookupPath::Primary, key.to_vec()));
-        }
+    if let Some(key) = object.key()
+        && key.iter().all(|column| equalities[*column].is_some())
+    {
+        return Some((LookupPath::Primary, key.to_vec()));
     }
     let prefixes = catalog.indexes(object.id).map(|(index, definition)| {
         let given = definition.columns.iter().copied().take_while(|column| equalities[*column].is_some());

@@ -276,12 +276,12 @@ pub(crate) fn parameters(plan: &LogicalPlan, context: &PlanContext<'_>) -> Resul
 /// Adds the parameters of an expression.
 pub(crate) fn collect_parameters(expr: &Expr, found: &mut BTreeMap<usize, SqlType>) -> datafusion::common::Result<()> {
     expr.apply(|expr| {
-        if let Expr::Placeholder(placeholder) = expr {
-            if let Ok(number) = placeholder.id[1..].parse::<usize>() {
-                let sql_type =
-                    placeholder.field.as_ref().and_then(|field| SqlType::of_field(field)).unwrap_or(SqlType::Text);
-                found.entry(number).or_insert(sql_type);
-            }
+        if let Expr::Placeholder(placeholder) = expr
+            && let Ok(number) = placeholder.id[1..].parse::<usize>()
+        {
+            let sql_type =
+                placeholder.field.as_ref().and_then(|field| SqlType::of_field(field)).unwrap_or(SqlType::Text);
+            found.entry(number).or_insert(sql_type);
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -333,6 +333,20 @@ impl Rewriter<'_> {
                     .with_hint("Use EXISTS, with an equality for each column.")
                     .at(span));
             }
+            Expr::Like { pattern, escape_char: escape @ Some(_), .. }
+            | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
+                let arguments = [(**pattern).clone()].into_iter().chain(escape.take().map(Expr::Value));
+                **pattern = call("like_escape", arguments.collect());
+            }
+            Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
+                let mut arguments = vec![(**pattern).clone()];
+                arguments.extend(escape_char.iter().map(|character| Expr::Value(character.clone())));
+                let matches = call("regexp_like", vec![(**text).clone(), call("similar_to_escape", arguments)]);
+                *expr = match negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
+                    false => matches,
+                };
+            }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
             }
@@ -426,26 +440,26 @@ impl Rewriter<'_> {
         if name == "generate_series" || name == "unnest" || name == "grouping" || name == "row" {
             return Ok(None);
         }
-        if name == "array" {
-            if let FunctionArguments::Subquery(query) = &function.args {
-                return array_of_rows(query).map(Some).map_err(|error| error.at(name_span));
-            }
+        if name == "array"
+            && let FunctionArguments::Subquery(query) = &function.args
+        {
+            return array_of_rows(query).map(Some).map_err(|error| error.at(name_span));
         }
-        if name == "mod" {
-            if let Some([left, right]) = plain_arguments(function) {
-                let remainder = Expr::BinaryOp {
-                    left: Box::new(left.clone()),
-                    op: BinaryOperator::Modulo,
-                    right: Box::new(right.clone()),
-                };
-                return Ok(Some(Expr::Nested(Box::new(remainder))));
-            }
+        if name == "mod"
+            && let Some([left, right]) = plain_arguments(function)
+        {
+            let remainder = Expr::BinaryOp {
+                left: Box::new(left.clone()),
+                op: BinaryOperator::Modulo,
+                right: Box::new(right.clone()),
+            };
+            return Ok(Some(Expr::Nested(Box::new(remainder))));
         }
-        if name == "age" {
-            if let Some([then]) = plain_arguments(function) {
-                let today = cast(call("current_date", Vec::new()), "timestamp");
-                return Ok(Some(call("age", vec![today, then.clone()])));
-            }
+        if name == "age"
+            && let Some([then]) = plain_arguments(function)
+        {
+            let today = cast(call("current_date", Vec::new()), "timestamp");
+            return Ok(Some(call("age", vec![today, then.clone()])));
         }
         match (name.as_str(), &mut function.args) {
             // An empty array has no length.

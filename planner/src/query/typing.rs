@@ -285,11 +285,12 @@ impl Typing<'_> {
             "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
             "array_has" => {
                 // `x = ANY (…)` comes as array_has(array, x).
-                if let [array, element] = function.args.as_mut_slice() {
-                    if is_unknown(array) && !is_unknown(element) {
-                        let list = SqlType::Array(Box::new(sql_type_of(element, schema)?));
-                        *array = resolve(std::mem::take(array), &list)?;
-                    }
+                if let [array, element] = function.args.as_mut_slice()
+                    && is_unknown(array)
+                    && !is_unknown(element)
+                {
+                    let list = SqlType::Array(Box::new(sql_type_of(element, schema)?));
+                    *array = resolve(std::mem::take(array), &list)?;
                 }
             }
             "pg_typeof" => {

@@ -38,10 +38,9 @@ pub(super) fn plan(explain: &Explain, context: &PlanContext<'_>) -> Result<Plan>
 fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
     if let (StatementKind::Query(query), None) =
         (&statement.kind, explain.kind.filter(|kind| *kind == ExplainKind::Incremental))
+        && query.emit.is_none()
     {
-        if query.emit.is_none() {
-            return of_query(explain, plan_query(&query.query, context)?);
-        }
+        return of_query(explain, plan_query(&query.query, context)?);
     }
     if explain.analyze {
         return Err(Error::unsupported(format!("EXPLAIN ANALYZE {}", statement.kind)).at(statement.span));

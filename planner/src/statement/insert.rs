@@ -172,10 +172,10 @@ fn from_query(
 fn type_parameters(query: &mut Query, columns: &[usize], target: &Writable) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     for (item, column) in select.projection.iter_mut().zip(columns) {
-        if let ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } = item {
-            if is_placeholder(expr) {
-                *expr = typed(expr.clone(), &target.object.columns[*column].sql_type);
-            }
+        if let ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } = item
+            && is_placeholder(expr)
+        {
+            *expr = typed(expr.clone(), &target.object.columns[*column].sql_type);
         }
     }
 }
@@ -304,11 +304,11 @@ fn do_update(
 fn unqualified_to(expr: &ast::Expr, qualifier: &str, target: &Writable) -> ast::Expr {
     let mut expr = expr.clone();
     let _never_breaks = ast::visit_expressions_mut(&mut expr, |part| {
-        if let ast::Expr::Identifier(ident) = part {
-            if target.object.column_index(&folded(ident)).is_some() {
-                let parts = vec![Ident::with_quote('"', qualifier), ident.clone()];
-                *part = ast::Expr::CompoundIdentifier(parts);
-            }
+        if let ast::Expr::Identifier(ident) = part
+            && target.object.column_index(&folded(ident)).is_some()
+        {
+            let parts = vec![Ident::with_quote('"', qualifier), ident.clone()];
+            *part = ast::Expr::CompoundIdentifier(parts);
         }
         std::ops::ControlFlow::<()>::Continue(())
     });

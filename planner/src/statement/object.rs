@@ -365,10 +365,10 @@ pub(super) fn named_objects(query: &Query, context: &PlanContext<'_>) -> Vec<Obj
     }
     impl Names<'_, '_> {
         fn add(&mut self, parts: &[String]) {
-            if let [bare] = parts {
-                if self.ctes.contains(bare) {
-                    return;
-                }
+            if let [bare] = parts
+                && self.ctes.contains(bare)
+            {
+                return;
             }
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             if let Ok(Relation::Object(object)) = resolve(self.context, &parts) {

@@ -1,4 +1,4 @@
-//! What a statement does: what [`super::plan`] gives and the engine executes.
+//! What a statement does: what [`super::plan()`] gives and the engine executes.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

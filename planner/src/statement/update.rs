@@ -106,10 +106,10 @@ pub(super) fn rows_query(
 /// A table of a named schema is known by its bare name, as in PostgreSQL.
 fn with_own_name(table: &TableWithJoins) -> TableWithJoins {
     let mut table = table.clone();
-    if let TableFactor::Table { name, alias: alias @ None, .. } = &mut table.relation {
-        if let (true, Some(ident)) = (name.0.len() > 1, name.0.last().and_then(|part| part.as_ident())) {
-            *alias = Some(ast::TableAlias { explicit: true, name: ident.clone(), columns: Vec::new(), at: None });
-        }
+    if let TableFactor::Table { name, alias: alias @ None, .. } = &mut table.relation
+        && let (true, Some(ident)) = (name.0.len() > 1, name.0.last().and_then(|part| part.as_ident()))
+    {
+        *alias = Some(ast::TableAlias { explicit: true, name: ident.clone(), columns: Vec::new(), at: None });
     }
     table
 }

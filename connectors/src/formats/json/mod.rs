@@ -1,4 +1,4 @@
-//! JSON in both directions: `read` decodes objects straight into columns (`value` one value), [`write`] makes objects of rows, `jsonb` has the
+//! JSON in both directions: `read` decodes objects straight into columns (`value` one value), [`mod@write`] makes objects of rows, `jsonb` has the
 //! normal form of a document, `scan` is the grammar that they share.
 
 pub(crate) mod jsonb;

@@ -10,7 +10,8 @@ use crate::state::keys::{hash_keys, integer_column};
 /// Adds to the numbers of some keys that all lie in one shard.
 fn add(map: &mut Keyed<Weights>, store: &MemoryStore, changes: &[(i64, i64)]) -> Vec<i64> {
     let column = integer_column(changes.iter().map(|(key, _)| Some(*key)).collect());
-    let keys = KeyEncoder::new(vec![DataType::Int64]).unwrap().encode(&[column.clone()], changes.len()).unwrap();
+    let keys =
+        KeyEncoder::new(vec![DataType::Int64]).unwrap().encode(std::slice::from_ref(&column), changes.len()).unwrap();
     let (mut hashes, mut slots) = (Vec::new(), Vec::new());
     hash_keys(&[column], changes.len(), &mut hashes);
     map.begin_step();
