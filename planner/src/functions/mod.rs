@@ -3,6 +3,8 @@
 mod array;
 mod definition;
 mod json;
+mod json_build;
+pub(crate) mod json_contains;
 mod numeric;
 mod session;
 mod text;
@@ -43,6 +45,8 @@ impl OwnFunctions {
         let groups = [
             array::functions(),
             json::functions(),
+            json_build::functions(),
+            json_contains::functions(),
             numeric::functions(),
             session::functions(),
             text::functions(),

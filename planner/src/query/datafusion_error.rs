@@ -153,6 +153,11 @@ fn plan_error(message: &str) -> Error {
     {
         return Error::new(ErrorKind::Grouping, lower_first(message.split(". ").next().unwrap_or(message)));
     }
+    if message.starts_with("Physical plan does not support logical expression") {
+        let what =
+            if message.contains("OuterReferenceColumn") { "a correlated subquery here" } else { "a subquery here" };
+        return Error::unsupported(what).with_hint("Write it as a join.");
+    }
     if message.starts_with("Correlated scalar subquery must be aggregated") {
         let error = Error::unsupported("a correlated scalar subquery that is no aggregate");
         return error.with_hint("Write it as a join, or take max(…) of its column.");

@@ -10,7 +10,7 @@ use sql::ast::BinaryOperator;
 
 use super::literal;
 use crate::error::ErrorKind;
-use crate::functions::OwnFunctions;
+use crate::functions::{OwnFunctions, json_contains};
 use crate::{Error, Result};
 
 /// Plans operators that DataFusion lacks, as it reads the syntax tree.
@@ -25,6 +25,26 @@ impl Operators {
     }
 }
 
+impl Operators {
+    /// An operator that jsonb shares with arrays, or has alone.
+    fn jsonb_operator(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        let is_jsonb = |expr: &Expr| matches!(sql_type_of(expr, schema), Ok(SqlType::Jsonb));
+        let Some((function, swapped)) = json_contains::of_operator(&raw.op) else {
+            return Ok(PlannerResult::Original(raw));
+        };
+        let names = matches!(raw.op, BinaryOperator::QuestionPipe | BinaryOperator::QuestionAnd);
+        let (left, right) = match (is_jsonb(&raw.left), is_jsonb(&raw.right)) {
+            (true, _) if names => (raw.left, resolve(raw.right, &SqlType::Array(Box::new(SqlType::Text)))?),
+            (true, _) if raw.op == BinaryOperator::Question => (raw.left, resolve(raw.right, &SqlType::Text)?),
+            (true, _) => (raw.left, resolve(raw.right, &SqlType::Jsonb)?),
+            (false, true) => (resolve(raw.left, &SqlType::Jsonb)?, raw.right),
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        let operands = if swapped { vec![right, left] } else { vec![left, right] };
+        Ok(PlannerResult::Planned(self.own.call(function, operands)?))
+    }
+}
+
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let function = match raw.op {
@@ -33,6 +53,11 @@ impl ExprPlanner for Operators {
             BinaryOperator::HashArrow => "json_get_path",
             BinaryOperator::HashLongArrow => "json_get_path_text",
             BinaryOperator::PGExp => "power",
+            BinaryOperator::AtArrow
+            | BinaryOperator::ArrowAt
+            | BinaryOperator::Question
+            | BinaryOperator::QuestionPipe
+            | BinaryOperator::QuestionAnd => return self.jsonb_operator(raw, schema),
             _ => {
                 let Some(op) = typed_operator(&raw.op) else { return Ok(PlannerResult::Original(raw)) };
                 let (left, right) = (raw.left.clone(), raw.right.clone());
