@@ -139,10 +139,35 @@ def subscription():
         stream.close()
 
 
+def emit_changes():
+    """A query that filters and computes is followed as a relation is."""
+    with psycopg.connect(DSN, autocommit=True) as writer, psycopg.connect(DSN, autocommit=True) as reader:
+        writer.execute("CREATE TABLE followed (id int PRIMARY KEY, v int)")
+        writer.execute("INSERT INTO followed VALUES (1, 10), (2, 20)")
+        stream = reader.cursor().stream("SELECT id, v * 2 AS double FROM followed WHERE v > 10 EMIT CHANGES")
+        assert next(stream)[1:] == (1, 2, 40)
+        writer.execute("INSERT INTO followed VALUES (3, 5), (4, 30)")
+        assert next(stream)[1:] == (1, 4, 60)
+        writer.execute("DELETE FROM followed WHERE id = 2")
+        assert next(stream)[1:] == (-1, 2, 40)
+        stream.close()
+
+
+def named_cursors():
+    """A cursor of the server, whose portal the driver describes."""
+    with psycopg.connect(DSN) as connection, connection.cursor(name="numbers") as cursor:
+        cursor.itersize = 3
+        cursor.execute("SELECT generate_series(1, 10) AS n")
+        assert [column.name for column in cursor.description] == ["n"]
+        assert [n for (n,) in cursor] == list(range(1, 11))
+
+
 with psycopg.connect(DSN, autocommit=True) as main:
     types(main)
     queries(main)
     errors(main)
 transactions()
 subscription()
+emit_changes()
+named_cursors()
 print("psycopg 3: fine")

@@ -328,7 +328,8 @@ impl Coordinator {
     }
 
     fn subscribe(&mut self, relation: ObjectId, name: &str, reply: Reply<crate::subscription::Subscription>) {
-        let answer = if self.catalog.get(relation).is_none() {
+        let known = self.catalog.get(relation).is_some() || self.followed_inputs.contains_key(&relation);
+        let answer = if !known {
             Err(Error::new(ErrorKind::UndefinedTable, format!("relation \"{name}\" does not exist")))
         } else {
             let (subscriber, subscription) = crate::subscription::subscription(self.published.load());

@@ -248,7 +248,6 @@ pub(crate) fn query_error(error: DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(text) => Error::new(ErrorKind::OutOfMemory, "out of memory for this query")
             .with_detail(text.clone())
             .with_hint("narrow the query down, or raise the memory for queries"),
-        DataFusionError::NotImplemented(text) => Error::new(ErrorKind::Unsupported, text.clone()),
         _ => planner::Error::from(error).into(),
     }
 }

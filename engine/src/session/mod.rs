@@ -279,7 +279,7 @@ impl Session {
 
     fn columns(&self, plan: &Plan, published: &Published) -> Option<Arc<[ResultColumn]>> {
         if let Plan::Fetch { name, .. } = plan {
-            return self.cursors.get(name).map(|cursor| cursor.lock().rows.columns.clone());
+            return self.cursor_columns(name);
         }
         if let Plan::Execute { name, .. } = plan {
             return self.prepared.get(name).and_then(|prepared| prepared.columns.clone());
@@ -356,6 +356,11 @@ impl Session {
     pub fn reported_parameters(&self) -> Vec<(String, String)> {
         let reported = variables::VARIABLES.iter().filter(|variable| variable.reported);
         reported.map(|v| (v.name.to_owned(), self.variables.get(v.name).unwrap_or_default())).collect()
+    }
+
+    /// The columns of a cursor that DECLARE has made.
+    pub fn cursor_columns(&self, name: &str) -> Option<Arc<[ResultColumn]>> {
+        self.cursors.get(name).map(|cursor| cursor.lock().rows.columns.clone())
     }
 
     /// The value of a setting.

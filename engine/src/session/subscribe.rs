@@ -6,9 +6,9 @@ use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use catalog::ObjectId;
-use dataflow::Scan;
 use delta::{Delta, Epoch};
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use planner::incremental::Node;
 use planner::statement::plan::{SubscribePlan, SubscribeTarget};
@@ -30,7 +30,7 @@ impl Session {
                 self.readable(&[*id]).await?;
                 (*id, None)
             }
-            SubscribeTarget::Query(view) => {
+            SubscribeTarget::Query { view, .. } => {
                 self.readable(&view.inputs).await?;
                 let followed = self.follow(view.as_ref().clone()).await?;
                 (followed.relation, Some(followed))
@@ -38,14 +38,25 @@ impl Session {
         };
         let name = self.published().catalog.get(relation).map_or_else(|| "query".to_owned(), |o| o.name.to_string());
         let subscription = self.shared.commands.ask(|reply| Command::Subscribe { relation, name, reply }).await?;
-        let snapshot = match subscription.start.relations.get(&relation) {
-            Some(view) if plan.snapshot => {
-                Some(view.scan(subscription.start.snapshot.clone(), None).map_err(dataflow_error)?)
+        let start = &subscription.start;
+        if start.hydrating.contains_key(&relation) {
+            return Err(not_ready(relation, start));
+        }
+        let snapshot = match &plan.target {
+            _ if !plan.snapshot => None,
+            SubscribeTarget::Relation(id) => match start.relations.get(id) {
+                Some(view) => {
+                    let scan = view.scan(start.snapshot.clone(), None).map_err(dataflow_error)?;
+                    Some(futures::stream::iter(scan.map(|batch| batch.map_err(dataflow_error))).boxed())
+                }
+                None => None,
+            },
+            // What has come from a source that nobody stores can't be told again.
+            SubscribeTarget::Query { query, .. } if query.reads.iter().all(|id| start.relations.contains_key(id)) => {
+                let overrides = self.overrides(start, &[]);
+                Some(self.shared.queries.run(query, Vec::new(), start, &overrides).await?)
             }
-            None if subscription.start.hydrating.contains_key(&relation) => {
-                return Err(not_ready(relation, &subscription.start));
-            }
-            _ => None,
+            SubscribeTarget::Query { .. } => None,
         };
         let following = Following {
             epoch: subscription.start.epoch,
@@ -106,17 +117,17 @@ impl Drop for Followed {
 struct Following {
     epoch: Epoch,
     schema: SchemaRef,
-    snapshot: Option<Scan>,
+    snapshot: Option<BoxStream<'static, Result<RecordBatch>>>,
     subscription: Subscription,
     _followed: Option<Followed>,
 }
 
 impl Following {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some(scan) = &mut self.snapshot {
-            match scan.next() {
+        if let Some(snapshot) = &mut self.snapshot {
+            match snapshot.next().await {
                 Some(batch) => {
-                    let rows = Delta::inserts(batch.map_err(dataflow_error)?);
+                    let rows = Delta::inserts(batch?);
                     return self.batch(self.epoch, &rows).map(Some);
                 }
                 None => self.snapshot = None,

@@ -26,9 +26,7 @@ pub(crate) fn translate(error: DataFusionError) -> Error {
         },
         DataFusionError::SchemaError(error, _) => schema_error(&error),
         DataFusionError::Plan(message) => plan_error(first_line(&message)),
-        DataFusionError::NotImplemented(message) => {
-            Error::new(ErrorKind::Unsupported, format!("not supported: {}", first_line(&message)))
-        }
+        DataFusionError::NotImplemented(message) => not_implemented(&message),
         DataFusionError::ArrowError(error, _) => super::arrow_error::translate(&error),
         DataFusionError::SQL(error, _) => Error::new(ErrorKind::Syntax, error.to_string()),
         DataFusionError::Execution(message) => plan_error(first_line(&message)),
@@ -44,10 +42,21 @@ fn translate_shared(error: &DataFusionError) -> Error {
         },
         DataFusionError::SchemaError(error, _) => schema_error(error),
         DataFusionError::ArrowError(error, _) => super::arrow_error::translate(error),
-        DataFusionError::Plan(message) => plan_error(first_line(message)),
+        DataFusionError::Plan(message) | DataFusionError::Execution(message) => plan_error(first_line(message)),
+        DataFusionError::NotImplemented(message) => not_implemented(message),
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => translate_shared(inner),
+        DataFusionError::Shared(inner) => translate_shared(inner),
         other => Error::internal(other.to_string()),
     }
+}
+
+fn not_implemented(message: &str) -> Error {
+    if message.starts_with("Physical plan does not support logical expression") {
+        let correlated = message.contains("OuterReferenceColumn");
+        let what = if correlated { "a correlated subquery of this form" } else { "a subquery of this form" };
+        return Error::unsupported(what).with_hint("Write it as a join.");
+    }
+    Error::new(ErrorKind::Unsupported, format!("not supported: {}", first_line(message)))
 }
 
 fn first_line(message: &str) -> &str {
@@ -153,10 +162,9 @@ fn plan_error(message: &str) -> Error {
     {
         return Error::new(ErrorKind::Grouping, lower_first(message.split(". ").next().unwrap_or(message)));
     }
-    if message.starts_with("Physical plan does not support logical expression") {
-        let what =
-            if message.contains("OuterReferenceColumn") { "a correlated subquery here" } else { "a subquery here" };
-        return Error::unsupported(what).with_hint("Write it as a join.");
+    if message.contains("Scalar subquery returned more than one row") {
+        let message = "more than one row returned by a subquery used as an expression";
+        return Error::new(ErrorKind::CardinalityViolation, message);
     }
     if message.starts_with("Correlated scalar subquery must be aggregated") {
         let error = Error::unsupported("a correlated scalar subquery that is no aggregate");

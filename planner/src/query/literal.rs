@@ -303,6 +303,9 @@ pub(crate) fn uuid(text: &str) -> Option<String> {
 fn array(text: &str, element: &SqlType) -> Result<ScalarValue> {
     let malformed = || Error::new(ErrorKind::InvalidText, format!("malformed array literal: \"{text}\""));
     let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(malformed)?;
+    if !matches!(element, SqlType::Array(_)) && has_inner_braces(inner) {
+        return Err(Error::unsupported("an array of several dimensions"));
+    }
     let mut values = Vec::new();
     for item in elements(inner).ok_or_else(malformed)? {
         values.push(match item {
@@ -311,6 +314,17 @@ fn array(text: &str, element: &SqlType) -> Result<ScalarValue> {
         });
     }
     list(&values, element)
+}
+
+/// Whether an item is an array itself: a brace that is neither in quotes nor behind a backslash.
+fn has_inner_braces(inner: &str) -> bool {
+    let (mut in_quotes, mut escaped) = (false, false);
+    inner.chars().any(|character| {
+        let plain = !std::mem::replace(&mut escaped, false);
+        escaped = plain && character == '\\';
+        in_quotes ^= plain && character == '"';
+        plain && !in_quotes && character == '{'
+    })
 }
 
 /// An array of elements of one type.

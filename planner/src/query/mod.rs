@@ -25,6 +25,7 @@ pub mod source;
 pub(crate) mod table_function;
 pub mod types;
 pub(crate) mod typing;
+mod using;
 pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};

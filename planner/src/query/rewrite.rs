@@ -71,7 +71,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
-        flow(clauses(query))
+        flow(clauses(query).and_then(|()| super::using::rewrite(query)))
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> Flow {

@@ -61,7 +61,7 @@ fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<
             _ => Err(Error::unsupported(format!("EXPLAIN {}", statement.kind)).at(statement.span)),
         },
         Plan::Subscribe(subscribe) => match &subscribe.target {
-            SubscribeTarget::Query(view) => operators(view, context),
+            SubscribeTarget::Query { view, .. } => operators(view, context),
             SubscribeTarget::Relation(id) => {
                 let name = relation_name(*id, context);
                 text_lines("QUERY PLAN", &format!("Subscribe to {name}"), "EXPLAIN")

@@ -307,7 +307,12 @@ pub enum SubscribeTarget {
     /// A relation of the catalog, all its columns.
     Relation(ObjectId),
     /// A query, kept up to date for as long as somebody listens.
-    Query(Box<ViewPlan>),
+    Query {
+        /// As operators.
+        view: Box<ViewPlan>,
+        /// As a query, for what is there when it begins.
+        query: Box<QueryPlan>,
+    },
 }
 
 /// An answer that planning gives.

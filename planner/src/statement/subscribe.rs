@@ -82,7 +82,8 @@ fn follow(query: &Query, snapshot: bool, context: &PlanContext<'_>) -> Result<Pl
     let options = LowerOptions { emit_on_window_close, ..LowerOptions::default() };
     let view = lower(&planned.logical, &planned.schema, options, context.catalog).map_err(|error| error.at(at))?;
     let schema = answer_schema(&planned.schema);
-    Ok(Plan::Subscribe(Box::new(SubscribePlan { target: SubscribeTarget::Query(Box::new(view)), snapshot, schema })))
+    let target = SubscribeTarget::Query { view: Box::new(view), query: Box::new(planned) };
+    Ok(Plan::Subscribe(Box::new(SubscribePlan { target, snapshot, schema })))
 }
 
 fn answer_schema(relation: &Schema) -> SchemaRef {

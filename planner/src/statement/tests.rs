@@ -131,7 +131,7 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
         Plan::Subscribe(subscribe) => {
             let target = match &subscribe.target {
                 SubscribeTarget::Relation(id) => name(*id),
-                SubscribeTarget::Query(_) => "a query".to_owned(),
+                SubscribeTarget::Query { .. } => "a query".to_owned(),
             };
             let columns: Vec<&str> = subscribe.schema.fields().iter().map(|field| field.name().as_str()).collect();
             format!("  to {target}, snapshot {}: {}\n", subscribe.snapshot, columns.join(", "))

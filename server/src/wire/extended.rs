@@ -156,7 +156,12 @@ impl Connection {
                 (statement, Vec::new())
             }
             Target::Portal(name) => {
-                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+                let Some(portal) = self.portals.get(name) else {
+                    // A cursor is a portal too: drivers ask what they have declared.
+                    let columns = self.session.cursor_columns(name).ok_or_else(|| no_portal(name))?;
+                    self.socket.send(&description(&columns, &[]));
+                    return Ok(());
+                };
                 (Arc::clone(&portal.statement), portal.result_formats.clone())
             }
         };
