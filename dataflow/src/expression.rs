@@ -66,6 +66,27 @@ pub fn columns_of<'a>(expressions: impl IntoIterator<Item = &'a Expr>) -> Result
     Ok(columns)
 }
 
+/// The schema under which a plan's expressions name columns by position; all are nullable.
+pub fn positional(schema: &Schema) -> SchemaRef {
+    let named = |(index, field): (usize, &arrow::datatypes::FieldRef)| {
+        Field::clone(field).with_name(column_name(index)).with_nullable(true)
+    };
+    Arc::new(Schema::new(schema.fields().iter().enumerate().map(named).collect::<Vec<_>>()))
+}
+
+/// An expression over batches of a [`positional`] schema, for what DataFusion evaluates itself.
+pub fn physical(schema: &SchemaRef, expression: &Expr) -> Result<Arc<dyn PhysicalExpr>> {
+    let names = DFSchema::try_from(schema.clone())?;
+    let context = PhysicalPlanningContext::default();
+    Ok(create_physical_expr(expression, &names, &properties(), &context)?)
+}
+
+fn properties() -> ExecutionProps {
+    let mut properties = ExecutionProps::new();
+    properties.config_options = Some(Arc::new(ConfigOptions::default()));
+    properties
+}
+
 impl Expressions {
     /// Prepares `expressions` over rows of the `input` schema. Results are cast to `types`, where given, if they come out otherwise.
     pub fn new(input: &Schema, expressions: &[Expr], types: Option<&[DataType]>) -> Result<Self> {
@@ -78,8 +99,7 @@ impl Expressions {
         }
         let schema = Arc::new(Schema::new(fields));
         let names = DFSchema::try_from(schema.clone())?;
-        let mut properties = ExecutionProps::new();
-        properties.config_options = Some(Arc::new(ConfigOptions::default()));
+        let properties = properties();
         let mut compiled = Vec::with_capacity(expressions.len());
         for (index, expression) in expressions.iter().enumerate() {
             let wanted = types.map(|types| &types[index]);
@@ -232,7 +252,8 @@ impl Condition {
     }
 }
 
-fn is_true(result: &ArrayRef) -> BooleanArray {
+/// Where a boolean column is true; null counts as false.
+pub(crate) fn is_true(result: &ArrayRef) -> BooleanArray {
     let result = result.as_boolean();
     if result.null_count() == 0 { result.clone() } else { arrow::compute::prep_null_mask_filter(result) }
 }

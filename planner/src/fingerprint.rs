@@ -5,7 +5,7 @@ use std::fmt::Write;
 use datafusion::logical_expr::Expr;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::incremental::{JoinKind, Node, OnError};
+use crate::incremental::{AggregateCall, JoinKind, Node, OnError, OrderKey, Partition, PartitionRule};
 
 impl Node {
     /// Equal for equal nodes, different for different ones, the same after a restart: 32 hexadecimal digits.
@@ -39,12 +39,7 @@ impl Node {
             ),
             Self::Aggregate(node) => write!(out, "aggregate window={:?}", node.window).map(|()| {
                 write_expressions(out, "key", node.keys.iter());
-                for call in &node.calls {
-                    out.push_str(if call.distinct { "\ndistinct " } else { "\ncall " });
-                    out.push_str(call.function.name());
-                    write_expressions(out, "argument", call.args.iter());
-                    write_expressions(out, "filter", call.filter.iter());
-                }
+                node.calls.iter().for_each(|call| write_call(out, call));
             }),
             Self::Join(node) => {
                 let expiry = (&node.left_expiry, &node.right_expiry);
@@ -58,6 +53,10 @@ impl Node {
             }
             Self::Union(_) => write!(out, "union"),
             Self::Distinct(_) => write!(out, "distinct"),
+            Self::Partition(node) => {
+                write_partition(out, node);
+                Ok(())
+            }
             Self::WindowClose(node) => write!(
                 out,
                 "window_close end={} offset={} watermark_of={:?}",
@@ -77,6 +76,45 @@ impl Node {
             write!(out, "\n{}", field.data_type()).expect("a string takes any text");
         }
     }
+}
+
+fn write_call(out: &mut String, call: &AggregateCall) {
+    out.push_str(if call.distinct { "\ndistinct " } else { "\ncall " });
+    out.push_str(call.function.name());
+    write_expressions(out, "argument", call.args.iter());
+    write_expressions(out, "filter", call.filter.iter());
+}
+
+fn write_partition(out: &mut String, node: &Partition) {
+    let Partition { keys, rule, window, .. } = node;
+    let written = write!(out, "partition window={window:?} keeps_only_top={}", node.keeps_only_top()).and_then(|()| {
+        write_expressions(out, "key", keys.iter());
+        match rule {
+            PartitionRule::Windows(calls) => calls.iter().try_for_each(|call| {
+                write!(out, "\nwindow {} ignore_nulls={} {}", call.function.name(), call.ignore_nulls, call.frame)?;
+                write_expressions(out, "argument", call.args.iter());
+                write_expressions(out, "filter", call.filter.iter());
+                write_order(out, &call.order)
+            }),
+            PartitionRule::Top(top) => {
+                let (offset, fetch) = (top.offset, top.fetch);
+                write!(out, "\ntop offset={offset} fetch={fetch:?} ties={} place={:?}", top.ties, top.place)?;
+                write_order(out, &top.order)
+            }
+            PartitionRule::Aggregates(calls) => calls.iter().try_for_each(|call| {
+                write_call(out, &call.call);
+                write!(out, "\nignore_nulls={}", call.ignore_nulls)?;
+                write_order(out, &call.order)
+            }),
+        }
+    });
+    written.expect("a string takes any text");
+}
+
+fn write_order(out: &mut String, order: &[OrderKey]) -> std::fmt::Result {
+    order.iter().try_for_each(|key| {
+        write!(out, "\norder {} descending={} nulls_first={}", key.expression, key.descending, key.nulls_first)
+    })
 }
 
 fn write_expressions<'a>(out: &mut String, role: &str, expressions: impl Iterator<Item = &'a Expr>) {

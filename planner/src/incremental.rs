@@ -4,12 +4,15 @@
 //! work, whatever aliases were used, expressions refer to their input's columns by position: column `i` is the
 //! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
 
+mod partition;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use catalog::{LatePolicy, ObjectId};
 pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
+pub use partition::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
 
 /// A node of the incremental plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +31,8 @@ pub enum Node {
     Union(Union),
     /// `DISTINCT`: each row once.
     Distinct(Distinct),
+    /// Window functions, `LIMIT`, `DISTINCT ON`, and aggregates that need all rows of their group.
+    Partition(Partition),
     /// `EMIT ON WINDOW CLOSE`: holds rows back until the watermark passes their window's end.
     WindowClose(WindowClose),
     /// Rows that need no input (`VALUES`, a SELECT without FROM): emitted once, when the view is made.
@@ -281,6 +286,7 @@ impl Node {
             Self::Join(node) => &node.schema,
             Self::Union(node) => &node.schema,
             Self::Distinct(node) => node.input.schema(),
+            Self::Partition(node) => &node.schema,
             Self::WindowClose(node) => node.input.schema(),
             Self::Constant(node) => &node.schema,
         }
@@ -296,6 +302,7 @@ impl Node {
             Self::Join(node) => vec![&node.left, &node.right],
             Self::Union(node) => node.inputs.iter().collect(),
             Self::Distinct(node) => vec![&node.input],
+            Self::Partition(node) => vec![&node.input],
             Self::WindowClose(node) => vec![&node.input],
         }
     }
@@ -311,6 +318,7 @@ impl Node {
             Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
             Self::Union(node) => Self::Union(Union { inputs: node.inputs.iter().map(of).collect(), ..node }),
             Self::Distinct(node) => Self::Distinct(Distinct { input: of(&node.input) }),
+            Self::Partition(node) => Self::Partition(Partition { input: of(&node.input), on_error, ..node }),
             Self::WindowClose(node) => Self::WindowClose(WindowClose { input: of(&node.input), ..node }),
             Self::Constant(node) => Self::Constant(Constant { on_error, ..node }),
         })
@@ -322,6 +330,7 @@ impl Node {
             Self::Map(node) => Some(node.on_error),
             Self::Aggregate(node) => Some(node.on_error),
             Self::Join(node) => Some(node.on_error),
+            Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
             Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::Distinct(_) | Self::WindowClose(_) => None,
         }
@@ -345,6 +354,8 @@ impl Node {
             },
             Self::Union(node) => node.inputs.iter().all(|input| input.append_only()),
             Self::Distinct(node) => node.input.append_only(),
+            // A row that comes changes what comes of the others.
+            Self::Partition(_) => false,
             // Rows come out when nothing can change them any more.
             Self::WindowClose(_) | Self::Constant(_) => true,
         }

@@ -2,7 +2,7 @@
 
 use datafusion::logical_expr::Expr;
 
-use crate::incremental::{Aggregate, Node};
+use crate::incremental::{Aggregate, Node, PartitionRule};
 
 /// A state table of an operator that holds an entry per group and value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,14 @@ impl Node {
                 vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]
             }
             Self::Distinct(_) => vec![table("rows", None, 0, "count")],
+            Self::Partition(node) => {
+                let kept = if node.keeps_only_top() { "first rows" } else { "rows" };
+                let mut tables = vec![table("partitions", Some(node.keys.clone()), 0, kept)];
+                if node.keys.is_empty() && matches!(node.rule, PartitionRule::Aggregates(_)) {
+                    tables.push(table("begun", Some(vec![]), 0, "that the row has come out"));
+                }
+                tables
+            }
             Self::WindowClose(_) => vec![table("pending", None, 0, "rows of open windows")],
         }
     }

@@ -7,6 +7,7 @@
 
 mod expression;
 mod model;
+mod partition;
 mod query;
 
 use libtest_mimic::Trial;

@@ -17,9 +17,9 @@ pub struct Column {
 /// Something that stands in FROM.
 #[derive(Clone, Debug)]
 pub struct Relation {
-    sql: String,
-    oracle: String,
-    columns: Vec<Column>,
+    pub(super) sql: String,
+    pub(super) oracle: String,
+    pub(super) columns: Vec<Column>,
 }
 
 /// A whole query.
@@ -67,6 +67,10 @@ fn column(name: &str, kind: Kind) -> Column {
 }
 
 impl Query {
+    pub(super) fn new(sql: String, oracle: String, columns: Vec<Column>) -> Self {
+        Self { sql, oracle, columns }
+    }
+
     /// This query under a view's name.
     pub fn as_relation(&self, name: &str) -> Relation {
         Relation { sql: name.to_owned(), oracle: format!("({})", self.oracle), columns: self.columns.clone() }
@@ -74,13 +78,14 @@ impl Query {
 
     /// A query over these relations, with subqueries up to `depth`.
     pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Self {
-        match random.below(16) {
+        match random.below(20) {
             0..=2 => project(random, relations, depth),
             3..=6 => aggregate(random, relations, depth),
             7..=9 => join(random, relations, depth),
             10 | 11 => exists(random, relations, depth),
             12 => scalar(random, relations, depth),
             13 => windows(random, relations),
+            16..=19 => super::partition::generate(random, relations, depth),
             _ => set_operation(random, relations, depth),
         }
     }
@@ -91,7 +96,7 @@ impl Query {
 }
 
 /// A relation with an alias: a table, a view, or a subquery.
-fn source(random: &mut Random, relations: &[Relation], depth: usize, alias: &str) -> Relation {
+pub(super) fn source(random: &mut Random, relations: &[Relation], depth: usize, alias: &str) -> Relation {
     let relation = if depth > 0 && random.one_in(3) {
         let query = Query::generate(random, relations, depth - 1);
         Relation { sql: format!("({})", query.sql), oracle: format!("({})", query.oracle), columns: query.columns }
@@ -101,14 +106,19 @@ fn source(random: &mut Random, relations: &[Relation], depth: usize, alias: &str
     relation.named(alias)
 }
 
+/// The same tail behind both texts of FROM.
+pub(super) fn query(head: &str, from: &Relation, tail: &str, columns: Vec<Column>) -> Query {
+    Query::both(|text| format!("{head} FROM {}{tail}", text(from)), columns)
+}
+
 /// Output columns `c0`, `c1`, … from expressions.
-fn outputs(expressions: &[(String, Kind)]) -> (String, Vec<Column>) {
+pub(super) fn outputs(expressions: &[(String, Kind)]) -> (String, Vec<Column>) {
     let named = expressions.iter().enumerate().map(|(i, (text, _))| format!("{text} AS c{i}"));
     let columns = expressions.iter().enumerate().map(|(i, (_, kind))| column(&format!("c{i}"), *kind));
     (named.collect::<Vec<_>>().join(", "), columns.collect())
 }
 
-fn filter(random: &mut Random, columns: &[Column]) -> String {
+pub(super) fn filter(random: &mut Random, columns: &[Column]) -> String {
     if random.one_in(2) { format!(" WHERE {}", predicate(random, columns, 2)) } else { String::new() }
 }
 

@@ -12,7 +12,7 @@
 //! | `workers` | as `after`, with four workers |
 //! | `tiny` | as `after`, from a data directory, with a memory budget so small that everything spills |
 //!
-//! `skipif mv` is for queries that a view can't hold yet (LIMIT, window functions, …); `onlyif adhoc` for statements whose place
+//! `skipif mv` is for queries that a view can't hold yet (GROUPING SETS, …); `onlyif adhoc` for statements whose place
 //! in the file matters, such as DROP.
 
 mod database;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use catalog::ObjectId;
-use planner::incremental::Node;
+use planner::incremental::{Node, PartitionRule};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use crate::expression::nullable;
@@ -182,6 +182,13 @@ impl Graph {
             // Changes of one group stand together; those of different groups are in any order.
             Node::Aggregate(node) => first(node.keys.len()),
             Node::Distinct(node) => first(node.input.schema().fields().len()),
+            // A partition's changes stand together, what goes first.
+            Node::Partition(node) => match &node.rule {
+                PartitionRule::Aggregates(_) => first(node.keys.len()),
+                PartitionRule::Windows(_) | PartitionRule::Top(_) => node.keys.iter().all(|expression| {
+                    crate::expression::plain_column(expression).is_some_and(|column| key.contains(&column))
+                }),
+            },
             Node::WindowClose(_) | Node::Constant(_) => true,
             Node::Join(_) | Node::Union(_) => false,
         }

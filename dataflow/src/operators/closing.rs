@@ -4,13 +4,13 @@
 
 use catalog::ObjectId;
 use delta::{VNODES_PER_SHARD, vnodes_of};
-use storage::{Snapshot, Visit, vnode_prefix};
+use storage::{Snapshot, StateId, Visit, vnode_prefix};
 
 use crate::Result;
 use crate::operator::StepContext;
 use crate::state::keyed::{Touched, vnode_end};
 use crate::state::keys::hash_keys;
-use crate::state::{KeyEncoder, Keyed, SlotValues};
+use crate::state::{KeyEncoder, Keyed, Multimap, SlotValues};
 
 /// When windows close.
 #[derive(Clone, Debug)]
@@ -53,6 +53,12 @@ impl Earliest {
         self.in_memory = ends.fold(self.in_memory, i64::min);
     }
 
+    /// As [`Earliest::note`], for keys of many rows.
+    pub(super) fn note_rows(&mut self, rows: &Multimap, touched: &[u32]) {
+        let ends = touched.iter().filter_map(|slot| end_of(rows.keys().key(*slot)));
+        self.in_memory = ends.fold(self.in_memory, i64::min);
+    }
+
     /// Keys have left memory.
     pub(super) fn evicted(&mut self) {
         self.stored = i64::MIN;
@@ -67,7 +73,7 @@ impl Earliest {
         store: &dyn Snapshot,
     ) -> Result<Vec<u32>> {
         if self.stored <= closed_to && !keyed.is_complete(store)? {
-            let keys = self.stored_keys(keyed, closed_to, store)?;
+            let keys = self.stored_keys(keyed.state(), keyed.shard(), closed_to, store)?;
             load(keyed, encoder, &keys, store)?;
             self.in_memory = i64::MIN;
         }
@@ -87,20 +93,53 @@ impl Earliest {
         Ok(closed)
     }
 
-    /// The keys in the store whose first column is at most `closed_to`.
-    fn stored_keys<V: SlotValues>(
+    /// The slots of all keys whose first column is at most `closed_to`; those in the store get one without reading their rows.
+    pub(super) fn closed_rows(
         &mut self,
-        keyed: &Keyed<V>,
+        rows: &mut Multimap,
+        encoder: &KeyEncoder,
+        closed_to: i64,
+        store: &dyn Snapshot,
+    ) -> Result<Vec<u32>> {
+        if self.stored <= closed_to && !rows.is_complete(store)? {
+            let keys = self.stored_keys(rows.state(), rows.shard(), closed_to, store)?;
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            let mut hashes = Vec::new();
+            hash_keys(&encoder.decode(&keys)?, keys.len(), &mut hashes);
+            hashes.iter().zip(&keys).for_each(|(hash, key)| rows.know(*hash, key));
+            self.in_memory = i64::MIN;
+        }
+        if self.in_memory > closed_to {
+            return Ok(vec![]);
+        }
+        let mut closed = Vec::new();
+        self.in_memory = i64::MAX;
+        for slot in rows.keys().occupied() {
+            let Some(end) = end_of(rows.keys().key(slot)) else { continue };
+            if end > closed_to {
+                self.in_memory = self.in_memory.min(end);
+            } else if !rows.is_gone(slot) {
+                closed.push(slot);
+            }
+        }
+        Ok(closed)
+    }
+
+    /// The keys of a shard in the store whose first column is at most `closed_to`.
+    fn stored_keys(
+        &mut self,
+        state: StateId,
+        shard: usize,
         closed_to: i64,
         store: &dyn Snapshot,
     ) -> Result<Vec<Vec<u8>>> {
         let mut keys = Vec::new();
         let mut next = i64::MAX;
-        for vnode in vnodes_of(keyed.shard()).take(VNODES_PER_SHARD) {
+        for vnode in vnodes_of(shard).take(VNODES_PER_SHARD) {
             // NULL stands before all values, and never closes.
-            let mut start = vnode_prefix(keyed.state(), vnode).to_vec();
+            let mut start = vnode_prefix(state, vnode).to_vec();
             start.push(1);
-            store.scan(&start, &vnode_end(keyed.state(), vnode), &mut |key, _| match end_of(&key[5..]) {
+            store.scan(&start, &vnode_end(state, vnode), &mut |key, _| match end_of(&key[5..]) {
                 Some(end) if end <= closed_to => {
                     keys.push(key[5..].to_vec());
                     Visit::Continue

@@ -6,6 +6,7 @@ mod constant;
 mod distinct;
 mod join;
 mod map;
+mod partition;
 mod shards;
 mod union;
 pub(crate) mod upsert;
@@ -25,6 +26,7 @@ pub use constant::Constant;
 pub use distinct::Distinct;
 pub use join::Join;
 pub use map::Map;
+pub use partition::Partition;
 pub use union::Union;
 pub use window::{Window, assign_windows};
 pub use window_close::WindowClose;
@@ -55,6 +57,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Join(node) => Box::new(Join::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
+        Node::Partition(node) => Box::new(Partition::new(node, states)?),
         Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),
         Node::Constant(node) => Box::new(Constant::new(node, states)?),
     })

@@ -236,6 +236,36 @@ where
     }
 }
 
+/// The rows that a case's operators hold after all steps, none evicted.
+pub(crate) fn state_rows(case: &Case, steps: &[Step]) -> usize {
+    let store = MemoryStore::new();
+    let mut graph = Graph::new(GraphSettings::default(), store.snapshot().unwrap()).unwrap();
+    for (index, kinds) in case.kinds.iter().enumerate() {
+        graph.register_input(input_id(index), &schema_of(kinds), None, false).unwrap();
+    }
+    graph.attach(VIEW, &case.root, None, &mut Numbers::default()).unwrap();
+    for (epoch, step) in steps.iter().enumerate() {
+        let rows_of = |index: usize| {
+            let rows = step.ops.iter().filter_map(|op| match op {
+                Op::Insert { input, row } if *input == index => Some(row.clone()),
+                _ => None,
+            });
+            rows.collect::<Vec<Row>>()
+        };
+        let delta = |index: usize| (input_id(index), vec![Delta::inserts(batch(&case.kinds[index], &rows_of(index)))]);
+        graph
+            .step(EpochInputs {
+                epoch: Epoch(epoch as u64 + 1),
+                timestamp_us: 0,
+                watermarks_before: HashMap::new(),
+                watermarks: HashMap::new(),
+                deltas: (0..case.kinds.len()).map(delta).collect(),
+            })
+            .unwrap();
+    }
+    graph.operators().iter().map(|operator| operator.state_rows).sum()
+}
+
 fn run(
     case: &Case,
     steps: &[Step],

@@ -210,7 +210,7 @@ const KINDS: [JoinKind; 8] = [
     JoinKind::RightAnti,
 ];
 
-fn windowed(kind: WindowKind, kinds: &[Kind]) -> Arc<Node> {
+pub(crate) fn windowed(kind: WindowKind, kinds: &[Kind]) -> Arc<Node> {
     let types = kinds.iter().map(|kind| data_type(*kind)).chain([data_type(Time), data_type(Time)]);
     Arc::new(Node::Window(Window {
         input: input(0, kinds, true),
@@ -230,14 +230,14 @@ fn window_starts(kind: WindowKind, time: i64) -> Vec<i64> {
     (-100..100).map(|i| i * slide).filter(|start| *start <= time && time < start + size).collect()
 }
 
-fn size(kind: WindowKind) -> i64 {
+pub(crate) fn size(kind: WindowKind) -> i64 {
     match kind {
         WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => size_us,
     }
 }
 
 /// The rows that go into windows, over all epochs.
-fn window_oracle(world: &World<'_>, kind: WindowKind, all: &mut Bag<Row>) {
+pub(crate) fn window_oracle(world: &World<'_>, kind: WindowKind, all: &mut Bag<Row>) {
     for (row, weight) in &world.came[0] {
         let Some(time) = row[0] else { continue };
         for start in window_starts(kind, time) {
@@ -249,7 +249,7 @@ fn window_oracle(world: &World<'_>, kind: WindowKind, all: &mut Bag<Row>) {
     }
 }
 
-fn window_kind() -> impl Strategy<Value = WindowKind> {
+pub(crate) fn window_kind() -> impl Strategy<Value = WindowKind> {
     prop_oneof![
         (1..5_i64).prop_map(|size_us| WindowKind::Tumble { size_us }),
         (1..4_i64, 1..7_i64).prop_map(|(slide_us, size_us)| WindowKind::Hop { slide_us, size_us }),

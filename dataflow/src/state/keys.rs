@@ -147,7 +147,7 @@ fn encode_integers(column: &ArrayRef) -> Vec<[u8; 9]> {
 }
 
 /// Zeros without sign and one NaN; other columns as they are.
-fn normal_floats(column: &ArrayRef) -> ArrayRef {
+pub(crate) fn normal_floats(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Float64 => {
             let normal = |v: f64| if v.is_nan() { f64::NAN } else { v + 0.0 };

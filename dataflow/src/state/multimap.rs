@@ -1,4 +1,4 @@
-//! Many rows per key: one side of a join, of one shard, as a write-back cache.
+//! Many rows per key: one side of a join, or the rows of partitions, of one shard, as a write-back cache.
 //!
 //! Rows are encoded ([`RowCodec`]) into an arena and chained per key, newest first; a row costs its bytes and eight more. In the store a
 //! key's value is a list of operands, one per checkpoint that added or removed rows: `(weight, row)…`. A row that comes and
@@ -142,7 +142,23 @@ impl Multimap {
         &self.codec
     }
 
-    fn is_complete(&mut self, store: &dyn Snapshot) -> Result<bool> {
+    /// The state table.
+    pub fn state(&self) -> StateId {
+        self.state
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// The keys in memory.
+    pub fn keys(&self) -> &KeyTable {
+        &self.keys
+    }
+
+    /// Whether every key of the shard is in memory.
+    pub fn is_complete(&mut self, store: &dyn Snapshot) -> Result<bool> {
         if self.complete.is_none() {
             self.complete = Some(is_shard_empty(self.state, self.shard, store)?);
         }
@@ -304,6 +320,38 @@ impl Multimap {
             let link = &mut self.rows[previous as usize].next;
             *link = *link & STORED | next;
         }
+    }
+
+    /// Gives a key of the store a slot, without reading its rows: it is to be [cleared](Multimap::clear).
+    pub fn know(&mut self, hash: u64, key: &[u8]) {
+        self.slot(hash, key);
+    }
+
+    /// Whether it is known that a key has no rows, in memory or in the store.
+    pub fn is_gone(&self, slot: u32) -> bool {
+        let chain = &self.chains[slot as usize];
+        chain.flags & LOADED != 0 && chain.rows == 0
+    }
+
+    /// Takes all rows of a key away.
+    pub fn clear(&mut self, slot: u32) {
+        self.unindex(slot);
+        let mut chain = self.chains[slot as usize];
+        let mut id = chain.head;
+        while id != NO_ROW {
+            self.negative -= usize::from(self.weight(id) < 0);
+            id = self.rows[id as usize].next();
+        }
+        self.dead += chain.rows as usize;
+        if chain.flags & LOADED == 0 {
+            // Rows that aren't in memory may be in the store.
+            self.keys.set_stored(slot, true);
+        }
+        if chain.flags & CHANGED == 0 {
+            self.changed.push(slot);
+        }
+        chain.flags |= LOADED | CHANGED;
+        self.chains[slot as usize] = Chain { weight: 0, head: NO_ROW, rows: 0, garbage: 0, flags: chain.flags };
     }
 
     #[inline]
@@ -505,7 +553,9 @@ impl Multimap {
 
     /// The last checkpoint is in the store: frees keys without rows, then the ones longest untouched until the cache takes at
     /// most `budget_bytes`. Keys that changed since the checkpoint stay.
-    pub fn committed(&mut self, budget_bytes: usize) {
+    ///
+    /// Returns whether keys that the store has left memory.
+    pub fn committed(&mut self, budget_bytes: usize) -> bool {
         let mut gone = std::mem::take(&mut self.empty);
         gone.retain(|slot| {
             self.keys.is_occupied(*slot) && self.chains[*slot as usize].rows == 0 && !self.is_changed(*slot)
@@ -516,13 +566,14 @@ impl Multimap {
             self.unindex(slot);
             self.keys.remove(slot);
         }
-        self.forget_partial();
+        let mut evicted = self.forget_partial();
         let bytes = self.live_bytes();
         if bytes > budget_bytes {
             let fraction = 1.0 - 0.8 * budget_bytes as f64 / bytes as f64;
             if let Some(oldest) = self.keys.oldest(fraction, |slot| !self.is_changed(slot)) {
                 let may_go = |slot: &u32| self.keys.stamp(*slot) <= oldest && !self.is_changed(*slot);
                 let gone: Vec<u32> = self.keys.occupied().filter(may_go).collect();
+                evicted |= !gone.is_empty();
                 for slot in gone {
                     self.unindex(slot);
                     self.dead += self.chains[slot as usize].rows as usize;
@@ -532,6 +583,7 @@ impl Multimap {
             }
         }
         self.compact_if_worth_it();
+        evicted
     }
 
     fn compact_if_worth_it(&mut self) {
@@ -540,8 +592,9 @@ impl Multimap {
         }
     }
 
-    /// Drops rows that the store now has of keys that aren't loaded: loading will bring them.
-    fn forget_partial(&mut self) {
+    /// Drops rows that the store now has of keys that aren't loaded: loading will bring them. Returns whether there were any.
+    fn forget_partial(&mut self) -> bool {
+        let any = !self.partial.is_empty();
         for slot in std::mem::take(&mut self.partial) {
             let mut chain = self.chains[slot as usize];
             if chain.flags & LOADED != 0 {
@@ -569,6 +622,7 @@ impl Multimap {
                 self.keys.remove(slot);
             }
         }
+        any
     }
 
     fn is_changed(&self, slot: u32) -> bool {

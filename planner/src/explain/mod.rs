@@ -5,6 +5,8 @@ mod expression;
 mod logical;
 mod words;
 
+mod partition;
+
 use std::fmt::Write;
 
 use catalog::{LatePolicy, ObjectId};
@@ -17,7 +19,9 @@ pub(crate) use logical::logical;
 pub use words::sql_words;
 
 use crate::fingerprint::join_name;
-use crate::incremental::{AggregateCall, Join, JoinKind, Map, Node, OnError, ViewPlan, Window, WindowKind};
+use crate::incremental::{
+    AggregateCall, GroupWindow, Join, JoinKind, Map, Node, OnError, ViewPlan, Window, WindowKind,
+};
 
 /// The plan as a tree, one operator per line, its inputs and state tables below it.
 pub fn incremental(plan: &ViewPlan, relation_name: &dyn Fn(ObjectId) -> String) -> String {
@@ -108,15 +112,20 @@ impl Explain<'_> {
                     write(&mut text, format_args!(": {}", calls.join(", ")));
                 }
                 if let Some(window) = &aggregate.window {
-                    let end = render(&aggregate.keys[window.end_key], &names[0]);
-                    let end = with_offset(&end, window.offset_us);
-                    write(&mut text, format_args!("; closed at {end} by {}", self.watermark(&window.watermark_of)));
+                    text.push_str(&self.closed(window, &aggregate.keys, &names[0]));
                 }
                 text
             }
             Node::Join(join) => self.describe_join(join, names),
             Node::Union(_) => "Union".to_owned(),
             Node::Distinct(_) => format!("Distinct {}", names[0].join(", ")),
+            Node::Partition(node) => {
+                let mut text = partition::describe(node, &names[0]);
+                if let Some(window) = &node.window {
+                    text.push_str(&self.closed(window, &node.keys, &names[0]));
+                }
+                text
+            }
             Node::WindowClose(close) => {
                 let end = with_offset(&names[0][close.end], close.offset_us);
                 format!("WindowClose at {end} by {}", self.watermark(&close.watermark_of))
@@ -150,6 +159,12 @@ impl Explain<'_> {
             }
         }
         text
+    }
+
+    /// When groups are complete.
+    fn closed(&self, window: &GroupWindow, keys: &[Expr], names: &[String]) -> String {
+        let end = with_offset(&render(&keys[window.end_key], names), window.offset_us);
+        format!("; closed at {end} by {}", self.watermark(&window.watermark_of))
     }
 
     fn describe_window(&self, window: &Window, names: &[String]) -> String {
@@ -201,6 +216,7 @@ impl Explain<'_> {
             },
             Node::Union(union) => union.inputs.first().map(|input| of(input)).unwrap_or_default(),
             Node::Distinct(distinct) => of(&distinct.input),
+            Node::Partition(node) => partition::column_names(node, of(&node.input)),
             Node::WindowClose(close) => of(&close.input),
             Node::Constant(constant) => match constant.rows.as_slice() {
                 [row] => row.iter().map(|value| render(value, &[])).collect(),

@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 
 use arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
-use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr};
 
 use super::distinct::distinct;
-use super::expression::{column_index, numbered_schema, positional, types_over};
+use super::expression::{column_index, numbered_schema, types_over};
 use super::lowered::{ColumnInfo, Lowered};
 use super::map::{positional_all, project, properties};
+use super::partition::ordered_call;
 use super::{Lowering, shared};
-use crate::incremental::{Aggregate, AggregateCall, GroupWindow, Node, OnError};
-use crate::{Error, Result};
+use crate::Result;
+use crate::incremental::{Aggregate, AggregateCall, GroupWindow, Node, OnError, OrderedCall};
 
-/// The aggregates that have an incremental form, by DataFusion's names.
+/// The aggregates that have an incremental form, by DataFusion's names; of others the rows are kept.
 const SUPPORTED: [&str; 11] =
     ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "stddev", "stddev_pop", "var", "var_pop"];
 
@@ -32,7 +31,7 @@ impl Lowering<'_> {
             return distinct(project(input, keys)?);
         }
 
-        let calls = aggregate.aggr_expr.iter().map(|e| call(e, names, &input)).collect::<Result<Vec<_>>>()?;
+        let calls = aggregate.aggr_expr.iter().map(|e| ordered_call(e, names)).collect::<Result<Vec<_>>>()?;
         let mut output = groups.clone();
         let mut unique = groups.keys;
         // A constant tells no groups apart.
@@ -42,14 +41,20 @@ impl Lowering<'_> {
         output.columns.extend((0..calls.len()).map(|index| ColumnInfo::unknown(class + index)));
         output.set_keys(unique);
         let types: Vec<_> = aggregate.schema.fields().iter().map(|field| field.data_type()).collect();
-        output.node = shared(Node::Aggregate(Aggregate {
-            schema: numbered_schema(types),
-            window: group_window(&groups.columns),
-            on_error: OnError::default(),
-            keys,
-            calls,
-            input: input.node,
-        }));
+        let incremental =
+            calls.iter().map(|ordered| incremental_call(ordered, &input)).collect::<Result<Option<Vec<_>>>>()?;
+        output.node = shared(match incremental {
+            Some(calls) => Node::Aggregate(Aggregate {
+                schema: numbered_schema(types),
+                window: group_window(&groups.columns),
+                on_error: OnError::default(),
+                keys,
+                calls,
+                input: input.node,
+            }),
+            // One that needs all rows of the group keeps them for all.
+            None => Node::Partition(self.ordered_aggregate(input, keys, calls, &types)?),
+        });
         Ok(output)
     }
 }
@@ -60,32 +65,24 @@ pub(super) fn group_window(keys: &[ColumnInfo]) -> Option<GroupWindow> {
     Some(GroupWindow { end_key, offset_us, watermark_of: bound.sources.clone() })
 }
 
-fn call(expression: &Expr, names: &DFSchema, input: &Lowered) -> Result<AggregateCall> {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias() else {
-        return Err(Error::internal(format!("{expression} is no aggregate")));
-    };
-    let name = func.name();
+/// The call as the operator with accumulators takes it; `None` if it needs the rows of its group.
+fn incremental_call(ordered: &OrderedCall, input: &Lowered) -> Result<Option<AggregateCall>> {
+    // What an order within the call says changes nothing for these functions.
+    let OrderedCall { call: AggregateCall { function, args, distinct, filter }, .. } = ordered.clone();
+    let name = function.name();
     if !SUPPORTED.contains(&name) {
-        return Err(Error::unsupported(format!("the aggregate {name} in a materialized view"))
-            .with_hint(format!("Aggregates kept up to date are {}.", SUPPORTED.join(", "))));
+        return Ok(None);
     }
-    if !params.order_by.is_empty() {
-        return Err(Error::unsupported("ORDER BY in an aggregate of a materialized view"));
-    }
-    let mut args = positional_all(&params.args, names)?;
-    let distinct = params.distinct && !IDEMPOTENT.contains(&name);
+    let mut args = args;
+    let distinct = distinct && !IDEMPOTENT.contains(&name);
     if name == "count" && !distinct {
         args.retain(|arg| !never_null(arg, input));
     }
-    if distinct && args.len() != 1 {
-        return Err(Error::unsupported(format!("{name}(DISTINCT …) of several columns in a materialized view")));
-    }
     let types = types_over(&input.node, &args)?;
-    if let Some(data_type) = types.iter().find(|data_type| !takes(name, data_type)) {
-        return Err(Error::unsupported(format!("{name} of {data_type} in a materialized view")));
+    if distinct && args.len() != 1 || !types.iter().all(|data_type| takes(name, data_type)) {
+        return Ok(None);
     }
-    let filter = params.filter.as_deref().map(|filter| positional(filter, names)).transpose()?;
-    Ok(AggregateCall { function: func, args, distinct, filter })
+    Ok(Some(AggregateCall { function, args, distinct, filter }))
 }
 
 /// Whether counting an argument is counting rows.

@@ -2,7 +2,7 @@
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, JoinType, NullEquality, Spans};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, Subquery, Volatility};
 use sql::{Position, Span};
 
 use crate::{Error, Result};
@@ -23,8 +23,6 @@ pub(super) fn supported(plan: &LogicalPlan) -> Result<()> {
 
 fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError> {
     let refused = match plan {
-        LogicalPlan::Sort(sort) => sort.fetch.is_some(),
-        LogicalPlan::Distinct(Distinct::On(_)) => true,
         LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => {
             if let Some(Expr::GroupingSet(set)) = group_expr.first() {
                 let span = set.distinct_expr().into_iter().find_map(span_of);
@@ -48,7 +46,10 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Values(_)
         | LogicalPlan::Extension(_)
-        | LogicalPlan::Distinct(Distinct::All(_)) => false,
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Distinct(_) => false,
         _ => true,
     };
     if !refused {
@@ -61,11 +62,8 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
 /// A node of the plan as the user knows it.
 pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT or OFFSET",
-        LogicalPlan::Window(_) => "a window function",
         LogicalPlan::Unnest(_) => "UNNEST",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
-        LogicalPlan::Distinct(Distinct::On(_)) => "DISTINCT ON",
         LogicalPlan::Subquery(_) => "LATERAL",
         _ => "this statement",
     }
@@ -79,11 +77,49 @@ fn expression_supported(expression: &Expr) -> std::result::Result<(), DataFusion
                 .at(call.args.iter().find_map(span_of));
             Err(error.into())
         }
+        Expr::ScalarSubquery(subquery) => subquery_supported(subquery, false),
+        Expr::InSubquery(condition) => subquery_supported(&condition.subquery, false),
+        Expr::Exists(condition) => subquery_supported(&condition.subquery, true),
+        Expr::WindowFunction(call) if call.params.distinct => {
+            let error = Error::unsupported("DISTINCT in a window function of a materialized view");
+            Err(error.at(span_of(expression)).into())
+        }
         Expr::Placeholder(parameter) => {
             Err(Error::unsupported(format!("the parameter {} in a materialized view", parameter.id)).into())
         }
         _ => Ok(()),
     }
+}
+
+/// The rows of a subquery that names columns of the outer query become those of a join: what takes some of them for each outer row, or
+/// looks at all of them, would then be about the rows of all outer rows.
+fn subquery_supported(subquery: &Subquery, exists: bool) -> std::result::Result<(), DataFusionError> {
+    if subquery.outer_ref_columns.is_empty() {
+        return Ok(());
+    }
+    subquery.subquery.apply(|plan| {
+        let what = match plan {
+            // Whether there is a row doesn't depend on how many are taken.
+            LogicalPlan::Limit(limit) if exists && limit.skip.is_none() => return Ok(TreeNodeRecursion::Continue),
+            LogicalPlan::Limit(_) => "LIMIT or OFFSET",
+            LogicalPlan::Window(_) => "a window function",
+            LogicalPlan::Distinct(Distinct::On(_)) => "DISTINCT ON",
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        let error = Error::unsupported(format!("{what} in a subquery for each outer row of a materialized view"));
+        Err(error.at(subquery.outer_ref_columns.iter().find_map(span_of).or_else(|| span_in(plan))).into())
+    })?;
+    Ok(())
+}
+
+/// Where the first column that a plan names stands in the statement.
+pub(super) fn span_in(plan: &LogicalPlan) -> Option<Span> {
+    let mut found = None;
+    let walk = plan.apply(|node| {
+        found = node.expressions().iter().find_map(span_of);
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walk.ok().and(found)
 }
 
 /// Where the first column of an expression stands in the statement.

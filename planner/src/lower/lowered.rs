@@ -61,6 +61,13 @@ impl Lowered {
         }
     }
 
+    /// Another set that identifies a row.
+    pub(super) fn add_key(&mut self, key: BTreeSet<Class>) {
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.push(key);
+        self.set_keys(keys);
+    }
+
     /// Drops keys of which a column is gone.
     pub(super) fn retain_keys(&mut self) {
         let present: BTreeSet<Class> = self.columns.iter().map(|column| column.class).collect();

@@ -20,7 +20,10 @@ impl Lowering<'_> {
     }
 
     pub(super) fn filter(&mut self, filter: &Filter) -> Result<Lowered> {
-        let input = self.node(&filter.input)?;
+        let input = match self.first_places(filter)? {
+            Some(top) => top,
+            None => self.node(&filter.input)?,
+        };
         let predicate = positional(&filter.predicate, filter.input.schema())?;
         restrict(input, predicate)
     }

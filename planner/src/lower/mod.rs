@@ -14,8 +14,10 @@ mod join;
 mod lowered;
 mod map;
 mod optimize;
+mod partition;
 pub mod relations;
 mod scan;
+mod top;
 mod union;
 mod values;
 mod window;
@@ -92,7 +94,11 @@ impl Lowering<'_> {
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
             LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            LogicalPlan::Window(window) => self.window_functions(window),
+            LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.sort(&sort.input),
+            LogicalPlan::Sort(_) => self.limited(plan, 0, None),
             LogicalPlan::Extension(extension) => self.extension(extension),
             other => Err(Error::unsupported(format!("{} in a materialized view", check::describe(other)))),
         }

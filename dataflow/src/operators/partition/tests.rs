@@ -1,0 +1,325 @@
+//! Partitions against recomputation in plain code. See [`super::super::testing`].
+#![allow(clippy::unwrap_used)]
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::functions_aggregate::{array_agg, count, string_agg, sum};
+use datafusion::functions_window::{lead_lag, rank, row_number};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
+};
+use datafusion::scalar::ScalarValue;
+use planner::incremental::{
+    AggregateCall, GroupWindow, Node, OnError, OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall,
+};
+use proptest::prelude::*;
+
+use super::super::testing::{
+    Bag, Case, Kind, Row, TextRow, World, add, check, column, data_type, input, input_id, schema, shown, steps, text,
+};
+use super::super::tests::{size, window_kind, window_oracle, windowed};
+use crate::view::ViewForm;
+
+use Kind::{Int, Text, Time};
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 64, ..ProptestConfig::default() }
+}
+
+const KINDS: [Kind; 3] = [Int, Int, Text];
+
+fn key(index: usize, descending: bool) -> OrderKey {
+    OrderKey { expression: column(index), descending, nulls_first: descending }
+}
+
+fn partition(keys: usize, rule: PartitionRule, added: &[DataType], append_only: bool) -> Arc<Node> {
+    let input_types = KINDS.iter().map(|kind| data_type(*kind));
+    let types: Vec<DataType> = match &rule {
+        PartitionRule::Aggregates(_) => input_types.take(keys).chain(added.iter().cloned()).collect(),
+        _ => input_types.chain(added.iter().cloned()).collect(),
+    };
+    Arc::new(Node::Partition(Partition {
+        input: input(0, &KINDS, append_only),
+        keys: (0..keys).map(column).collect(),
+        rule,
+        window: None,
+        on_error: OnError::Report,
+        schema: schema(types),
+    }))
+}
+
+fn case(root: Arc<Node>) -> Case {
+    Case { root, kinds: vec![KINDS.to_vec()], form: ViewForm::Bag }
+}
+
+/// The order of the operator: the keys, then all columns, NULL first.
+fn compare(order: &[(usize, bool)], a: &Row, b: &Row) -> Ordering {
+    by_keys(order, a, b).then_with(|| value(a).cmp(&value(b)))
+}
+
+fn value(row: &Row) -> (Option<i64>, Option<i64>, Option<String>) {
+    (row[0], row[1], row[2].map(text))
+}
+
+/// Ascending with NULLs last, or descending with NULLs first.
+fn by_keys(order: &[(usize, bool)], a: &Row, b: &Row) -> Ordering {
+    order.iter().fold(Ordering::Equal, |known, (column, descending)| {
+        let (a, b) = (value(a), value(b));
+        let one = match column {
+            2 => (a.2.is_none(), &a.2).cmp(&(b.2.is_none(), &b.2)),
+            1 => (a.1.is_none(), a.1).cmp(&(b.1.is_none(), b.1)),
+            _ => (a.0.is_none(), a.0).cmp(&(b.0.is_none(), b.0)),
+        };
+        known.then(if *descending { one.reverse() } else { one })
+    })
+}
+
+/// The rows of each partition, each as often as it is there.
+fn partitions(rows: &Bag<Row>, keys: usize) -> Vec<Vec<Row>> {
+    let mut found: std::collections::BTreeMap<Row, Vec<Row>> = Default::default();
+    for (row, weight) in rows {
+        let copies = std::iter::repeat_n(row.clone(), *weight as usize);
+        found.entry(row[..keys].to_vec()).or_default().extend(copies);
+    }
+    found.into_values().collect()
+}
+
+fn sorted(rows: &[Row], order: &[(usize, bool)]) -> Vec<Row> {
+    let mut rows = rows.to_vec();
+    rows.sort_by(|a, b| compare(order, a, b));
+    rows
+}
+
+fn shown_row(row: &Row) -> TextRow {
+    KINDS.iter().zip(row).map(|(kind, value)| shown(*kind, *value)).collect()
+}
+
+fn number(value: Option<i64>) -> String {
+    shown(Int, value)
+}
+
+fn window(function: WindowFunctionDefinition, args: Vec<Expr>, order: Vec<OrderKey>, frame: WindowFrame) -> WindowCall {
+    WindowCall { function, args, order, frame, filter: None, ignore_nulls: false }
+}
+
+fn rows_frame(before: u64, after: u64) -> WindowFrame {
+    let bound = |n| ScalarValue::UInt64(Some(n));
+    let (start, end) = (WindowFrameBound::Preceding(bound(before)), WindowFrameBound::Following(bound(after)));
+    WindowFrame::new_bounds(WindowFrameUnits::Rows, start, end)
+}
+
+fn windows_case(keys: usize) -> Case {
+    let udwf = WindowFunctionDefinition::WindowUDF;
+    let udaf = WindowFunctionDefinition::AggregateUDF;
+    let by_value = || vec![key(1, false)];
+    let calls = vec![
+        window(udwf(row_number::row_number_udwf()), vec![], vec![key(1, true)], WindowFrame::new(Some(false))),
+        window(udwf(rank::rank_udwf()), vec![], by_value(), WindowFrame::new(Some(false))),
+        window(udwf(lead_lag::lag_udwf()), vec![column(1), lit(1_i64)], by_value(), WindowFrame::new(Some(false))),
+        window(udaf(sum::sum_udaf()), vec![column(1)], by_value(), rows_frame(1, 1)),
+        // What a frame that grows by peers sees, and the whole partition.
+        window(udaf(count::count_udaf()), vec![column(1)], by_value(), WindowFrame::new(Some(false))),
+        window(udaf(array_agg::array_agg_udaf()), vec![column(1)], vec![], rows_frame(1, 0)),
+    ];
+    let list = DataType::new_list(DataType::Int64, true);
+    let (long, signed) = (DataType::UInt64, DataType::Int64);
+    let types = [long.clone(), long, signed.clone(), signed.clone(), signed, list];
+    case(partition(keys, PartitionRule::Windows(calls), &types, false))
+}
+
+fn windows_oracle(world: &World<'_>, keys: usize) -> Bag<TextRow> {
+    let mut bag = Bag::new();
+    for rows in partitions(&world.inputs[0], keys) {
+        let (falling, rising) = (sorted(&rows, &[(1, true)]), sorted(&rows, &[(1, false)]));
+        let plain = sorted(&rows, &[]);
+        // Of equal rows each stands at its own place, which one doesn't matter.
+        let mut seen: Bag<Row> = Bag::new();
+        for row in &rising {
+            let copy = *seen.entry(row.clone()).and_modify(|n| *n += 1).or_insert(0) as usize;
+            let place = |rows: &[Row]| rows.iter().position(|other| other == row).unwrap() + copy;
+            let (at, plain_at) = (place(&rising), place(&plain));
+            let rank = rising.iter().position(|other| by_keys(&[(1, false)], other, row).is_eq()).unwrap();
+            let peers = rising.iter().take_while(|other| by_keys(&[(1, false)], other, row).is_le());
+            let frame: Vec<i64> =
+                rising[at.saturating_sub(1)..rows.len().min(at + 2)].iter().filter_map(|r| r[1]).collect();
+            let list: Vec<String> = plain[plain_at.saturating_sub(1)..=plain_at].iter().map(|r| number(r[1])).collect();
+            let results = [
+                (place(&falling) + 1).to_string(),
+                (rank + 1).to_string(),
+                number(at.checked_sub(1).and_then(|before| rising[before][1])),
+                number((!frame.is_empty()).then(|| frame.iter().sum())),
+                peers.filter(|r| r[1].is_some()).count().to_string(),
+                format!("[{}]", list.join(", ")),
+            ];
+            add(&mut bag, shown_row(row).into_iter().chain(results).collect(), 1);
+        }
+    }
+    bag
+}
+
+fn top_case(keys: usize, top: &Top, append_only: bool) -> Case {
+    let added: Vec<DataType> = top.place.iter().map(|_| DataType::UInt64).collect();
+    case(partition(keys, PartitionRule::Top(top.clone()), &added, append_only))
+}
+
+fn top_oracle(rows: &Bag<Row>, keys: usize, top: &Top) -> Bag<TextRow> {
+    let mut bag = Bag::new();
+    let order = if top.order.is_empty() { vec![] } else { vec![(1, true)] };
+    for rows in partitions(rows, keys) {
+        let rows = sorted(&rows, &order);
+        let mut end = top.last_place().unwrap_or(rows.len()).min(rows.len());
+        if top.ties && end > 0 && top.fetch != Some(0) {
+            let last = rows[end - 1].clone();
+            end += rows[end..].iter().take_while(|row| by_keys(&order, row, &last).is_eq()).count();
+        }
+        for (at, row) in rows.iter().enumerate().take(end).skip(top.offset) {
+            let rank = rows.iter().position(|other| by_keys(&order, other, row).is_eq()).unwrap();
+            let place = top.place.map(|place| if place == Place::Row { at } else { rank } + 1);
+            add(&mut bag, shown_row(row).into_iter().chain(place.map(|p| p.to_string())).collect(), 1);
+        }
+    }
+    bag
+}
+
+fn any_top() -> impl Strategy<Value = Top> {
+    let place = prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank))];
+    let fetch = prop_oneof![4 => (0..4_usize).prop_map(Some), 1 => Just(None)];
+    (any::<bool>(), 0..3_usize, fetch, any::<bool>(), place).prop_map(|(ordered, offset, fetch, ties, place)| Top {
+        order: if ordered { vec![key(1, true)] } else { vec![] },
+        offset,
+        fetch,
+        ties,
+        place,
+    })
+}
+
+fn ordered(
+    function: Arc<AggregateUDF>,
+    args: Vec<Expr>,
+    distinct: bool,
+    filter: Option<Expr>,
+    order: Vec<OrderKey>,
+) -> OrderedCall {
+    OrderedCall { call: AggregateCall { function, args, distinct, filter }, order, ignore_nulls: false }
+}
+
+fn aggregates_case(keys: usize, append_only: bool) -> Case {
+    let calls = vec![
+        ordered(array_agg::array_agg_udaf(), vec![column(1)], false, None, vec![key(2, true)]),
+        ordered(string_agg::string_agg_udaf(), vec![column(2), lit("/")], true, None, vec![]),
+        ordered(count::count_udaf(), vec![lit(1_i64)], false, Some(column(1).gt(lit(1_i64))), vec![]),
+        ordered(array_agg::array_agg_udaf(), vec![column(1)], true, Some(column(1).is_not_null()), vec![key(1, true)]),
+    ];
+    let list = DataType::new_list(DataType::Int64, true);
+    let types = [list.clone(), DataType::LargeUtf8, DataType::Int64, list];
+    case(partition(keys, PartitionRule::Aggregates(calls), &types, append_only))
+}
+
+fn aggregates_oracle(world: &World<'_>, keys: usize) -> Bag<TextRow> {
+    let mut groups = partitions(&world.inputs[0], keys);
+    if keys == 0 && groups.is_empty() {
+        groups.push(vec![]);
+    }
+    let list = |values: Vec<Option<i64>>| {
+        let values: Vec<String> = values.into_iter().map(number).collect();
+        if values.is_empty() { "NULL".to_owned() } else { format!("[{}]", values.join(", ")) }
+    };
+    let row = |rows: Vec<Row>| -> TextRow {
+        let key = rows.first().map_or(vec![], |row| row[..keys].to_vec());
+        let by_text = sorted(&rows, &[(2, true)]).iter().map(|row| row[1]).collect();
+        let mut texts: Vec<String> = rows.iter().filter_map(|row| row[2].map(text)).collect();
+        texts.sort();
+        texts.dedup();
+        let mut values: Vec<Option<i64>> = rows.iter().map(|row| row[1]).filter(Option::is_some).collect();
+        values.sort_unstable_by(|a, b| b.cmp(a));
+        values.dedup();
+        let results = [
+            list(by_text),
+            if texts.is_empty() { "NULL".to_owned() } else { texts.join("/") },
+            rows.iter().filter(|row| row[1].is_some_and(|v| v > 1)).count().to_string(),
+            list(values),
+        ];
+        key.into_iter().map(number).chain(results).collect()
+    };
+    groups.into_iter().map(|rows| (row(rows), 1)).collect()
+}
+
+/// The two rows with the greatest numbers of each window.
+fn windowed_top(kind: planner::incremental::WindowKind, by_start: bool) -> Case {
+    let kinds = vec![Time, Int];
+    let (end_column, offset_us) = if by_start { (2, size(kind)) } else { (3, 0) };
+    let top = Top { order: vec![key(1, true)], offset: 0, fetch: Some(2), ties: false, place: None };
+    let input = windowed(kind, &kinds);
+    let root = Arc::new(Node::Partition(Partition {
+        schema: input.schema().clone(),
+        input,
+        keys: vec![column(end_column)],
+        rule: PartitionRule::Top(top),
+        window: Some(GroupWindow { end_key: 0, offset_us, watermark_of: vec![input_id(0)] }),
+        on_error: OnError::Report,
+    }));
+    Case { root, kinds: vec![kinds], form: ViewForm::Bag }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn window_functions_see_their_partition(steps in steps(vec![3], 4, true), keys in 0..3_usize) {
+        check(&windows_case(keys), &steps, || move |world: &World<'_>| windows_oracle(world, keys));
+    }
+
+    #[test]
+    fn first_rows_come_back_when_others_go(steps in steps(vec![3], 4, true), keys in 0..2_usize, top in any_top()) {
+        check(&top_case(keys, &top, false), &steps, || |world: &World<'_>| top_oracle(&world.inputs[0], keys, &top));
+    }
+
+    #[test]
+    fn first_rows_of_an_input_that_grows(steps in steps(vec![3], 4, false), keys in 0..2_usize, top in any_top()) {
+        check(&top_case(keys, &top, true), &steps, || |world: &World<'_>| top_oracle(&world.inputs[0], keys, &top));
+    }
+
+    #[test]
+    fn aggregates_see_their_group_in_order(steps in steps(vec![3], 4, true), keys in 0..3_usize) {
+        check(&aggregates_case(keys, false), &steps, || move |world: &World<'_>| aggregates_oracle(world, keys));
+    }
+
+    #[test]
+    fn closed_partitions_keep_their_rows(steps in steps(vec![2], 12, false), kind in window_kind(), by_start in any::<bool>()) {
+        check(&windowed_top(kind, by_start), &steps, || {
+            let mut all = Bag::new();
+            move |world: &World<'_>| {
+                window_oracle(world, kind, &mut all);
+                let mut bag = Bag::new();
+                let mut windows: std::collections::BTreeMap<Option<i64>, Vec<Row>> = Default::default();
+                for (row, weight) in &all {
+                    windows.entry(row[3]).or_default().extend(std::iter::repeat_n(row.clone(), *weight as usize));
+                }
+                for rows in windows.values_mut() {
+                    // The greatest numbers first, NULL before all; then the order of columns.
+                    rows.sort_by(|a, b| (b[1].is_none(), b[1]).cmp(&(a[1].is_none(), a[1])).then_with(|| a.cmp(b)));
+                    for row in rows.iter().take(2) {
+                        let shown = row.iter().zip([Time, Int, Time, Time]).map(|(value, kind)| shown(kind, *value));
+                        add(&mut bag, shown.collect(), 1);
+                    }
+                }
+                bag
+            }
+        });
+    }
+}
+
+#[test]
+fn what_a_limit_leaves_out_is_not_kept() {
+    use super::super::testing::{After, Op, Step};
+    let top = Top { order: vec![key(1, true)], offset: 0, fetch: Some(2), ties: false, place: None };
+    let node = top_case(1, &top, true).root;
+    let Node::Partition(plan) = &*node else { unreachable!() };
+    assert!(plan.keeps_only_top());
+    let rows = (0..100).map(|i| Op::Insert { input: 0, row: vec![Some(i % 2), Some(i), Some(i)] }).collect();
+    let steps = [Step { ops: rows, advance: 0, after: After::Checkpoint }];
+    let kept = super::super::testing::state_rows(&top_case(1, &top, true), &steps);
+    assert_eq!(kept, 4);
+}

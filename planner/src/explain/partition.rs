@@ -1,0 +1,111 @@
+//! How a [`Partition`] and its parts are written.
+
+use std::fmt::Write;
+
+use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
+
+use super::{describe_call, list, render};
+use crate::incremental::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
+
+/// The operator in a line.
+pub(super) fn describe(partition: &Partition, names: &[String]) -> String {
+    let calls = |calls: Vec<String>| format!(": {}", calls.join(", "));
+    let (title, rest) = match &partition.rule {
+        PartitionRule::Windows(windows) => {
+            ("Windows", calls(windows.iter().map(|call| window_call(call, names)).collect()))
+        }
+        PartitionRule::Top(top) => ("Top", describe_top(top, names)),
+        PartitionRule::Aggregates(aggregates) => {
+            ("Aggregate rows", calls(aggregates.iter().map(|call| ordered_call(call, names)).collect()))
+        }
+    };
+    let by = if partition.keys.is_empty() { String::new() } else { format!(" by {}", list(&partition.keys, names)) };
+    format!("{title}{by}{rest}")
+}
+
+/// What the columns of its output are called.
+pub(super) fn column_names(partition: &Partition, names: Vec<String>) -> Vec<String> {
+    let added: Vec<String> = match &partition.rule {
+        PartitionRule::Windows(calls) => calls.iter().map(|call| window_call(call, &names)).collect(),
+        PartitionRule::Top(top) => top.place.map(place_name).map(str::to_owned).into_iter().collect(),
+        PartitionRule::Aggregates(calls) => {
+            let keys = partition.keys.iter().map(|key| render(key, &names));
+            return keys.chain(calls.iter().map(|call| ordered_call(call, &names))).collect();
+        }
+    };
+    names.into_iter().chain(added).collect()
+}
+
+fn place_name(place: Place) -> &'static str {
+    match place {
+        Place::Row => "row_number()",
+        Place::Rank => "rank()",
+    }
+}
+
+fn describe_top(top: &Top, names: &[String]) -> String {
+    let mut text = String::new();
+    if !top.order.is_empty() {
+        write!(text, " order by {}", order(&top.order, names)).expect("a string takes any text");
+    }
+    if top.offset > 0 {
+        write!(text, " offset {}", top.offset).expect("a string takes any text");
+    }
+    if let Some(fetch) = top.fetch {
+        let ties = if top.ties { " with ties" } else { "" };
+        write!(text, " limit {fetch}{ties}").expect("a string takes any text");
+    }
+    if let Some(place) = top.place {
+        write!(text, ", {}", place_name(place)).expect("a string takes any text");
+    }
+    text
+}
+
+fn window_call(call: &WindowCall, names: &[String]) -> String {
+    let args = if call.args.is_empty() { String::new() } else { list(&call.args, names) };
+    let mut text = format!("{}({args})", call.function.name());
+    if call.ignore_nulls {
+        text.push_str(" ignore nulls");
+    }
+    if let Some(filter) = &call.filter {
+        write!(text, " filter ({})", render(filter, names)).expect("a string takes any text");
+    }
+    let order = (!call.order.is_empty()).then(|| format!("order by {}", order(&call.order, names)));
+    let parts: Vec<String> = order.into_iter().chain(frame(&call.frame)).collect();
+    write!(text, " over ({})", parts.join(" ")).expect("a string takes any text");
+    text
+}
+
+/// The frame, unless it is what SQL takes without one: up to the current row's peers.
+fn frame(frame: &WindowFrame) -> Option<String> {
+    let start = matches!(&frame.start_bound, WindowFrameBound::Preceding(value) if value.is_null());
+    let usual = frame.units == WindowFrameUnits::Range && start && frame.end_bound == WindowFrameBound::CurrentRow;
+    let end = matches!(&frame.end_bound, WindowFrameBound::Following(value) if value.is_null());
+    (!usual && !(start && end)).then(|| frame.to_string().to_lowercase())
+}
+
+fn ordered_call(ordered: &OrderedCall, names: &[String]) -> String {
+    let mut text = describe_call(&ordered.call, names);
+    if ordered.ignore_nulls {
+        text.push_str(" ignore nulls");
+    }
+    if !ordered.order.is_empty() {
+        write!(text, " order by {}", order(&ordered.order, names)).expect("a string takes any text");
+    }
+    text
+}
+
+/// `ORDER BY`, in as few words as PostgreSQL needs.
+fn order(keys: &[OrderKey], names: &[String]) -> String {
+    let item = |key: &OrderKey| {
+        let mut text = render(&key.expression, names);
+        if key.descending {
+            text.push_str(" desc");
+        }
+        if key.nulls_first != key.descending {
+            text.push_str(if key.nulls_first { " nulls first" } else { " nulls last" });
+        }
+        text
+    };
+    keys.iter().map(item).collect::<Vec<_>>().join(", ")
+}
