@@ -25,7 +25,7 @@ pub enum Node {
     Window(Window),
     /// `GROUP BY`.
     Aggregate(Aggregate),
-    /// An equi-join with an optional further condition.
+    /// Rows that belong together, by equal keys, a condition, or both.
     Join(Join),
     /// `UNION ALL`.
     Union(Union),
@@ -183,7 +183,7 @@ pub struct Join {
     pub right: Arc<Node>,
     /// Which rows come out.
     pub kind: JoinKind,
-    /// Pairs that must be equal: over the left's columns, over the right's columns, of one type.
+    /// Pairs that must be equal: over the left's columns, over the right's columns, of one type. None: all rows of both sides meet.
     pub on: Vec<(Expr, Expr)>,
     /// NULL keys equal each other (`IS NOT DISTINCT FROM`).
     pub null_equal: bool,

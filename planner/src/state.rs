@@ -93,6 +93,9 @@ impl Node {
                 }
                 tables
             }
+            Self::Join(node) if node.on.is_empty() => {
+                vec![table("left", None, 0, "weight, matches"), table("right", None, 1, "weight, matches")]
+            }
             Self::Join(node) => {
                 let (left, right) = node.on.iter().cloned().unzip();
                 vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]

@@ -6,6 +6,7 @@ mod constant;
 mod distinct;
 mod join;
 mod map;
+mod nested_loop;
 mod partition;
 mod shards;
 mod union;
@@ -26,6 +27,7 @@ pub use constant::Constant;
 pub use distinct::Distinct;
 pub use join::Join;
 pub use map::Map;
+pub use nested_loop::NestedLoop;
 pub use partition::Partition;
 pub use union::Union;
 pub use window::{Window, assign_windows};
@@ -54,6 +56,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Map(node) => Box::new(Map::new(node)?),
         Node::Window(node) => Box::new(Window::new(node)?),
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
+        Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),
         Node::Join(node) => Box::new(Join::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),

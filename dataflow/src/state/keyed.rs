@@ -150,6 +150,36 @@ impl<V: SlotValues> Keyed<V> {
         Ok(())
     }
 
+    /// Brings every key of the shard into memory, without counting any as touched. `hashes` gives the hashes of keys, as
+    /// [`Keyed::locate`] is given them.
+    pub fn load_all(&mut self, store: &dyn Snapshot, hashes: impl Fn(&[&[u8]]) -> Result<Vec<u64>>) -> Result<()> {
+        if self.is_complete(store)? {
+            return Ok(());
+        }
+        for vnode in vnodes_of(self.shard) {
+            let mut stored: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+            let prefix = vnode_prefix(self.state, vnode);
+            store.scan(&prefix, &vnode_end(self.state, vnode), &mut |key, value| {
+                stored.push((key[prefix.len()..].to_vec(), value.to_vec()));
+                Visit::Continue
+            })?;
+            if stored.is_empty() {
+                continue;
+            }
+            let keys: Vec<&[u8]> = stored.iter().map(|(key, _)| key.as_slice()).collect();
+            for (hash, (key, value)) in hashes(&keys)?.into_iter().zip(&stored) {
+                let (slot, new) = self.keys.find_or_insert(hash, key);
+                if new {
+                    self.values.resize(self.keys.slots());
+                    self.values.decode(slot, value)?;
+                    self.keys.set_stored(slot, true);
+                }
+            }
+        }
+        self.complete = Some(true);
+        Ok(())
+    }
+
     /// Whether a slot has changed since the last checkpoint.
     fn is_changed(&self, slot: u32) -> bool {
         self.keys.stamp(slot) > self.written
@@ -305,6 +335,42 @@ impl SlotValues for Weights {
 
     fn bytes(&self) -> usize {
         self.0.len() * size_of::<i64>()
+    }
+}
+
+/// Two numbers per key, such as how often a row is on each of two sides; two zeros are nothing.
+#[derive(Debug, Default)]
+pub struct WeightPairs(pub Vec<[i64; 2]>);
+
+impl SlotValues for WeightPairs {
+    fn resize(&mut self, slots: usize) {
+        self.0.resize(slots, [0; 2]);
+    }
+
+    fn is_empty(&self, slot: u32) -> bool {
+        self.0[slot as usize] == [0; 2]
+    }
+
+    fn encode(&self, slot: u32, out: &mut Vec<u8>) {
+        self.0[slot as usize].iter().for_each(|number| super::write_signed(*number, out));
+    }
+
+    fn decode(&mut self, slot: u32, mut bytes: &[u8]) -> Result<()> {
+        let corrupt = || crate::Error::Corrupt("a pair of weights".to_owned());
+        for number in &mut self.0[slot as usize] {
+            *number = super::read_signed(&mut bytes).ok_or_else(corrupt)?;
+        }
+        if bytes.is_empty() { Ok(()) } else { Err(corrupt()) }
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        for slot in slots {
+            self.0[*slot as usize] = [0; 2];
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len() * size_of::<[i64; 2]>()
     }
 }
 

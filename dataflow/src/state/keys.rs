@@ -9,6 +9,7 @@ use delta::{EMPTY_KEY_HASH, Vnode, hash_rows, vnode_of};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 
+use super::row::EncodedRows;
 use crate::aggregate::GroupKeys;
 use crate::{Error, Result};
 
@@ -39,6 +40,8 @@ pub enum EncodedKeys {
     Integers(Vec<[u8; 9]>),
     /// Any other keys.
     Rows(Rows),
+    /// Rows to the byte, for what must give back just the rows that it took. They have no order.
+    Exact(EncodedRows),
 }
 
 impl EncodedKeys {
@@ -49,6 +52,7 @@ impl EncodedKeys {
             Self::Nothing(_) => &[],
             Self::Integers(keys) => &keys[row],
             Self::Rows(rows) => rows.row(row).data(),
+            Self::Exact(rows) => rows.row(row),
         }
     }
 
@@ -58,6 +62,7 @@ impl EncodedKeys {
             Self::Nothing(rows) => *rows,
             Self::Integers(keys) => keys.len(),
             Self::Rows(rows) => rows.num_rows(),
+            Self::Exact(rows) => rows.len(),
         }
     }
 

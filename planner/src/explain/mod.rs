@@ -141,7 +141,10 @@ impl Explain<'_> {
         let equals = if join.null_equal { "is not distinct from" } else { "=" };
         let pair = |(l, r): &(Expr, Expr)| format!("{} {equals} {}", render(l, &names[0]), render(r, &names[1]));
         let pairs: Vec<_> = join.on.iter().map(pair).collect();
-        let mut text = format!("Join {} on {}", join_name(join.kind), pairs.join(" and "));
+        let mut text = match pairs.as_slice() {
+            [] => format!("Nested loop join {}", join_name(join.kind)),
+            pairs => format!("Join {} on {}", join_name(join.kind), pairs.join(" and ")),
+        };
         if let Some(residual) = &join.residual {
             // A name that both sides have says on which side it is.
             let (left, right) = (&names[0], &names[1]);
@@ -150,7 +153,8 @@ impl Explain<'_> {
                 own.iter().map(of).collect()
             };
             let both = [qualified("left", left, right), qualified("right", right, left)].concat();
-            write(&mut text, format_args!(" and {}", render(residual, &both)));
+            let word = if pairs.is_empty() { "on" } else { "and" };
+            write(&mut text, format_args!(" {word} {}", render(residual, &both)));
         }
         for (expiry, names) in [(&join.left_expiry, &names[0]), (&join.right_expiry, &names[1])] {
             if let Some(expiry) = expiry {

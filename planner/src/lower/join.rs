@@ -23,12 +23,8 @@ impl Lowering<'_> {
         let mut on = join.on.iter().map(pair).collect::<Result<Vec<_>>>()?;
         let residual = residual(join.filter.as_ref(), left_names, right_names)?;
 
-        if on.is_empty() {
-            // All rows meet: of one side there is one row at most, or only whether it has rows is asked.
-            let asked = residual.is_none() && matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
-            if !left.is_single_row() && !right.is_single_row() && !asked {
-                return Err(not_equi(residual.as_ref()));
-            }
+        let all_meet = on.is_empty();
+        if all_meet {
             on.push((lit(true), lit(true)));
         }
         let null_equal = join.null_equality == NullEquality::NullEqualsNull;
@@ -56,11 +52,32 @@ impl Lowering<'_> {
                 .with_hint("Use NOT EXISTS, or add IS NOT NULL conditions on both sides.")),
             };
         }
-        Ok(equi_join(&left, &right, kind, on, null_equal, residual))
+        if all_meet && self.is_nested_loop(&left, &right, kind, residual.as_ref()) {
+            on.clear();
+        }
+        Ok(joined(&left, &right, kind, on, null_equal, residual))
+    }
+
+    /// Whether a join without an equality is worth an operator of its own: not if of one side there is one row at most, or only whether
+    /// it has rows is asked, or time bounds both sides, so that their rows may as well stand under one key.
+    fn is_nested_loop(&mut self, left: &Lowered, right: &Lowered, kind: JoinKind, residual: Option<&Expr>) -> bool {
+        let asked = residual.is_none() && matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
+        let bounded = matches!(expiries(left, right, kind, &[], residual), (Some(_), Some(_)));
+        if left.is_single_row() || right.is_single_row() || asked || bounded {
+            return false;
+        }
+        if left.node.append_only() && right.node.append_only() {
+            self.notice(
+                "a join without an equality compares each new row with all rows that the other side ever had, and keeps the rows of \
+                 both: an equality between both sides, such as of a window's start, would bound it",
+            );
+        }
+        true
     }
 }
 
-fn equi_join(
+/// A join of any kind; without pairs in `on`, all rows meet.
+fn joined(
     left: &Lowered,
     right: &Lowered,
     kind: JoinKind,
@@ -76,7 +93,9 @@ fn equi_join(
         JoinKind::RightSemi | JoinKind::RightAnti => numbered_schema(types.skip(left.columns.len())),
         _ => numbered_schema(types),
     };
-    let (left_expiry, right_expiry) = expiries(left, right, kind, &on, residual.as_ref());
+    // Rows of a nested loop don't lie by time.
+    let (left_expiry, right_expiry) =
+        if on.is_empty() { (None, None) } else { expiries(left, right, kind, &on, residual.as_ref()) };
     let (left, right) = (left.node.clone(), right.node.clone());
     let on_error = OnError::default();
     let join = Join { left, right, kind, on, null_equal, residual, left_expiry, right_expiry, on_error, schema };
@@ -88,7 +107,7 @@ fn equi_join(
 /// at all.
 fn not_in(left: &Lowered, right: &Lowered, (x, y): &(Expr, Expr)) -> Result<Lowered> {
     let anti = |left: &Lowered, right: &Lowered, on: (Expr, Expr)| {
-        equi_join(left, right, JoinKind::LeftAnti, vec![on], false, None)
+        joined(left, right, JoinKind::LeftAnti, vec![on], false, None)
     };
     let all = || (lit(true), lit(true));
     let valid = restrict(left.clone(), x.clone().is_not_null())?;
@@ -109,7 +128,7 @@ fn mark(left: Lowered, right: Lowered, on: Vec<(Expr, Expr)>) -> Result<Lowered>
     let right = distinct(project(right, right_keys)?)?;
     let right = project(right, (0..keys).map(column).chain([lit(true)]).collect())?;
     let on = left_keys.into_iter().zip((0..keys).map(column)).collect();
-    let joined = equi_join(&left, &right, JoinKind::Left, on, false, None);
+    let joined = joined(&left, &right, JoinKind::Left, on, false, None);
     let mark = column(width + keys).is_not_null();
     project(joined, (0..width).map(column).chain([mark]).collect())
 }
@@ -124,14 +143,6 @@ fn residual(filter: Option<&Expr>, left: &DFSchema, right: &DFSchema) -> Result<
 
 fn may_be_null(key: &Expr, side: &Lowered) -> bool {
     column_index(key).is_none_or(|index| !side.columns[index].not_null)
-}
-
-fn not_equi(residual: Option<&Expr>) -> Error {
-    let construct = match residual {
-        None => "a cross join in a materialized view",
-        Some(_) => "a join without an equality between both sides in a materialized view",
-    };
-    Error::unsupported(construct).with_hint("Join on at least one pair of equal columns.")
 }
 
 /// What is known about the columns of both sides, with classes that don't clash.

@@ -113,11 +113,15 @@ impl Lowering<'_> {
 
     /// A view's rows have no order; PostgreSQL takes the clause too.
     fn sort(&mut self, input: &LogicalPlan) -> Result<Lowered> {
-        let notice = "a materialized view keeps no order: its ORDER BY is left out";
+        self.notice("a materialized view keeps no order: its ORDER BY is left out");
+        self.node(input)
+    }
+
+    /// Tells the user something, once.
+    fn notice(&mut self, notice: &str) {
         if !self.notices.iter().any(|n| n == notice) {
             self.notices.push(notice.to_owned());
         }
-        self.node(input)
     }
 }
 

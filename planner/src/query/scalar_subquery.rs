@@ -1,20 +1,23 @@
 //! Correlated scalar subqueries in the one form from which DataFusion makes a join: an aggregate.
 //!
 //! - `(SELECT x … LIMIT 1)` becomes the first `x` in the order given.
-//! - Any other that may have several rows becomes `single_value(x)`, which fails where there are two, as PostgreSQL does.
+//! - Any other that may have several rows becomes `only_value` of two of its values: it fails where there are two, as PostgreSQL does, and only
+//!   for outer rows that are asked for.
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Builder};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::functions_aggregate::expr_fn::first_value;
 use datafusion::logical_expr::expr::Sort as SortExpr;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, Signature, SkipType,
-    Subquery, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, FetchType, LogicalPlan, LogicalPlanBuilder,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SkipType, Subquery, Volatility,
 };
 
 use crate::Error;
@@ -35,8 +38,8 @@ pub(super) fn aggregated(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
     let plan = &subquery.subquery;
-    let (input, value) = match first_row(plan) {
-        Some(Ordered { input, value, order }) => (input, first_value(value, order)),
+    let (input, value, is_list) = match first_row(plan) {
+        Some(Ordered { input, value, order }) => (input, first_value(value, order), false),
         None if is_aggregate(plan) || plan.max_rows().is_some_and(|rows| rows <= 1) => {
             return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
         }
@@ -46,7 +49,7 @@ fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
                 .columns()
                 .try_into()
                 .map_err(|_| Error::new(ErrorKind::Syntax, "subquery must return only one column"))?;
-            (plan.as_ref().clone(), single_value().call(vec![Expr::Column(column)]))
+            (plan.as_ref().clone(), few_values().call(vec![Expr::Column(column)]), true)
         }
     };
     let (qualifier, field) = plan.schema().qualified_field(0);
@@ -55,7 +58,8 @@ fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
         .aggregate(Vec::<Expr>::new(), vec![value])?
         .project(vec![Expr::Column(result.into()).alias_qualified(qualifier.cloned(), field.name())])?
         .build()?;
-    Ok(Transformed::yes(Expr::ScalarSubquery(subquery.with_plan(plan.into()))))
+    let value = Expr::ScalarSubquery(subquery.with_plan(plan.into()));
+    Ok(Transformed::yes(if is_list { only_value(value) } else { value }))
 }
 
 /// What comes first, of what, by which order.
@@ -100,19 +104,19 @@ fn is_aggregate(plan: &LogicalPlan) -> bool {
     }
 }
 
-fn single_value() -> AggregateUDF {
-    AggregateUDF::from(SingleValue { signature: Signature::any(1, Volatility::Immutable) })
+fn few_values() -> AggregateUDF {
+    AggregateUDF::from(FewValues { signature: Signature::any(1, Volatility::Immutable) })
 }
 
-/// The value of the only row; NULL if there is none.
+/// The values of the first two rows: enough to tell whether there is more than one.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct SingleValue {
+struct FewValues {
     signature: Signature,
 }
 
-impl AggregateUDFImpl for SingleValue {
+impl AggregateUDFImpl for FewValues {
     fn name(&self) -> &str {
-        "single_value"
+        "few_values"
     }
 
     fn signature(&self) -> &Signature {
@@ -120,70 +124,115 @@ impl AggregateUDFImpl for SingleValue {
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        Ok(arg_types[0].clone())
+        Ok(DataType::new_list(arg_types[0].clone(), true))
     }
 
     fn return_field(&self, arg_fields: &[FieldRef]) -> Result<FieldRef> {
-        Ok(Arc::new(arg_fields[0].as_ref().clone().with_name(self.name()).with_nullable(true)))
+        // The element says which SQL type it has.
+        let item = arg_fields[0].as_ref().clone().with_name("item").with_nullable(true);
+        Ok(Arc::new(Field::new(self.name(), DataType::List(item.into()), true)))
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Single { value: ScalarValue::try_from(args.return_field.data_type())?, rows: 0 }))
+        match args.return_field.data_type() {
+            DataType::List(item) => Ok(Box::new(Few { item: item.clone(), values: Vec::new() })),
+            other => internal_err!("few_values gives a list, not {other}"),
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let value = args.return_field.as_ref().clone().with_name(format!("{}[value]", args.name));
-        let rows = Field::new(format!("{}[rows]", args.name), DataType::Int64, false);
-        Ok(vec![value.into(), rows.into()])
+        Ok(vec![args.return_field.as_ref().clone().with_name(format!("{}[values]", args.name)).into()])
     }
 }
 
 #[derive(Debug)]
-struct Single {
-    value: ScalarValue,
-    rows: i64,
+struct Few {
+    item: FieldRef,
+    /// At most two.
+    values: Vec<ScalarValue>,
 }
 
-impl Single {
-    fn add(&mut self, values: &ArrayRef, row: usize, rows: i64) -> Result<()> {
-        self.rows += rows;
-        if self.rows > 1 {
-            let message = "more than one row returned by a subquery used as an expression";
-            return Err(Error::new(ErrorKind::CardinalityViolation, message).into());
-        }
-        self.value = ScalarValue::try_from_array(values, row)?;
-        Ok(())
-    }
-}
-
-impl Accumulator for Single {
+impl Accumulator for Few {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        match values[0].len() {
-            0 => Ok(()),
-            rows => self.add(&values[0], 0, rows as i64),
+        for row in 0..values[0].len().min(2 - self.values.len()) {
+            self.values.push(ScalarValue::try_from_array(&values[0], row)?);
         }
+        Ok(())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let [values, rows] = states else { return internal_err!("single_value has two states") };
-        let rows = datafusion::common::cast::as_int64_array(rows)?;
-        for row in 0..rows.len() {
-            if rows.value(row) > 0 {
-                self.add(values, row, rows.value(row))?;
-            }
-        }
-        Ok(())
+        let lists = states[0].as_list::<i32>();
+        lists.iter().flatten().try_for_each(|values| self.update_batch(&[values]))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.value.clone(), ScalarValue::Int64(Some(self.rows))])
+        Ok(vec![self.evaluate()?])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.value.clone())
+        let values = match self.values.as_slice() {
+            [] => arrow::array::new_empty_array(self.item.data_type()),
+            values => ScalarValue::iter_to_array(values.iter().cloned())?,
+        };
+        let offsets = OffsetBuffer::from_lengths([values.len()]);
+        Ok(ScalarValue::List(Arc::new(ListArray::try_new(self.item.clone(), offsets, values, None)?)))
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.value.size() - size_of_val(&self.value)
+        size_of_val(self) + self.values.iter().map(ScalarValue::size).sum::<usize>()
+    }
+}
+
+fn only_value(values: Expr) -> Expr {
+    let function = OnlyValue { signature: Signature::any(1, Volatility::Immutable) };
+    Arc::new(ScalarUDF::from(function)).call(vec![values])
+}
+
+/// The value of a list of one; NULL of an empty one; an error of a longer one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OnlyValue {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for OnlyValue {
+    fn name(&self) -> &str {
+        "only_value"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        match &arg_types[0] {
+            DataType::List(item) => Ok(item.data_type().clone()),
+            other => internal_err!("only_value takes a list, not {other}"),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        match args.arg_fields[0].data_type() {
+            DataType::List(item) => Ok(Arc::new(item.as_ref().clone().with_name(self.name()).with_nullable(true))),
+            other => internal_err!("only_value takes a list, not {other}"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [list] = ColumnarValue::values_to_arrays(&args.args)?
+            .try_into()
+            .map_err(|_| DataFusionError::Internal("only_value takes one list".to_owned()))?;
+        let lists = list.as_list::<i32>();
+        let mut picked = UInt32Builder::with_capacity(lists.len());
+        for row in 0..lists.len() {
+            match lists.is_valid(row).then(|| lists.value_length(row)) {
+                None | Some(0) => picked.append_null(),
+                Some(1) => picked.append_value(lists.value_offsets()[row] as u32),
+                Some(_) => {
+                    let message = "more than one row returned by a subquery used as an expression";
+                    return Err(Error::new(ErrorKind::CardinalityViolation, message).into());
+                }
+            }
+        }
+        Ok(ColumnarValue::Array(take(lists.values(), &picked.finish(), None)?))
     }
 }

@@ -12,6 +12,7 @@
 //! Without a further condition, whether a row has a match is whether the other side's weights under its key add up to
 //! something. With one, matches are counted again, for the rows of the key that the change touches.
 
+pub(super) mod alone;
 mod matching;
 
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::Expr;
 use delta::{Delta, Part, SHARDS, partition};
 use planner::explain::column_labels;
-use planner::incremental::{Expiry, Join as Node, JoinKind};
+use planner::incremental::{Expiry, Join as Node};
 use storage::{ChangeSet, Snapshot, StateId};
 
+use self::alone::{Alone, emits_pairs};
 use self::matching::{Pairs, Rows};
 use super::States;
 use super::closing::Closing;
@@ -77,27 +79,6 @@ struct Side {
     report: Report,
 }
 
-/// Rows of a side that come out without a partner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alone {
-    No,
-    /// Those that have a match (semi).
-    Matched,
-    /// Those that have none (outer, anti).
-    Unmatched,
-}
-
-impl Alone {
-    /// Whether a row with that many matches comes out.
-    fn wants(self, matches: i64) -> bool {
-        match self {
-            Self::No => false,
-            Self::Matched => matches > 0,
-            Self::Unmatched => matches <= 0,
-        }
-    }
-}
-
 /// Which input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Which {
@@ -113,18 +94,8 @@ struct Shard {
 impl Join {
     /// The operator of a node.
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
-        use JoinKind::{Full, Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
-        let pairs = matches!(node.kind, Inner | Left | Right | Full);
-        let left_alone = match node.kind {
-            LeftSemi => Alone::Matched,
-            Left | Full | LeftAnti => Alone::Unmatched,
-            _ => Alone::No,
-        };
-        let right_alone = match node.kind {
-            RightSemi => Alone::Matched,
-            Right | Full | RightAnti => Alone::Unmatched,
-            _ => Alone::No,
-        };
+        let pairs = emits_pairs(node.kind);
+        let (left_alone, right_alone) = Alone::of(node.kind);
         let (left_schema, right_schema) = (node.left.schema(), node.right.schema());
         let residual = match &node.residual {
             Some(condition) => {
@@ -369,14 +340,14 @@ fn apply(
         firsts.dedup_by_key(|(partner, _)| *partner);
         for (partner, row) in firsts {
             let after = own.total(own_slots[row as usize]);
-            let sign = sign(other_side.alone, before[row as usize], after);
+            let sign = other_side.alone.change(before[row as usize], after);
             if sign != 0 {
                 other.rows(partner).for_each(|(row, weight)| flipped.push(row, sign * weight));
             }
         }
     } else {
         for change in &changes {
-            let sign = sign(other_side.alone, change.before, change.before + change.by);
+            let sign = other_side.alone.change(change.before, change.before + change.by);
             if sign != 0 {
                 let (row, weight) =
                     other.rows(change.partner).nth(change.position).expect("the other side is as it was");
@@ -385,11 +356,6 @@ fn apply(
         }
     }
     flipped.emit(shared, other_which, &mut output.deltas)
-}
-
-/// What happens to a row alone when its number of matches changes: 1 it comes, -1 it goes.
-fn sign(alone: Alone, before: i64, after: i64) -> i64 {
-    i64::from(alone.wants(after)) - i64::from(alone.wants(before))
 }
 
 impl Operator for Join {
