@@ -68,7 +68,7 @@ fn run_case(seed: u64) {
         if random.one_in(6) {
             // Over rows that are there, beside views that run.
             make_view(&mut db, &mut views, &mut random, seed);
-            history.push(format!("-- view v{}", views.len() - 1));
+            history.push(format!("-- v{} is made", views.len() - 1));
         }
         if durable && step % 5 == 4 {
             history.push("-- restart".to_owned());
@@ -110,8 +110,9 @@ fn compare(db: &mut Database, model: &Model, views: &[(String, Query)], seed: u6
         let answers: Vec<_> = contexts.iter().map(answer).collect();
         assert!(
             answers.iter().flatten().any(|expected| *expected == found),
-            "seed {seed}: {name} is not what its query says\n{}\nfound    {found:?}\nexpected {answers:?}\nafter:\n{}",
+            "seed {seed}: {name} is not what its query says\n{}\nfound    {found:?}\nexpected {answers:?}\nviews:\n{}\nafter:\n{}",
             query.sql,
+            views.iter().map(|(name, query)| format!("{name}: {}", query.sql)).collect::<Vec<_>>().join("\n"),
             history.join("\n")
         );
     }

@@ -81,7 +81,8 @@ fn frame(frame: &WindowFrame) -> Option<String> {
     let start = matches!(&frame.start_bound, WindowFrameBound::Preceding(value) if value.is_null());
     let usual = frame.units == WindowFrameUnits::Range && start && frame.end_bound == WindowFrameBound::CurrentRow;
     let end = matches!(&frame.end_bound, WindowFrameBound::Following(value) if value.is_null());
-    (!usual && !(start && end)).then(|| frame.to_string().to_lowercase())
+    let whole = start && end;
+    (!usual && !whole).then(|| frame.to_string().to_lowercase())
 }
 
 fn ordered_call(ordered: &OrderedCall, names: &[String]) -> String {

@@ -52,16 +52,15 @@ impl Lowering<'_> {
     fn windows(&mut self, input: Lowered, keys: &[Expr], calls: Vec<(WindowCall, DataType)>) -> Result<Lowered> {
         let mut output = of_partitions(&input, keys);
         let (mut calls, mut types): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
-        let mut class = output.free_class();
+        let first_class = output.free_class();
         let partition = partition_class(&input, keys);
-        for call in &calls {
+        for (class, call) in (first_class..).zip(&calls) {
             output.columns.push(ColumnInfo { not_null: is_never_null(call), ..ColumnInfo::unknown(class) });
             if call.function.name() == "row_number"
                 && let Some(partition) = &partition
             {
                 output.add_key(partition.iter().copied().chain([class]).collect());
             }
-            class += 1;
         }
         // Over the same partitions below, it is one operator. What the calls below add doesn't change the partitions.
         let mut input_node = input.node.clone();

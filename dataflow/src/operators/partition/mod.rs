@@ -195,7 +195,8 @@ impl Shared {
     fn compute_in_parts(&self, partitions: &Partitions) -> Result<Output> {
         let mut failures = Failures::default();
         let mut done = Vec::new();
-        let mut open = vec![0..partitions.ranges.len()];
+        let mut open = Vec::new();
+        open.push(0..partitions.ranges.len());
         while let Some(part) = open.pop() {
             let some = partitions.some(part.clone());
             match self.compute(&some) {

@@ -35,7 +35,7 @@ struct Call {
 enum Function {
     /// DataFusion evaluates it on a partition.
     Window(StandardWindowExpr),
-    Aggregate(Aggregate),
+    Aggregate(Box<Aggregate>),
 }
 
 /// An aggregate over a frame that moves from row to row.
@@ -101,7 +101,7 @@ impl Function {
                 let builder = AggregateExprBuilder::new(function.clone(), args.clone()).schema(input.clone());
                 let builder = builder.alias(function.name()).with_ignore_nulls(call.ignore_nulls);
                 let filter = call.filter.as_ref().map(|filter| physical(input, filter)).transpose()?;
-                Ok(Self::Aggregate(Aggregate::new(builder.build()?, args, filter, frame, input)?))
+                Ok(Self::Aggregate(Box::new(Aggregate::new(builder.build()?, args, filter, frame, input)?)))
             }
         }
     }
