@@ -22,7 +22,7 @@ const fn query(name: &'static str, sql: &'static str, tables: &'static [&'static
 
 const SIDE_INPUT: &str = include_str!("../../queries/side_input.sql");
 
-const QUERIES: [Query; 19] = [
+const QUERIES: [Query; 21] = [
     query("q0", include_str!("../../queries/q0.sql"), &["bid"]),
     query("q1", include_str!("../../queries/q1.sql"), &["bid"]),
     query("q2", include_str!("../../queries/q2.sql"), &["bid"]),
@@ -39,6 +39,8 @@ const QUERIES: [Query; 19] = [
     query("q15", include_str!("../../queries/q15.sql"), &["bid"]),
     query("q16", include_str!("../../queries/q16.sql"), &["bid"]),
     query("q17", include_str!("../../queries/q17.sql"), &["bid"]),
+    query("q18", include_str!("../../queries/q18.sql"), &["bid"]),
+    query("q19", include_str!("../../queries/q19.sql"), &["bid"]),
     query("q20", include_str!("../../queries/q20.sql"), &["auction", "bid"]),
     query("q21", include_str!("../../queries/q21.sql"), &["bid"]),
     query("q22", include_str!("../../queries/q22.sql"), &["bid"]),
