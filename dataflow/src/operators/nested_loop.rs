@@ -21,7 +21,7 @@ use planner::incremental::Join as Node;
 use storage::{ChangeSet, Snapshot};
 
 use super::States;
-use super::join::alone::{Alone, emits_pairs};
+use super::join::alone::{Alone, Which, emits_pairs};
 use super::shards::{checkpoint, share};
 use crate::Result;
 use crate::exchange::{by_shard, for_shards, is_parallel};
@@ -60,12 +60,6 @@ struct Side {
     alone: Alone,
     /// Where its columns begin among those of both sides.
     offset: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Left,
-    Right,
 }
 
 /// Rows by themselves: the weight, and the weight of the other side's rows that match; that stays 0 where nobody asks.
@@ -146,15 +140,6 @@ impl NestedLoop {
 
     fn sides(&self) -> impl Iterator<Item = &Keyed<WeightPairs>> {
         self.shards.iter().flat_map(|shard| [&shard.left, &shard.right])
-    }
-}
-
-impl Which {
-    fn other(self) -> Self {
-        match self {
-            Self::Left => Self::Right,
-            Self::Right => Self::Left,
-        }
     }
 }
 

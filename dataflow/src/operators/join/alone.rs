@@ -1,6 +1,22 @@
-//! Which rows of one side of a join come out by themselves, and when that changes.
+//! The two sides of a join: which rows of one come out by themselves, and when that changes.
 
 use planner::incremental::JoinKind;
+
+/// Which input of a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::operators) enum Which {
+    Left,
+    Right,
+}
+
+impl Which {
+    pub(in crate::operators) fn other(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
+    }
+}
 
 /// Rows of a side that come out without a partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

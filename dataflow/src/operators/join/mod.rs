@@ -25,7 +25,7 @@ use planner::explain::column_labels;
 use planner::incremental::{Expiry, Join as Node};
 use storage::{ChangeSet, Snapshot, StateId};
 
-use self::alone::{Alone, emits_pairs};
+use self::alone::{Alone, Which, emits_pairs};
 use self::matching::{Pairs, Rows};
 use super::States;
 use super::closing::Closing;
@@ -77,13 +77,6 @@ struct Side {
     expiry: Option<(usize, Closing)>,
     /// Of rows on which a key fails.
     report: Report,
-}
-
-/// Which input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Left,
-    Right,
 }
 
 struct Shard {
