@@ -111,7 +111,8 @@ impl Order {
             let rows = self.ties.convert_columns(partitions.batch.columns())?;
             for range in &partitions.ranges {
                 for peers in positions[range.clone()].chunk_by_mut(peers) {
-                    peers.sort_unstable_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
+                    // Equal rows too stand in one order for all calls.
+                    peers.sort_unstable_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)).then(a.cmp(b)));
                 }
             }
         }
