@@ -5,12 +5,15 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use connectors::DeadLetter;
+use dataflow::LateRows;
 use delta::Delta;
 
 use crate::{Error, Result};
 
-/// One letter per row; `labels` are the names of its columns.
-pub(crate) fn letters(delta: &Delta, labels: &[String]) -> Result<Vec<DeadLetter>> {
+/// One letter per row of one of its `deltas`.
+pub(crate) fn letters(delta: &Delta, late: &LateRows) -> Result<Vec<DeadLetter>> {
+    let LateRows { labels, window, .. } = late;
+    let reason = format!("late: the watermark has passed the end of its window ({window})");
     let schema = delta.schema();
     let fields = schema.fields().iter().zip(labels).map(|(field, label)| field.as_ref().clone().with_name(label));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -27,7 +30,7 @@ pub(crate) fn letters(delta: &Delta, labels: &[String]) -> Result<Vec<DeadLetter
             offset: -1,
             key: None,
             payload: Some(text.slice(start..end)),
-            reason: "late: the watermark has passed the end of its window".to_owned(),
+            reason: reason.clone(),
             timestamp_ms: None,
         });
         start = end + 1;

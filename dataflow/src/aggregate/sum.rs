@@ -136,7 +136,7 @@ impl Sum {
 
     /// `avg` as a decimal of that type, or as a floating point number.
     ///
-    /// No PostgreSQL difference but the scale, which is the type's; digits behind it are cut off, as DataFusion does it.
+    /// PostgreSQL's value but for the scale, which is the type's; what is behind it is rounded half away from zero.
     pub(super) fn averages(&self, groups: &[u32], scale: i8, data_type: &DataType) -> Result<ArrayRef> {
         let of = |group: &u32| {
             let group = *group as usize;
@@ -206,16 +206,22 @@ fn power_of_ten(exponent: i32) -> Result<i128> {
         .ok_or(Error::Unsupported("an aggregate of less scale than its argument".to_owned()))
 }
 
-/// `sum * factor / count`, cut off; the product may need more than 128 bits.
+/// `sum * factor / count`, rounded half away from zero; the product may need more than 128 bits.
 fn divide(sum: i128, factor: i128, count: i64) -> Option<i128> {
     let count = i128::from(count);
     match sum.checked_mul(factor) {
-        Some(product) => Some(product / count),
+        Some(product) => Some(product / count + away(product % count, count)),
         None => {
-            let product = i256::from_i128(sum).checked_mul(i256::from_i128(factor))?;
-            product.checked_div(i256::from_i128(count))?.to_i128()
+            let (product, wide) = (i256::from_i128(sum).checked_mul(i256::from_i128(factor))?, i256::from_i128(count));
+            let remainder = product.checked_rem(wide)?.to_i128()?;
+            product.checked_div(wide)?.to_i128()?.checked_add(away(remainder, count))
         }
     }
+}
+
+/// What rounding half away from zero adds to a quotient with this remainder. Both fit in 64 bits.
+fn away(remainder: i128, count: i128) -> i128 {
+    if 2 * remainder.abs() >= count.abs() { remainder.signum() * count.signum() } else { 0 }
 }
 
 fn in_precision(value: Option<i128>, precision: u8) -> Result<i128> {

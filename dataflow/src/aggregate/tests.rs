@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
 use catalog::ObjectId;
-use datafusion::functions_aggregate::average::avg_udaf;
+use planner::functions::average as avg_udaf;
 use datafusion::functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};

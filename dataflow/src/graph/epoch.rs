@@ -77,6 +77,8 @@ pub struct LateRows {
     pub rows: Vec<Delta>,
     /// What their columns are called.
     pub labels: Vec<String>,
+    /// The windows that were closed, as EXPLAIN names them.
+    pub window: String,
 }
 
 /// What an operator has done and holds.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use catalog::ObjectId;
 use delta::Delta;
-use planner::explain::column_labels;
+use planner::explain::{column_labels, window_by};
 use planner::incremental::Node;
 use rayon::prelude::*;
 
@@ -137,10 +137,12 @@ impl Graph {
         if !output.late.is_empty()
             && let Node::Window(node) = vertex.node.as_ref()
         {
+            let labels = column_labels(&node.input);
             outputs.late.push(LateRows {
                 sources: node.watermark_of.clone(),
                 policy: node.late,
-                labels: column_labels(&node.input),
+                window: window_by(node.kind, &labels[node.time]),
+                labels,
                 rows: output.late,
             });
         }

@@ -199,7 +199,7 @@ impl Coordinator {
         if late.policy == LatePolicy::DeadLetter {
             let id = input.id;
             for delta in &late.rows {
-                let letters = crate::late::letters(delta, &late.labels)?;
+                let letters = crate::late::letters(delta, late)?;
                 self.pending.dead_letters.extend(letters.into_iter().map(|letter| (id, letter)));
             }
         }

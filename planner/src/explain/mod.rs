@@ -173,12 +173,7 @@ impl Explain<'_> {
 
     fn describe_window(&self, window: &Window, names: &[String]) -> String {
         let time = &names[window.time];
-        let mut text = match window.kind {
-            WindowKind::Tumble { size_us } => format!("Tumble {time} size {}", duration(size_us)),
-            WindowKind::Hop { slide_us, size_us } => {
-                format!("Hop {time} slide {} size {}", duration(slide_us), duration(size_us))
-            }
-        };
+        let mut text = window_by(window.kind, time);
         if !window.watermark_of.is_empty() {
             let late = match window.late {
                 LatePolicy::Drop => "dropped",
@@ -269,6 +264,16 @@ fn render(expression: &Expr, names: &[String]) -> String {
 
 fn with_offset(column: &str, offset_us: i64) -> String {
     if offset_us == 0 { column.to_owned() } else { format!("{column} + {}", duration(offset_us)) }
+}
+
+/// Windows as a plan names them: `Tumble ordered_at size 1m`.
+pub fn window_by(kind: WindowKind, time: &str) -> String {
+    match kind {
+        WindowKind::Tumble { size_us } => format!("Tumble {time} size {}", duration(size_us)),
+        WindowKind::Hop { slide_us, size_us } => {
+            format!("Hop {time} slide {} size {}", duration(slide_us), duration(size_us))
+        }
+    }
 }
 
 /// A length of time in the largest unit that says it exactly.

@@ -1,6 +1,7 @@
 //! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
 
 mod array;
+mod average;
 mod definition;
 mod json;
 mod json_build;
@@ -113,6 +114,7 @@ impl FunctionRegistry {
                 registry.higher_order.insert(name.to_owned(), function.clone());
             }
         }
+        registry.register_aggregate(average::function());
         // PostgreSQL's second names.
         for (alias, name) in [("every", "bool_and"), ("variance", "var")] {
             if let Some(function) = registry.aggregate.get(name).cloned() {
@@ -195,6 +197,7 @@ impl FunctionRegistry {
     }
 }
 
+pub use average::function as average;
 pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;

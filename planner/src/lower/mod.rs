@@ -56,7 +56,7 @@ pub fn lower(
     relations: &dyn Relations,
 ) -> Result<ViewPlan> {
     check::supported(logical)?;
-    let optimized = optimize::optimize(logical.clone())?;
+    let optimized = optimize::optimize(window::with_whole_late_rows(logical.clone(), relations)?)?;
     let mut lowering = Lowering { relations, notices: Vec::new() };
     let root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     check_types(&root, schema)?;

@@ -1,15 +1,18 @@
 //! `TUMBLE` and `HOP`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use catalog::LatePolicy;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Extension, LogicalPlan};
 
 use super::expression::numbered_schema;
 use super::lowered::{ColumnInfo, Lowered};
-use super::{Lowering, shared};
+use super::{Lowering, Relations, shared};
 use crate::Result;
 use crate::incremental::{Node, TimeBound, TimeKind, Window, WindowKind};
-use crate::query::WindowTvf;
+use crate::query::{RelationRef, RelationSource, WindowTvf};
 
 impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowTvf) -> Result<Lowered> {
@@ -48,6 +51,32 @@ impl Lowering<'_> {
         }));
         Ok(output)
     }
+}
+
+/// Windows whose late rows become dead letters see all columns of their input, whatever the query reads: a letter is the whole row.
+pub(super) fn with_whole_late_rows(plan: LogicalPlan, relations: &dyn Relations) -> Result<LogicalPlan> {
+    let kept = |plan: &LogicalPlan| {
+        plan.exists(|node| {
+            let LogicalPlan::TableScan(scan) = node else { return Ok(false) };
+            let Some(RelationRef::Object(id)) = scan.source.downcast_ref::<RelationSource>().map(|source| &source.relation)
+            else {
+                return Ok(false);
+            };
+            let times = relations.relation(*id)?.times;
+            Ok(times.iter().any(|(_, bound)| bound.late == LatePolicy::DeadLetter))
+        })
+    };
+    let marked = plan.transform_down_with_subqueries(|node| {
+        let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
+        match extension.node.as_any().downcast_ref::<WindowTvf>() {
+            Some(window) if !window.whole_rows && kept(&window.input)? => {
+                let node = Arc::new(window.with_whole_rows());
+                Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })))
+            }
+            _ => Ok(Transformed::no(node)),
+        }
+    })?;
+    Ok(marked.data)
 }
 
 /// Whether no row that is on time by this column comes when its windows are closed. Windows over windows: the end of the inner one is such

@@ -28,6 +28,8 @@ pub struct WindowTvf {
     pub time: Column,
     /// How the windows lie; they are aligned to 1970-01-01 00:00 UTC.
     pub kind: WindowKind,
+    /// Late rows are kept somewhere, so they come with all their columns, read or not.
+    pub whole_rows: bool,
     schema: DFSchemaRef,
 }
 
@@ -45,7 +47,12 @@ impl WindowTvf {
             fields.push((qualifier.cloned(), field.into()));
         }
         let schema = DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?;
-        Ok(Self { schema: schema.into(), input, time, kind })
+        Ok(Self { schema: schema.into(), input, time, kind, whole_rows: false })
+    }
+
+    /// With all columns of the input read, for late rows.
+    pub fn with_whole_rows(&self) -> Self {
+        Self { whole_rows: true, ..self.clone() }
     }
 
     /// Position of the time column in the input.
@@ -103,10 +110,13 @@ impl UserDefinedLogicalNodeCore for WindowTvf {
         else {
             return plan_err!("a window function has one input and one time column");
         };
-        Self::try_new(input, time, self.kind)
+        Ok(Self { whole_rows: self.whole_rows, ..Self::try_new(input, time, self.kind)? })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        if self.whole_rows {
+            return None;
+        }
         let width = self.input.schema().fields().len();
         let mut needed: Vec<usize> = output_columns.iter().copied().filter(|column| *column < width).collect();
         needed.push(self.time_index().ok()?);
