@@ -88,6 +88,12 @@ pub trait Source: Send + Sync {
     /// The end of every partition now: the offset behind the last record. Blocks, with a bounded timeout.
     fn end_positions(&self) -> Result<Positions>;
 
+    /// The end of what a first view should have read before anybody asks it: nothing of a source that makes its records as it goes. Blocks,
+    /// with a bounded timeout.
+    fn past_end(&self) -> Result<Positions> {
+        self.end_positions()
+    }
+
     /// Starts threads that send batches from `from` on. A partition that `from` doesn't name starts at its beginning.
     /// With `until`, each partition named there ends before that offset, partitions not named are not read,
     /// and the channel closes when all have ended: this is how a new view reads the past again.

@@ -1,12 +1,20 @@
 //! What a DDL statement changes, as the epoch thread is told.
 
+use std::collections::HashMap;
+
 use catalog::ObjectId;
+use connectors::Positions;
 use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
 
 /// A change of the catalog. What had to be asked of the outside (a topic's partitions, a sink's topic) has been asked.
 pub(crate) enum DdlChange {
     /// A new object; the connector's start is resolved.
-    Create(Box<CreatePlan>),
+    Create {
+        /// What.
+        create: Box<CreatePlan>,
+        /// Where the topics and files end that it is the first to read; a table's own under the number that `create` has for it.
+        past: HashMap<ObjectId, Positions>,
+    },
     /// A new schema.
     CreateSchema(String),
     /// Objects and schemas that go.

@@ -144,6 +144,16 @@ impl Input {
         self.counters == InputCounters::default()
     }
 
+    /// Whether everything before these ends has been taken. A partition may end before its last offset: in a transaction's marker, say.
+    pub(crate) fn has_read(&self, ends: &Positions) -> bool {
+        let known = self.status().end_offsets;
+        let position = |partition| self.positions.get(partition).copied().unwrap_or(0);
+        ends.iter().all(|(partition, end)| {
+            let position = position(partition);
+            position >= *end || known.get(partition).is_some_and(|known| position >= *known)
+        })
+    }
+
     /// What a checkpoint keeps.
     pub(crate) fn saved(&self) -> SavedInput {
         SavedInput {

@@ -1,6 +1,6 @@
 //! What readers see: one epoch, whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use catalog::{Catalog, ObjectId};
@@ -30,6 +30,8 @@ pub(crate) struct Published {
     pub(crate) errors: imbl::HashMap<ObjectId, PublishedView>,
     /// Views that are still being built, with their progress.
     pub(crate) hydrating: Arc<HashMap<ObjectId, crate::hydration::Progress>>,
+    /// Relations whose topics and files are being read for the first time; what they hold is true of the epoch, but hardly what anybody asks for.
+    pub(crate) reading_first: Arc<HashSet<ObjectId>>,
     /// How far the running sources had been read: the next offsets.
     pub(crate) positions: Arc<HashMap<ObjectId, Positions>>,
     /// The watermarks of the running sources, microseconds since 1970.
@@ -53,6 +55,7 @@ impl Published {
             relations: imbl::HashMap::new(),
             errors: imbl::HashMap::new(),
             hydrating: Arc::new(HashMap::new()),
+            reading_first: Arc::new(HashSet::new()),
             positions: Arc::new(HashMap::new()),
             watermarks: Arc::new(HashMap::new()),
         }

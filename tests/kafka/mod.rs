@@ -61,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
         ("sources::missing_topic_is_an_error_at_create", Real, sources::missing_topic_is_an_error_at_create),
         ("sources::a_restart_goes_on_where_it_was", Any, sources::a_restart_goes_on_where_it_was),
         ("sources::late_view_reads_the_past", Any, sources::late_view_reads_the_past),
+        ("sources::the_first_query_waits_for_the_topic", Any, sources::the_first_query_waits_for_the_topic),
         ("sources::windows_close_with_the_watermark", Any, sources::windows_close_with_the_watermark),
         ("sinks::upsert_sink_holds_the_view", Real, sinks::upsert_sink_holds_the_view),
         ("sinks::append_sink_adds_up_to_the_view", Real, sinks::append_sink_adds_up_to_the_view),

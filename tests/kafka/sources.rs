@@ -223,6 +223,24 @@ pub fn late_view_reads_the_past() {
     assert_eq!(db.lines("SELECT * FROM late"), db.lines("SELECT * FROM early"));
 }
 
+pub fn the_first_query_waits_for_the_topic() {
+    let topic = unique("source");
+    create_topic(shared(), &topic, 3);
+    let sender = Sender::new(shared(), &topic);
+    for i in 0..30_000 {
+        sender.send(i % 3, Some(&(i % 10_000).to_string()), Some(&format!(r#"{{"id":{},"n":1}}"#, i % 10_000)));
+    }
+    sender.flush();
+    let mut db = Database::durable();
+    db.run(&format!("CREATE SOURCE s (id int, n int) {}", json(shared(), &topic, "")));
+    db.run("CREATE MATERIALIZED VIEW v AS SELECT id, sum(n) AS n FROM s GROUP BY id");
+    db.run("CREATE MATERIALIZED VIEW over_it AS SELECT count(*) AS ids, sum(n) AS n FROM v");
+    db.run(&format!("CREATE TABLE t (id int PRIMARY KEY, n int) {}", json(shared(), &topic, "")));
+    assert_eq!(db.lines("SELECT * FROM over_it"), ["10000|30000"]);
+    assert_eq!(db.lines("SELECT count(*) FROM v"), ["10000"]);
+    assert_eq!(db.lines("SELECT count(*) FROM t"), ["10000"]);
+}
+
 pub fn windows_close_with_the_watermark() {
     let row = |id: u32, at: &str| format!(r#"{{"id":{id},"at":"2024-01-01 {at}"}}"#);
     let (topic, sender) = topic_with(1, &[&row(1, "10:00:10"), &row(2, "10:00:50"), &row(3, "10:01:30")]);

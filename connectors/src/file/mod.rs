@@ -69,6 +69,13 @@ impl Source for FileSource {
         self.shared.ends()
     }
 
+    /// A line that isn't complete in a file that is followed is no record yet.
+    fn past_end(&self) -> Result<Positions> {
+        let files = self.shared.files()?;
+        let end = |path: &Path| if self.shared.options.follow { reader::last_line_end(path) } else { reader::length(path) };
+        files.iter().map(|(partition, path)| Ok((*partition, end(path)?))).collect()
+    }
+
     fn run(&self, from: &Positions, until: Option<&Positions>, output: BatchSender) -> Result<Box<dyn RunningSource>> {
         let running = Arc::new(Running {
             shared: Arc::clone(&self.shared),

@@ -29,6 +29,28 @@ pub(crate) fn length(path: &Path) -> Result<i64> {
     }
 }
 
+/// The position behind the last end of a line.
+pub(crate) fn last_line_end(path: &Path) -> Result<i64> {
+    const CHUNK: u64 = 64 << 10;
+    let find = || {
+        let mut file = File::open(path)?;
+        let mut end = file.metadata()?.len();
+        let mut chunk = Vec::new();
+        while end > 0 {
+            let start = end.saturating_sub(CHUNK);
+            chunk.resize((end - start) as usize, 0);
+            file.seek(SeekFrom::Start(start))?;
+            file.read_exact(&mut chunk)?;
+            if let Some(at) = memrchr(b'\n', &chunk) {
+                return Ok((start as usize + at + 1) as i64);
+            }
+            end = start;
+        }
+        Ok(0)
+    };
+    find().map_err(|error| Error::Io { path: path.to_owned(), error })
+}
+
 /// Reads a file from a position on.
 pub(crate) struct Reader {
     path: PathBuf,

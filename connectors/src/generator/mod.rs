@@ -170,6 +170,10 @@ impl Source for GeneratorSource {
         Ok((0..self.lanes.options.partitions).filter_map(|lane| Some((lane, self.lanes.end(lane)?))).collect())
     }
 
+    fn past_end(&self) -> Result<Positions> {
+        Ok(Positions::new())
+    }
+
     fn run(&self, from: &Positions, until: Option<&Positions>, output: BatchSender) -> Result<Box<dyn RunningSource>> {
         let running =
             Arc::new(Running { stop: AtomicBool::new(false), active: AtomicUsize::new(0), failure: Mutex::new(None) });

@@ -9,6 +9,7 @@ use planner::ViewPlan;
 use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
 use storage::StateId;
 
+use super::first_read::FirstRead;
 use super::{Coordinator, dataflow_error};
 use crate::command::{DdlDone, Reply};
 use crate::ddl::DdlChange;
@@ -26,7 +27,7 @@ impl Coordinator {
     pub(super) fn ddl(&mut self, planned_against: u64, change: DdlChange, reply: Reply<DdlDone>) {
         let lasting = !matches!(change, DdlChange::Follow { .. } | DdlChange::Unfollow(_));
         // An index of a view is made when the view is.
-        if let DdlChange::Create(create) = &change
+        if let DdlChange::Create { create, .. } = &change
             && let ObjectKind::Index(index) = &create.object.kind
             && self.hydrating.contains_key(&index.on)
         {
@@ -34,7 +35,7 @@ impl Coordinator {
             return;
         }
         // It is filled from the store: everything must be there first.
-        let fills_index = matches!(&change, DdlChange::Create(create) if create.object.is_index());
+        let fills_index = matches!(&change, DdlChange::Create { create, .. } if create.object.is_index());
         if fills_index && (self.in_flight.is_some() || self.pending.dirty) && self.failure.is_none() {
             self.deferred.push((planned_against, change, reply));
             self.pending.dirty = true;
@@ -65,7 +66,7 @@ impl Coordinator {
 
     fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
         match change {
-            DdlChange::Create(create) => self.create(*create),
+            DdlChange::Create { create, past } => self.create(*create, past),
             DdlChange::CreateSchema(name) => {
                 self.set_catalog(self.catalog.create_schema(&name).map_err(catalog_error)?)?;
                 Ok(DdlDone::default())
@@ -96,11 +97,13 @@ impl Coordinator {
         }
     }
 
-    fn create(&mut self, create: CreatePlan) -> Result<DdlDone> {
+    fn create(&mut self, create: CreatePlan, mut past: FirstRead) -> Result<DdlDone> {
         if let Some(replaced) = create.replaces {
             self.drop_object(replaced)?;
         }
+        let own = if create.view.is_none() { past.remove(&create.object.id) } else { None };
         let (catalog, mut object) = self.catalog.assign(create.object);
+        past.extend(own.map(|ends| (object.id, ends)));
         self.catalog = Arc::new(catalog);
         if let (ObjectKind::MaterializedView(view), Some(plan)) = (&mut object.kind, &create.view) {
             view.key = plan.key.clone();
@@ -116,6 +119,9 @@ impl Coordinator {
             // A statement that fails leaves nothing behind.
             self.drop_object(object.id)?;
             return Err(error);
+        }
+        if object.is_stored() {
+            self.begin_first_read(object.id, create.view.as_ref(), past);
         }
         Ok(DdlDone { notices: create.notices })
     }
@@ -369,6 +375,8 @@ impl Coordinator {
         self.errors.remove(&id);
         self.subscribers.remove(&id);
         self.forget_build(&object);
+        self.first_reads.remove(&id);
+        self.first_reads.values_mut().for_each(|ends| drop(ends.remove(&id)));
         self.table_changed.remove(&id);
         self.set_catalog(next)
     }

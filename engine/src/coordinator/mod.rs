@@ -7,6 +7,7 @@
 mod checkpoint;
 mod ddl;
 mod epoch;
+mod first_read;
 mod hydrate;
 #[cfg(test)]
 mod replay;
@@ -16,6 +17,7 @@ mod writes;
 pub(crate) use checkpoint::storage_error;
 use ddl::Installed;
 pub(crate) use epoch::{dataflow_error, delta_error};
+use first_read::FirstRead;
 use hydrate::Building;
 
 use std::collections::{HashMap, VecDeque};
@@ -93,6 +95,8 @@ pub(crate) struct Coordinator {
     pub(crate) timestamp_us: i64,
     pub(crate) watermarks: HashMap<ObjectId, i64>,
 
+    /// Relations over topics and files that are being read for the first time.
+    pub(crate) first_reads: HashMap<ObjectId, FirstRead>,
     /// What the store has is being put to work.
     pub(crate) recovering: bool,
 
@@ -192,6 +196,7 @@ impl Coordinator {
             epoch: parts.saved.epoch,
             timestamp_us: parts.saved.timestamp_us,
             watermarks: HashMap::new(),
+            first_reads: HashMap::new(),
             recovering: false,
             writes: VecDeque::new(),
             waiting: Vec::new(),
@@ -302,6 +307,7 @@ impl Coordinator {
             }
         }
         self.checkpoint_if_due()?;
+        self.end_first_reads();
         self.refresh_runtime();
         Ok(())
     }
@@ -343,6 +349,7 @@ impl Coordinator {
 
     /// Readers see the epoch just computed.
     pub(crate) fn publish(&mut self) {
+        let reading_first = self.reading_first();
         self.published.publish(Published {
             epoch: self.epoch,
             timestamp_us: self.timestamp_us,
@@ -352,6 +359,7 @@ impl Coordinator {
             relations: self.relations.clone(),
             errors: self.errors.clone(),
             hydrating: Arc::new(self.hydrating.iter().map(|(id, building)| (*id, building.progress.clone())).collect()),
+            reading_first,
             positions: Arc::new(self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect()),
             watermarks: Arc::new(self.watermarks.clone()),
         });

@@ -1,8 +1,9 @@
 //! DDL: what must be asked of the outside is asked here, then the epoch thread makes the change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use catalog::{Object, ObjectKind};
+use catalog::{Object, ObjectId, ObjectKind};
 use connectors::{Positions, check_sink, open_sink, open_source};
 use planner::statement::plan::{CreatePlan, Plan};
 
@@ -56,12 +57,40 @@ impl Session {
 
     async fn change(&self, plan: &Plan) -> Result<DdlChange> {
         Ok(match plan {
-            Plan::Create(create) => DdlChange::Create(Box::new(self.resolve(create.as_ref().clone()).await?)),
+            Plan::Create(create) => {
+                let past = self.past(create).await;
+                DdlChange::Create { create: Box::new(self.resolve(create.as_ref().clone()).await?), past }
+            }
             Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
             Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
             Plan::Comment(comment) => DdlChange::Comment(comment.clone()),
             _ => return Err(Error::internal("this statement changes no catalog")),
         })
+    }
+
+    /// Where the topics and files end that a new relation is the first to read. One that doesn't answer keeps no query waiting.
+    async fn past(&self, create: &CreatePlan) -> HashMap<ObjectId, Positions> {
+        let mut past = HashMap::new();
+        if self.shared.settings.offline {
+            return past;
+        }
+        let published = self.published();
+        let inputs = create.view.iter().flat_map(|view| &view.inputs);
+        let unread = inputs.filter(|id| !published.positions.contains_key(id));
+        let sources = unread.filter_map(|id| published.catalog.get(*id)).map(|object| object.as_ref().clone());
+        for object in sources.chain([create.object.clone()]) {
+            let id = object.id;
+            match &object.kind {
+                ObjectKind::Source(_) if create.view.is_some() => {}
+                ObjectKind::Table(table) if table.connector.is_some() => {}
+                _ => continue,
+            }
+            match blocking(move || past_end(&object)).await {
+                Ok(ends) => drop(past.insert(id, ends)),
+                Err(error) => tracing::warn!("where a topic or file ends is not known: {error}"),
+            }
+        }
+        past
     }
 
     /// Checks a connector's options, and that what it names is there.
@@ -119,6 +148,12 @@ fn resolve_start(object: &Object, offline: bool) -> Result<Positions> {
         return Ok(Positions::new());
     }
     source.resolve_start().map_err(|e| external(&spec.name, &e))
+}
+
+fn past_end(object: &Object) -> Result<Positions> {
+    let (spec, _) = spec(object)?;
+    let ends = open_source(&spec).and_then(|source| source.past_end());
+    ends.map_err(|e| external(&spec.name, &e))
 }
 
 /// Runs what may wait for the outside on a thread that may wait.

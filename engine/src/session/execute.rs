@@ -138,13 +138,19 @@ impl Session {
         let mut epochs = self.shared.published.watch();
         loop {
             let published = self.published();
-            let Some(building) = reads.iter().find(|id| published.hydrating.contains_key(id)) else {
+            let building = reads.iter().find(|id| published.hydrating.contains_key(id));
+            let waits = self.variables.is_on("hydration_wait") && self.transaction.pinned().is_none();
+            let Some(building) = building else {
+                if waits && reads.iter().any(|id| published.reading_first.contains(id)) {
+                    epochs.changed().await.map_err(|_| crate::engine::stopped())?;
+                    continue;
+                }
                 let readable = self.read_epoch();
                 crate::row_errors::check(reads, &readable)?;
                 return Ok(readable);
             };
             let failed = published.hydrating.get(building).is_some_and(|progress| progress.error.is_some());
-            if failed || !self.variables.is_on("hydration_wait") || self.transaction.pinned().is_some() {
+            if failed || !waits {
                 return Err(not_ready(*building, &published));
             }
             if epochs.changed().await.is_err() {
