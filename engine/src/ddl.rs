@@ -6,6 +6,9 @@ use catalog::ObjectId;
 use connectors::Positions;
 use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
 
+/// Where the views of queries that are followed are, as long as they are.
+pub(crate) const TEMPORARY_SCHEMA: &str = "mr_temp";
+
 /// A change of the catalog. What had to be asked of the outside (a topic's partitions, a sink's topic) has been asked.
 pub(crate) enum DdlChange {
     /// A new object; the connector's start is resolved.

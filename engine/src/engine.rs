@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Mutex<HashMap<i32, crate::session::SessionView>>,
     pub(crate) advisory_locks: Arc<AdvisoryLocks>,
     next_session: AtomicI32,
+    /// The number of the next query that is followed as a view.
+    pub(crate) next_followed: AtomicU64,
     stopped: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -114,6 +116,7 @@ impl Engine {
                 sessions: Mutex::new(HashMap::new()),
                 advisory_locks: Arc::default(),
                 next_session: AtomicI32::new(1),
+                next_followed: AtomicU64::new(1),
                 stopped: AtomicBool::new(false),
                 thread: Mutex::new(Some(thread)),
             }),

@@ -151,6 +151,11 @@ def emit_changes():
         writer.execute("DELETE FROM followed WHERE id = 2")
         assert next(stream)[1:] == (-1, 2, 40)
         stream.close()
+        stream = reader.cursor().stream("SELECT v > 10 AS big, count(*) AS n FROM followed GROUP BY 1 EMIT CHANGES")
+        assert {next(stream)[1:] for _ in range(2)} == {(1, False, 2), (1, True, 1)}
+        writer.execute("DELETE FROM followed WHERE id = 4")
+        assert next(stream)[1:] == (-1, True, 1)
+        stream.close()
 
 
 def named_cursors():

@@ -59,10 +59,12 @@ pub fn an_index_made_while_rows_arrive_has_them_all() {
     }
 }
 
+const SUMS: &str = "SELECT id, count(*) AS n, sum(n) AS total FROM numbers GROUP BY id";
+
 pub fn a_subscription_adds_up_to_the_view() {
     let mut db = Database::durable();
     arriving(&mut db, 40_000, 20_000);
-    db.run("CREATE MATERIALIZED VIEW sums AS SELECT id, count(*) AS n, sum(n) AS total FROM numbers GROUP BY id");
+    db.run(&format!("CREATE MATERIALIZED VIEW sums AS {SUMS}"));
     let mut followed = Vec::new();
     for _ in 0..5 {
         followed.push(db.session());
@@ -76,7 +78,9 @@ pub fn a_subscription_adds_up_to_the_view() {
             std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(37 * i as u64));
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(async { follow(&mut session, "SUBSCRIBE TO sums", 40_000).await })
+                // Every second one follows the query itself, which is built beside what runs.
+                let sql = ["SUBSCRIBE TO sums", &format!("{SUMS} EMIT CHANGES")][i % 2].to_owned();
+                runtime.block_on(async { follow(&mut session, &sql, 40_000).await })
             })
         })
         .collect();
@@ -86,6 +90,7 @@ pub fn a_subscription_adds_up_to_the_view() {
     for rows in added_up {
         assert_eq!(rows, view);
     }
+    db.wait_for("SELECT name FROM mr_catalog.views", &["sums"]);
 }
 
 /// Adds up snapshot and changes until the second column's sum is `total`; no epoch may show a row that is not there as often as

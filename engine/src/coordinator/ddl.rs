@@ -86,6 +86,14 @@ impl Coordinator {
                 *relation.lock() = Some(id);
                 Ok(DdlDone::default())
             }
+            DdlChange::Unfollow(id) if self.catalog.get(id).is_some() => {
+                self.drop_object(id)?;
+                self.catalog_version += 1;
+                self.pending.dirty = true;
+                self.stop_unread_sources()?;
+                self.publish();
+                Ok(DdlDone::default())
+            }
             DdlChange::Unfollow(id) => {
                 for state in self.graph.detach(id) {
                     self.pending.changes.clear_state(state);
@@ -336,7 +344,7 @@ impl Coordinator {
         Ok(DdlDone { notices: drop.notices })
     }
 
-    fn drop_object(&mut self, id: ObjectId) -> Result<()> {
+    pub(super) fn drop_object(&mut self, id: ObjectId) -> Result<()> {
         let Some(object) = self.catalog.get(id).cloned() else { return Ok(()) };
         let next = self.catalog.drop_object(id).map_err(catalog_error)?;
         recovery::delete_object(id, &mut self.pending.changes);

@@ -37,6 +37,7 @@ use storage::{ChangeSet, Snapshot, Store};
 use crate::command::{Command, CommandSender, Doorbell, Reply, Write};
 use crate::commit::Committer;
 use crate::dead_letters::DeadLetters;
+use crate::ddl::TEMPORARY_SCHEMA;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
 use crate::published::{Published, PublishedCell};
@@ -228,6 +229,13 @@ impl Coordinator {
             self.install(object, plan.as_ref(), how)?;
         }
         self.recovering = false;
+        // Whoever followed these has gone with the engine.
+        for (object, _) in objects.iter().filter(|(object, _)| object.name.schema == TEMPORARY_SCHEMA) {
+            match self.drop_object(object.id) {
+                Ok(()) => self.pending.dirty = true,
+                Err(error) => tracing::warn!("{} stays: {error}", object.name),
+            }
+        }
         self.publish();
         Ok(())
     }

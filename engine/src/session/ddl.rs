@@ -22,6 +22,15 @@ impl Session {
     pub(super) async fn ddl(&mut self, prepared: &Arc<Prepared>, tag: &str) -> Result<Response> {
         self.outside_block(tag)?;
         self.check_writable(tag)?;
+        self.change_catalog(prepared).await?;
+        Ok(Response::Done { tag: tag.to_owned() })
+    }
+
+    /// Makes the change that a statement asks for, planned again as often as the catalog has changed meanwhile.
+    pub(super) async fn change_catalog(&mut self, prepared: &Arc<Prepared>) -> Result<()> {
+        if matches!(prepared.plan, Plan::Nothing { .. }) {
+            return Ok(());
+        }
         let mut prepared = prepared.clone();
         for _ in 0..ATTEMPTS {
             let change = self.change(&prepared.plan).await?;
@@ -33,13 +42,13 @@ impl Session {
                     for notice in done.notices {
                         self.notice(notice);
                     }
-                    return Ok(Response::Done { tag: tag.to_owned() });
+                    return Ok(());
                 }
                 Err(error) if error.kind == ErrorKind::SerializationFailure => {
                     prepared = Arc::new(self.plan(&prepared.statement, &[])?);
-                    if let Plan::Nothing { tag, notice } = &prepared.plan {
+                    if let Plan::Nothing { notice, .. } = &prepared.plan {
                         self.notices_of(notice.iter().cloned());
-                        return Ok(Response::Done { tag: (*tag).to_owned() });
+                        return Ok(());
                     }
                 }
                 Err(error) => return Err(error),

@@ -1,11 +1,12 @@
 //! SUBSCRIBE and SELECT … EMIT CHANGES: what is there, then what changes, as it commits.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use catalog::ObjectId;
+use catalog::{ObjectId, QualifiedName};
 use delta::{Delta, Epoch};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -17,10 +18,10 @@ use super::answer::cancellable;
 use super::{Prepared, Response, Rows, Session};
 use crate::command::{Command, CommandSender};
 use crate::coordinator::dataflow_error;
-use crate::ddl::DdlChange;
+use crate::ddl::{DdlChange, TEMPORARY_SCHEMA};
 use crate::query::{conform, not_ready, query_error};
 use crate::subscription::Subscription;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 impl Session {
     pub(super) async fn subscribe(&mut self, prepared: &Prepared, plan: &SubscribePlan) -> Result<Response> {
@@ -30,12 +31,18 @@ impl Session {
                 self.readable(&[*id]).await?;
                 (*id, None)
             }
-            SubscribeTarget::Query { view, .. } => {
+            SubscribeTarget::Query { view, .. } if is_stateless(&view.root) => {
                 self.readable(&view.inputs).await?;
                 let followed = self.follow(view.as_ref().clone()).await?;
                 (followed.relation, Some(followed))
             }
+            SubscribeTarget::Query { text, .. } => {
+                let followed = self.follow_stored(text).await?;
+                self.readable(&[followed.relation]).await?;
+                (followed.relation, Some(followed))
+            }
         };
+        let stored = self.published().catalog.get(relation).is_some();
         let name = self.published().catalog.get(relation).map_or_else(|| "query".to_owned(), |o| o.name.to_string());
         let subscription = self.shared.commands.ask(|reply| Command::Subscribe { relation, name, reply }).await?;
         let start = &subscription.start;
@@ -44,7 +51,7 @@ impl Session {
         }
         let snapshot = match &plan.target {
             _ if !plan.snapshot => None,
-            SubscribeTarget::Relation(id) => match start.relations.get(id) {
+            _ if stored => match start.relations.get(&relation) {
                 Some(view) => {
                     let scan = view.scan(start.snapshot.clone(), None).map_err(dataflow_error)?;
                     Some(futures::stream::iter(scan.map(|batch| batch.map_err(dataflow_error))).boxed())
@@ -56,7 +63,7 @@ impl Session {
                 let overrides = self.overrides(start, &[]);
                 Some(self.shared.queries.run(query, Vec::new(), start, &overrides).await?)
             }
-            SubscribeTarget::Query { .. } => None,
+            SubscribeTarget::Query { .. } | SubscribeTarget::Relation(_) => None,
         };
         let following = Following {
             epoch: subscription.start.epoch,
@@ -79,18 +86,29 @@ impl Session {
 
     /// Attaches a query to the running graph for as long as it is followed.
     async fn follow(&self, plan: planner::ViewPlan) -> Result<Followed> {
-        if !is_stateless(&plan.root) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "EMIT CHANGES of a query that needs state is not supported",
-            )
-            .with_hint("create a materialized view of the query and SUBSCRIBE to it"));
-        }
         let relation: Arc<Mutex<Option<ObjectId>>> = Arc::default();
         let change = Box::new(DdlChange::Follow { plan: Box::new(plan), relation: relation.clone() });
         self.shared.commands.ask(|reply| Command::Ddl { planned_against: 0, change, reply }).await?;
         let relation = relation.lock().ok_or_else(|| Error::internal("a followed query has a number"))?;
         Ok(Followed { relation, commands: self.shared.commands.clone() })
+    }
+
+    /// A query that needs state is followed as a materialized view of its own: built from the past, sharing what others have built.
+    async fn follow_stored(&mut self, query: &str) -> Result<Followed> {
+        self.run_own(&format!("CREATE SCHEMA IF NOT EXISTS {TEMPORARY_SCHEMA}")).await?;
+        let number = self.shared.next_followed.fetch_add(1, Ordering::Relaxed);
+        let name = QualifiedName { schema: TEMPORARY_SCHEMA.to_owned(), name: format!("query_{number}") };
+        self.run_own(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")).await?;
+        let relation = self.published().catalog.find(&name).map(|object| object.id);
+        let relation = relation.ok_or_else(|| Error::internal("a view that was made is in the catalog"))?;
+        Ok(Followed { relation, commands: self.shared.commands.clone() })
+    }
+
+    /// Runs a statement that nobody wrote; an error's place in it tells nothing.
+    async fn run_own(&mut self, text: &str) -> Result<()> {
+        let statement = sql::parse_one(text).map_err(|error| Error::internal(format!("{error}: {text}")))?;
+        let prepared = self.plan(&statement, &[]).map_err(|error| Error { position: None, ..error })?;
+        self.change_catalog(&Arc::new(prepared)).await
     }
 }
 

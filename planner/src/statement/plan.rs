@@ -312,6 +312,8 @@ pub enum SubscribeTarget {
         view: Box<ViewPlan>,
         /// As a query, for what is there when it begins.
         query: Box<QueryPlan>,
+        /// Its text, with EMIT ON WINDOW CLOSE if it says so: what a materialized view of it would be made of.
+        text: String,
     },
 }
 

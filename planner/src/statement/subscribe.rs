@@ -82,7 +82,9 @@ fn follow(query: &Query, snapshot: bool, context: &PlanContext<'_>) -> Result<Pl
     let options = LowerOptions { emit_on_window_close, ..LowerOptions::default() };
     let view = lower(&planned.logical, &planned.schema, options, context.catalog).map_err(|error| error.at(at))?;
     let schema = answer_schema(&planned.schema);
-    let target = SubscribeTarget::Query { view: Box::new(view), query: Box::new(planned) };
+    let emit = if emit_on_window_close { " EMIT ON WINDOW CLOSE" } else { "" };
+    let text = format!("{}{emit}", query.text);
+    let target = SubscribeTarget::Query { view: Box::new(view), query: Box::new(planned), text };
     Ok(Plan::Subscribe(Box::new(SubscribePlan { target, snapshot, schema })))
 }
 
