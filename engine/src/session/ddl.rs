@@ -5,6 +5,7 @@ use std::sync::Arc;
 use catalog::{Object, ObjectKind};
 use connectors::{Positions, check_sink, open_sink, open_source};
 use planner::statement::plan::{CreatePlan, Plan};
+use sql::Statement;
 
 use super::{Prepared, Response, Session};
 use crate::command::Command;
@@ -23,7 +24,7 @@ impl Session {
         self.check_writable(tag)?;
         let mut prepared = prepared.clone();
         for _ in 0..ATTEMPTS {
-            let change = self.change(&prepared.plan).await?;
+            let change = self.change(&prepared).await?;
             let planned_against = prepared.catalog_version;
             let change = Box::new(change);
             let done = self.shared.commands.ask(|reply| Command::Ddl { planned_against, change, reply }).await;
@@ -54,9 +55,13 @@ impl Session {
         }
     }
 
-    async fn change(&self, plan: &Plan) -> Result<DdlChange> {
-        Ok(match plan {
-            Plan::Create(create) => DdlChange::Create(Box::new(self.resolve(create.as_ref().clone()).await?)),
+    async fn change(&self, prepared: &Prepared) -> Result<DdlChange> {
+        Ok(match &prepared.plan {
+            Plan::Create(create) => {
+                let resolved = self.resolve(create.as_ref().clone()).await;
+                let create = resolved.map_err(|refused| self.placed(refused, &prepared.statement))?;
+                DdlChange::Create(Box::new(create))
+            }
             Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
             Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
             Plan::Comment(comment) => DdlChange::Comment(comment.clone()),
@@ -64,8 +69,17 @@ impl Session {
         })
     }
 
+    /// The error with the place of the option that it is about.
+    fn placed(&self, refused: Refused, statement: &Statement) -> Error {
+        let option = refused.option.and_then(|name| statement.kind.options()?.get(&name));
+        let Some(option) = option else { return refused.error };
+        let span = if refused.name { option.span } else { option.value_span };
+        let position = span.start.byte_offset(&self.text.lock());
+        refused.error.at(position)
+    }
+
     /// Checks a connector's options, and that what it names is there.
-    async fn resolve(&self, mut create: CreatePlan) -> Result<CreatePlan> {
+    async fn resolve(&self, mut create: CreatePlan) -> Result<CreatePlan, Refused> {
         let object = create.object.clone();
         let reads_outside = match &object.kind {
             ObjectKind::Source(_) => true,
@@ -82,7 +96,7 @@ impl Session {
                         connector.start = start;
                     }
                 }
-                _ => return Err(Error::internal("it was one above")),
+                _ => return Err(Error::internal("it was one above").into()),
             }
             return Ok(create);
         }
@@ -103,7 +117,7 @@ impl Session {
             let offline = self.shared.settings.offline;
             blocking(move || {
                 let opened = if offline { check_sink(&spec) } else { open_sink(&spec).map(drop) };
-                opened.map_err(|e| external(&spec.name, &e))
+                opened.map_err(|e| Refused::of(&spec.name, &e))
             })
             .await?;
         }
@@ -111,20 +125,46 @@ impl Session {
     }
 }
 
-fn resolve_start(object: &Object, offline: bool) -> Result<Positions> {
+/// Why a connector can't be used, and which of its options is to blame.
+struct Refused {
+    error: Error,
+    option: Option<String>,
+    /// Whether it is the option's name, not its value.
+    name: bool,
+}
+
+impl Refused {
+    fn of(name: &str, error: &connectors::Error) -> Self {
+        Self {
+            option: error.option().map(str::to_owned),
+            name: matches!(error, connectors::Error::UnknownOption { .. }),
+            error: external(name, error),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, option: None, name: false }
+    }
+}
+
+fn resolve_start(object: &Object, offline: bool) -> Result<Positions, Refused> {
     let (spec, connector) = spec(object)?;
-    idle_timeout(connector)?;
-    let source = open_source(&spec).map_err(|e| external(&spec.name, &e))?;
+    idle_timeout(connector).map_err(|error| Refused { option: Some("idle_timeout".to_owned()), ..error.into() })?;
+    let source = open_source(&spec).map_err(|e| Refused::of(&spec.name, &e))?;
     if offline {
         return Ok(Positions::new());
     }
-    source.resolve_start().map_err(|e| external(&spec.name, &e))
+    source.resolve_start().map_err(|e| Refused::of(&spec.name, &e))
 }
 
 /// Runs what may wait for the outside on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(panic) => Err(Error::internal(panic.to_string())),
+        Err(panic) => Err(Error::internal(panic.to_string()).into()),
     }
 }

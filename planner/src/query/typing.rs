@@ -18,8 +18,10 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{self, Context};
+use super::written_cast;
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use crate::{PlanContext, Result};
+use crate::error::ErrorKind;
+use crate::{Error, PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
 const AVG_ARGUMENT: DataType = DataType::Decimal128(38, 12);
@@ -81,19 +83,28 @@ impl Typing<'_> {
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
                 let input = Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?);
                 let bound = |expr: Option<Box<Expr>>| -> DataFusionResult<Option<Box<Expr>>> {
-                    expr.map(|expr| Ok(Box::new(resolve(*expr, &SqlType::BigInt)?))).transpose()
+                    let typed = |expr: Box<Expr>| self.expr(*expr, &DFSchema::empty(), outer);
+                    expr.map(|expr| Ok(Box::new(resolve(typed(expr)?, &SqlType::BigInt)?))).transpose()
                 };
-                Ok(LogicalPlan::Limit(Limit { skip: bound(skip)?, fetch: bound(fetch)?, input }))
+                let (skip, fetch) = (bound(skip)?, bound(fetch)?);
+                if fetch.as_deref().is_some_and(is_negative) {
+                    return Err(Error::new(ErrorKind::InvalidLimit, "LIMIT must not be negative").into());
+                }
+                if skip.as_deref().is_some_and(is_negative) {
+                    return Err(Error::new(ErrorKind::InvalidOffset, "OFFSET must not be negative").into());
+                }
+                Ok(LogicalPlan::Limit(Limit { skip, fetch, input }))
             }
             LogicalPlan::Union(union) => {
                 let inputs =
                     union.inputs.into_iter().map(|input| Ok(Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?)));
-                let inputs = inputs.collect::<DataFusionResult<Vec<_>>>()?;
+                let inputs = super::union::resolved(inputs.collect::<DataFusionResult<Vec<_>>>()?)?;
                 Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
             }
             plan => {
                 let plan = plan.map_children(|child| Ok(Transformed::yes(self.node(child, outer)?)))?.data;
                 let schema = input_schema(&plan)?;
+                super::ambiguous::check(&plan, &schema)?;
                 let preserver = NamePreserver::new(&plan);
                 let plan = plan.map_expressions(|expr| {
                     let name = preserver.save(&expr);
@@ -135,11 +146,7 @@ impl Typing<'_> {
                     Expr::Literal(ScalarValue::Decimal128(Some(value), 38, scale), metadata)
                 }
                 _ => {
-                    return Err(crate::Error::new(
-                        crate::error::ErrorKind::OutOfRange,
-                        "numeric constant is out of range",
-                    )
-                    .into());
+                    return Err(Error::new(ErrorKind::OutOfRange, "numeric constant is out of range").into());
                 }
             },
             literal @ Expr::Literal(..) if !self.keep_literals => narrowed(literal),
@@ -175,7 +182,10 @@ impl Typing<'_> {
                 Expr::Like(like)
             }
             Expr::Cast(Cast { expr, field }) => self.cast(*expr, &field, schema)?,
-            Expr::ScalarFunction(function) => self.scalar_function(function, schema)?,
+            Expr::ScalarFunction(function) => match written_cast::parts(&function) {
+                Some((value, field)) => self.cast(value.clone(), field, schema)?,
+                None => self.scalar_function(function, schema)?,
+            },
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 argument_types(&func, &mut params.args, schema)?;
                 Expr::AggregateFunction(AggregateFunction { func, params })
@@ -339,6 +349,18 @@ impl Typing<'_> {
             }
         }
         Ok(Expr::ScalarFunction(function))
+    }
+}
+
+/// A constant below zero.
+fn is_negative(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => *value < 0,
+        Expr::Literal(ScalarValue::Int32(Some(value)), _) => *value < 0,
+        Expr::Negative(inner) => {
+            matches!(&**inner, Expr::Literal(ScalarValue::Int64(Some(1..)) | ScalarValue::Int32(Some(1..)), _))
+        }
+        _ => false,
     }
 }
 
