@@ -202,6 +202,7 @@ impl FunctionRegistry {
     }
 }
 
+pub(crate) use definition::undefined;
 pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;

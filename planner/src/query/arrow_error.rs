@@ -18,6 +18,9 @@ pub(crate) fn translate(error: &ArrowError) -> Error {
         ArrowError::InvalidArgumentError(message) if message.contains(" to store in a Decimal") => {
             numeric_overflow(limit(message))
         }
+        ArrowError::ComputeError(message) if message.contains("Array overflow") => {
+            Error::new(ErrorKind::OutOfRange, overflow(message))
+        }
         ArrowError::ComputeError(message) => super::datafusion_error::regular_expression(message)
             .unwrap_or_else(|| Error::new(ErrorKind::DatatypeMismatch, super::datafusion_error::lower_first(message))),
         other => Error::new(ErrorKind::DatatypeMismatch, super::datafusion_error::lower_first(&other.to_string())),

@@ -242,6 +242,12 @@ fn clause_error(message: &str) -> Option<Error> {
         let name = rest.split(" is not defined").next()?.trim_matches('"');
         return Some(Error::new(ErrorKind::UndefinedObject, format!("window \"{name}\" does not exist")));
     }
+    if message.starts_with("factorial of a negative number") {
+        return Some(Error::new(ErrorKind::OutOfRange, message));
+    }
+    if message.starts_with("Overflow happened on FACTORIAL") {
+        return Some(Error::new(ErrorKind::OutOfRange, "value overflows numeric format"));
+    }
     if message.starts_with("LIMIT must be >=") {
         return Some(Error::new(ErrorKind::InvalidLimit, "LIMIT must not be negative"));
     }

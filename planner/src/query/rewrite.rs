@@ -476,10 +476,8 @@ impl Rewriter<'_> {
             let length = cast(Expr::Function(function.clone()), "int4");
             return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
         }
-        let counts_several = name == "count" && plain_list(function).is_some_and(|arguments| arguments.len() > 1);
-        if counts_several || !self.context.functions.has(&name) {
-            let near = nearest(&name, self.context.functions.names(), |known| known).filter(|near| *near != name);
-            let hint = near.map_or_else(
+        if !self.context.functions.has(&name) {
+            let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(
                 || {
                     "No function matches the given name and argument types. You might need to add explicit type casts."
                         .to_owned()
@@ -560,17 +558,12 @@ fn array_of_rows(query: &Query) -> Result<Expr> {
 
 /// The arguments of a call that has `N` of them, all plain expressions.
 fn plain_arguments<const N: usize>(function: &Function) -> Option<[&Expr; N]> {
-    plain_list(function)?.try_into().ok()
-}
-
-/// The arguments of a call, all plain expressions.
-fn plain_list(function: &Function) -> Option<Vec<&Expr>> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let plain = list.args.iter().map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
         _ => None,
     });
-    plain.collect()
+    plain.collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 /// `a IS DISTINCT FROM b AND c`: sqlparser takes `b AND c` for what `a` is compared with.

@@ -8,7 +8,7 @@ use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison,
+    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction, SetComparison,
     WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -83,7 +83,8 @@ impl Typing<'_> {
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
                 let input = Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?);
                 let bound = |expr: Option<Box<Expr>>| -> DataFusionResult<Option<Box<Expr>>> {
-                    let typed = |expr: Box<Expr>| self.expr(*expr, &DFSchema::empty(), outer);
+                    let as_written = Typing { context: self.context, keep_literals: true };
+                    let typed = |expr: Box<Expr>| as_written.expr(*expr, &DFSchema::empty(), outer);
                     expr.map(|expr| Ok(Box::new(resolve(typed(expr)?, &SqlType::BigInt)?))).transpose()
                 };
                 let (skip, fetch) = (bound(skip)?, bound(fetch)?);
@@ -107,8 +108,18 @@ impl Typing<'_> {
                 super::ambiguous::check(&plan, &schema)?;
                 let preserver = NamePreserver::new(&plan);
                 let plan = plan.map_expressions(|expr| {
-                    let name = preserver.save(&expr);
-                    Ok(Transformed::yes(name.restore(self.expr(expr, &schema, outer)?)))
+                    // The columns of grouping sets are their members.
+                    let expr = match expr {
+                        Expr::GroupingSet(set) => Expr::GroupingSet(members(set, |member| {
+                            let name = preserver.save(&member);
+                            Ok(name.restore(self.expr(member, &schema, outer)?))
+                        })?),
+                        expr => {
+                            let name = preserver.save(&expr);
+                            name.restore(self.expr(expr, &schema, outer)?)
+                        }
+                    };
+                    Ok(Transformed::yes(expr))
                 })?;
                 plan.data.recompute_schema()
             }
@@ -352,6 +363,18 @@ impl Typing<'_> {
     }
 }
 
+/// Grouping sets with each of their members changed.
+fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) -> DataFusionResult<GroupingSet> {
+    let all = |list: Vec<Expr>| list.into_iter().map(&change).collect::<DataFusionResult<Vec<_>>>();
+    Ok(match set {
+        GroupingSet::Rollup(list) => GroupingSet::Rollup(all(list)?),
+        GroupingSet::Cube(list) => GroupingSet::Cube(all(list)?),
+        GroupingSet::GroupingSets(sets) => {
+            GroupingSet::GroupingSets(sets.into_iter().map(all).collect::<DataFusionResult<_>>()?)
+        }
+    })
+}
+
 /// A constant below zero.
 fn is_negative(expr: &Expr) -> bool {
     match expr {
@@ -375,7 +398,15 @@ fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
 
 /// sum(bigint) and avg of integers and numerics are numeric in PostgreSQL.
 fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
-    let [arg] = args else { return Ok(()) };
+    let [arg] = args else {
+        return match func.name() {
+            "count" if args.len() > 1 => {
+                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
+                crate::functions::undefined("count", &fields)
+            }
+            _ => Ok(()),
+        };
+    };
     let data_type = arg.get_type(schema)?;
     let target = match func.name() {
         "sum" if matches!(data_type, DataType::Int64 | DataType::UInt64) => SUM_BIGINT_ARGUMENT,
