@@ -99,6 +99,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The option of the WITH list that it is about.
+    pub fn option(&self) -> Option<&str> {
+        match self {
+            Self::UnknownOption { option, .. } | Self::InvalidOption { option, .. } => Some(option),
+            Self::MissingOption { .. } | Self::UnknownConnector { .. } => Some("connector"),
+            Self::UnknownTopic { .. } => Some("topic"),
+            Self::Unreachable { .. } => Some("brokers"),
+            Self::NoFile(_) => Some("path"),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -26,13 +26,20 @@ use crate::{Error, Result};
 const VALUE_CHARACTERS: usize = 200;
 
 /// What a row can be wrong about; the names are part of stored errors.
-const KINDS: [(ErrorKind, &str); 9] = [
+const KINDS: [(ErrorKind, &str); 16] = [
     (ErrorKind::DivisionByZero, "division by zero"),
     (ErrorKind::OutOfRange, "out of range"),
     (ErrorKind::InvalidText, "invalid text"),
     (ErrorKind::InvalidDatetime, "invalid datetime"),
     (ErrorKind::InvalidParameterValue, "invalid parameter"),
     (ErrorKind::StringTooLong, "string too long"),
+    (ErrorKind::InvalidRegularExpression, "invalid regular expression"),
+    (ErrorKind::InvalidSubscript, "invalid subscript"),
+    (ErrorKind::InvalidEscape, "invalid escape"),
+    (ErrorKind::InvalidLogarithm, "invalid logarithm"),
+    (ErrorKind::InvalidPower, "invalid power"),
+    (ErrorKind::InvalidEncoding, "invalid encoding"),
+    (ErrorKind::LimitExceeded, "too long"),
     (ErrorKind::DatatypeMismatch, "datatype mismatch"),
     (ErrorKind::Unsupported, "unsupported"),
     (ErrorKind::Internal, "internal"),

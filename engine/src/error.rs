@@ -57,6 +57,22 @@ pub enum ErrorKind {
     InvalidTextRepresentation,
     /// An option or setting with a bad value (22023).
     InvalidParameterValue,
+    /// A LIMIT below zero (2201W).
+    InvalidLimit,
+    /// An OFFSET below zero (2201X).
+    InvalidOffset,
+    /// A regular expression that can't be read (2201B).
+    InvalidRegularExpression,
+    /// An escape string that is not one character (22025).
+    InvalidEscape,
+    /// A logarithm that doesn't exist (2201E).
+    InvalidLogarithm,
+    /// A power or root that doesn't exist (2201F).
+    InvalidPower,
+    /// Bytes that are no text in an encoding (22021).
+    InvalidEncoding,
+    /// An index that is not within what it counts (2202E).
+    InvalidSubscript,
     /// A text longer than its type allows (22001).
     StringTooLong,
     /// A setting that can't be changed (55P02).
@@ -128,6 +144,21 @@ pub struct Error {
     pub hint: Option<String>,
     /// Where in the statement's text, as a byte offset from 0.
     pub position: Option<usize>,
+    /// What of a table it is about, where a program may want to know.
+    pub subject: Option<Box<Subject>>,
+}
+
+/// What of a table an error is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The table's schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// The column that may not be NULL, say.
+    pub column: Option<String>,
+    /// The constraint that was violated.
+    pub constraint: Option<String>,
 }
 
 /// A result of this crate.
@@ -136,7 +167,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without detail, hint or position.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: None, hint: None, position: None }
+        Self { kind, message: message.into(), detail: None, hint: None, position: None, subject: None }
     }
 
     /// A bug: something that never happens has happened.
@@ -155,6 +186,13 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With what of a table it is about.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = Some(Box::new(subject));
         self
     }
 

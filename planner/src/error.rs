@@ -73,6 +73,24 @@ pub enum ErrorKind {
     StringTooLong,
     /// An argument that the function can't take (22023).
     InvalidParameterValue,
+    /// A LIMIT below zero (2201W).
+    InvalidLimit,
+    /// An OFFSET below zero (2201X).
+    InvalidOffset,
+    /// A regular expression that can't be read (2201B).
+    InvalidRegularExpression,
+    /// An escape string that is not one character (22025).
+    InvalidEscape,
+    /// A logarithm that doesn't exist (2201E).
+    InvalidLogarithm,
+    /// A power or root that doesn't exist (2201F).
+    InvalidPower,
+    /// Bytes that are no text in an encoding (22021).
+    InvalidEncoding,
+    /// An index that is not within what it counts (2202E).
+    InvalidSubscript,
+    /// A value that would be larger than values can be (54000).
+    LimitExceeded,
     /// An unknown setting (42704 as PostgreSQL has it), or a WITH option that nobody knows.
     UnknownOption,
     /// A value that a setting or option can't have (22023).

@@ -44,11 +44,13 @@ pub(crate) struct WireError {
     pub(crate) hint: Option<String>,
     /// Where in the text, in characters from 1.
     pub(crate) position: Option<usize>,
+    /// What of a table it is about.
+    pub(crate) subject: Option<Box<engine::error::Subject>>,
 }
 
 impl WireError {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), detail: None, hint: None, position: None }
+        Self { code, message: message.into(), detail: None, hint: None, position: None, subject: None }
     }
 
     /// With what to do.
@@ -65,6 +67,7 @@ impl WireError {
             message: error.message,
             detail: error.detail,
             hint: error.hint,
+            subject: error.subject,
         }
     }
 
@@ -88,6 +91,11 @@ impl WireError {
         fields.extend(self.detail.map(|detail| (b'D', detail)));
         fields.extend(self.hint.map(|hint| (b'H', hint)));
         fields.extend(self.position.map(|position| (b'P', position.to_string())));
+        if let Some(subject) = self.subject {
+            fields.extend([(b's', subject.schema), (b't', subject.table)]);
+            fields.extend(subject.column.map(|column| (b'c', column)));
+            fields.extend(subject.constraint.map(|constraint| (b'n', constraint)));
+        }
         // A zero byte would end the field early.
         for (_, value) in &mut fields {
             value.retain(|character| character != '\0');

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::keyword;
+use crate::misread;
 use crate::position::position;
 use crate::{Error, Position, Result, Span};
 
@@ -181,6 +182,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn query(&mut self) -> Result<(Box<ast::Query>, String)> {
         let start = self.here();
         let query = self.with(Parser::parse_query)?;
+        misread::check(&*query, self)?;
         Ok((query, self.text_since(start).to_owned()))
     }
 
@@ -188,6 +190,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn expression(&mut self) -> Result<(ast::Expr, String)> {
         let start = self.here();
         let expression = self.with(Parser::parse_expr)?;
+        misread::check(&expression, self)?;
         Ok((expression, self.text_since(start).to_owned()))
     }
 
@@ -202,6 +205,11 @@ impl<'a> Cursor<'a> {
     /// Takes the next token, whatever it is.
     pub(crate) fn next(&mut self) -> Token {
         self.parser.next_token().token
+    }
+
+    /// The statement's tokens, blanks and comments too.
+    pub(crate) fn tokens(&self) -> &'a [TokenWithSpan] {
+        self.tokens
     }
 
     /// Where the next token stands.
@@ -240,7 +248,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `syntax error at or near …` the token at `start` (`None`: at the end).
-    fn error_at(&self, start: Option<Position>, expected: Option<&str>) -> Error {
+    pub(crate) fn error_at(&self, start: Option<Position>, expected: Option<&str>) -> Error {
         let at = start.and_then(|start| self.tokens.iter().position(|token| position(token.span.start) == Some(start)));
         let at = at.map(|at| self.behind_wildcard(at).unwrap_or(at));
         let hint = self.hint(at.unwrap_or(self.tokens.len()), expected);
@@ -307,7 +315,8 @@ impl<'a> Cursor<'a> {
 }
 
 /// With a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: sqlparser
-/// would take EMIT for an alias. And with `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which it doesn't know.
+/// would take EMIT for an alias. And with `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which it doesn't know. And with
+/// `==` as an operator like any other: sqlparser would take it for `=`.
 fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let is = |token: &TokenWithSpan, word: &str| match &token.token {
         Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
@@ -323,6 +332,10 @@ fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             if clause {
                 fenced.push(TokenWithSpan { token: Token::SemiColon, span: token.span });
             }
+        }
+        if token.token == Token::DoubleEq {
+            fenced.push(TokenWithSpan { token: Token::CustomBinaryOperator("==".to_owned()), span: token.span });
+            continue;
         }
         let previous = fenced.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
         if is(token, "SYMMETRIC") && previous.is_some_and(|token| is(token, "BETWEEN")) {

@@ -10,6 +10,7 @@
 pub mod cursor;
 pub mod error;
 mod keyword;
+mod misread;
 pub mod position;
 pub mod script;
 pub mod statement;

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use crate::ast::{
-    Expr, GroupByExpr, ObjectName, Query, Select, SelectItem, Statement, TableFactor, ValueWithSpan, Visit, VisitMut,
+    Delete, Expr, GroupByExpr, Insert, ObjectName, Query, Select, SelectItem, Statement, TableFactor, Update, ValueWithSpan, Visit, VisitMut,
     Visitor, VisitorMut,
 };
 
@@ -48,7 +48,7 @@ macro_rules! walk {
     )*};
 }
 
-walk!(Query, Select, SelectItem, GroupByExpr, Expr);
+walk!(Query, Select, SelectItem, GroupByExpr, Expr, Insert, Update, Delete);
 
 /// A visitor behind a table of functions.
 struct Called<'a, V: ?Sized>(&'a mut V);

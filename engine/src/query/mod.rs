@@ -235,6 +235,7 @@ pub(crate) fn query_error(error: DataFusionError) -> Error {
             Some(error) => error.clone(),
             None => match inner.downcast_ref::<planner::Error>() {
                 Some(error) => error.clone().into(),
+                None if inner.to_string().starts_with("regex parse error") => planner::Error::from(error).into(),
                 None => Error::new(ErrorKind::DataException, inner.to_string()),
             },
         },
@@ -289,6 +290,15 @@ impl From<planner::Error> for Error {
             Kind::InvalidText => ErrorKind::InvalidTextRepresentation,
             Kind::InvalidDatetime => ErrorKind::InvalidDatetime,
             Kind::StringTooLong => ErrorKind::StringTooLong,
+            Kind::InvalidLimit => ErrorKind::InvalidLimit,
+            Kind::InvalidOffset => ErrorKind::InvalidOffset,
+            Kind::InvalidRegularExpression => ErrorKind::InvalidRegularExpression,
+            Kind::InvalidEscape => ErrorKind::InvalidEscape,
+            Kind::InvalidLogarithm => ErrorKind::InvalidLogarithm,
+            Kind::InvalidPower => ErrorKind::InvalidPower,
+            Kind::InvalidEncoding => ErrorKind::InvalidEncoding,
+            Kind::InvalidSubscript => ErrorKind::InvalidSubscript,
+            Kind::LimitExceeded => ErrorKind::LimitExceeded,
             Kind::OutOfRange => ErrorKind::NumericOutOfRange,
             Kind::DivisionByZero => ErrorKind::DivisionByZero,
             Kind::CardinalityViolation => ErrorKind::CardinalityViolation,
@@ -297,6 +307,6 @@ impl From<planner::Error> for Error {
             Kind::Unsupported => ErrorKind::Unsupported,
             Kind::Internal => ErrorKind::Internal,
         };
-        Self { kind, message: error.message, detail: error.detail, hint: error.hint, position: None }
+        Self { kind, message: error.message, detail: error.detail, hint: error.hint, position: None, subject: None }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use catalog::{Object, ObjectId, ObjectKind};
 use connectors::{Positions, check_sink, open_sink, open_source};
 use planner::statement::plan::{CreatePlan, Plan};
+use sql::Statement;
 
 use super::{Prepared, Response, Session};
 use crate::command::Command;
@@ -33,7 +34,7 @@ impl Session {
         }
         let mut prepared = prepared.clone();
         for _ in 0..ATTEMPTS {
-            let change = self.change(&prepared.plan).await?;
+            let change = self.change(&prepared).await?;
             let planned_against = prepared.catalog_version;
             let change = Box::new(change);
             let done = self.shared.commands.ask(|reply| Command::Ddl { planned_against, change, reply }).await;
@@ -64,11 +65,12 @@ impl Session {
         }
     }
 
-    async fn change(&self, plan: &Plan) -> Result<DdlChange> {
-        Ok(match plan {
+    async fn change(&self, prepared: &Prepared) -> Result<DdlChange> {
+        Ok(match &prepared.plan {
             Plan::Create(create) => {
-                let past = self.past(create).await;
-                DdlChange::Create { create: Box::new(self.resolve(create.as_ref().clone()).await?), past }
+                let resolved = self.resolve(create.as_ref().clone()).await;
+                let resolved = resolved.map_err(|refused| self.placed(refused, &prepared.statement))?;
+                DdlChange::Create { create: Box::new(resolved), past: self.past(create).await }
             }
             Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
             Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
@@ -94,16 +96,25 @@ impl Session {
                 ObjectKind::Table(table) if table.connector.is_some() => {}
                 _ => continue,
             }
-            match blocking(move || past_end(&object)).await {
+            match blocking(move || Ok(past_end(&object)?)).await {
                 Ok(ends) => drop(past.insert(id, ends)),
-                Err(error) => tracing::warn!("where a topic or file ends is not known: {error}"),
+                Err(Refused { error, .. }) => tracing::warn!("where a topic or file ends is not known: {error}"),
             }
         }
         past
     }
 
+    /// The error with the place of the option that it is about.
+    fn placed(&self, refused: Refused, statement: &Statement) -> Error {
+        let option = refused.option.and_then(|name| statement.kind.options()?.get(&name));
+        let Some(option) = option else { return refused.error };
+        let span = if refused.name { option.span } else { option.value_span };
+        let position = span.start.byte_offset(&self.text.lock());
+        refused.error.at(position)
+    }
+
     /// Checks a connector's options, and that what it names is there.
-    async fn resolve(&self, mut create: CreatePlan) -> Result<CreatePlan> {
+    async fn resolve(&self, mut create: CreatePlan) -> Result<CreatePlan, Refused> {
         let object = create.object.clone();
         let reads_outside = match &object.kind {
             ObjectKind::Source(_) => true,
@@ -120,7 +131,7 @@ impl Session {
                         connector.start = start;
                     }
                 }
-                _ => return Err(Error::internal("it was one above")),
+                _ => return Err(Error::internal("it was one above").into()),
             }
             return Ok(create);
         }
@@ -141,7 +152,7 @@ impl Session {
             let offline = self.shared.settings.offline;
             blocking(move || {
                 let opened = if offline { check_sink(&spec) } else { open_sink(&spec).map(drop) };
-                opened.map_err(|e| external(&spec.name, &e))
+                opened.map_err(|e| Refused::of(&spec.name, &e))
             })
             .await?;
         }
@@ -149,14 +160,38 @@ impl Session {
     }
 }
 
-fn resolve_start(object: &Object, offline: bool) -> Result<Positions> {
+/// Why a connector can't be used, and which of its options is to blame.
+struct Refused {
+    error: Error,
+    option: Option<String>,
+    /// Whether it is the option's name, not its value.
+    name: bool,
+}
+
+impl Refused {
+    fn of(name: &str, error: &connectors::Error) -> Self {
+        Self {
+            option: error.option().map(str::to_owned),
+            name: matches!(error, connectors::Error::UnknownOption { .. }),
+            error: external(name, error),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, option: None, name: false }
+    }
+}
+
+fn resolve_start(object: &Object, offline: bool) -> Result<Positions, Refused> {
     let (spec, connector) = spec(object)?;
-    idle_timeout(connector)?;
-    let source = open_source(&spec).map_err(|e| external(&spec.name, &e))?;
+    idle_timeout(connector).map_err(|error| Refused { option: Some("idle_timeout".to_owned()), ..error.into() })?;
+    let source = open_source(&spec).map_err(|e| Refused::of(&spec.name, &e))?;
     if offline {
         return Ok(Positions::new());
     }
-    source.resolve_start().map_err(|e| external(&spec.name, &e))
+    source.resolve_start().map_err(|e| Refused::of(&spec.name, &e))
 }
 
 fn past_end(object: &Object) -> Result<Positions> {
@@ -166,9 +201,11 @@ fn past_end(object: &Object) -> Result<Positions> {
 }
 
 /// Runs what may wait for the outside on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(panic) => Err(Error::internal(panic.to_string())),
+        Err(panic) => Err(Error::internal(panic.to_string()).into()),
     }
 }

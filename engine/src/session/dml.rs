@@ -23,6 +23,7 @@ use super::{Parameter, Prepared, Response, Session};
 use crate::coordinator::{dataflow_error, delta_error};
 use crate::published::Published;
 use crate::query::{conform, evaluate_on, query_error};
+use crate::error::Subject;
 use crate::{Error, ErrorKind, Result};
 
 /// How often a statement is computed again because another session changed the same rows first.
@@ -436,7 +437,8 @@ fn check_not_null(table: &Object, rows: &RecordBatch) -> Result<()> {
                     column.name, table.name.name
                 ),
             )
-            .with_detail(format!("Failing row contains ({}).", row_text(rows, row))));
+            .with_detail(format!("Failing row contains ({}).", row_text(rows, row)))
+            .about(subject(table, Some(column.name.clone()), None)));
         }
     }
     Ok(())
@@ -450,6 +452,12 @@ fn unique_violation(table: &Object, key: &[usize], rows: &RecordBatch, row: usiz
         format!("duplicate key value violates unique constraint \"{}_pkey\"", table.name.name),
     )
     .with_detail(format!("Key ({})=({values}) already exists.", names.join(", ")))
+    .about(subject(table, None, Some(format!("{}_pkey", table.name.name))))
+}
+
+fn subject(table: &Object, column: Option<String>, constraint: Option<String>) -> Subject {
+    let (schema, table) = (table.name.schema.clone(), table.name.name.clone());
+    Subject { schema, table, column, constraint }
 }
 
 fn row_text(rows: &RecordBatch, row: usize) -> String {

@@ -258,10 +258,7 @@ impl Session {
     }
 
     fn show(&self, prepared: &Prepared, name: &str) -> Result<Response> {
-        let value = self.variables.get(name).ok_or_else(|| {
-            Error::new(ErrorKind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
-                .with_hint("SHOW ALL lists the parameters")
-        })?;
+        let value = self.variables.get(name).ok_or_else(|| super::variables::unknown(name))?;
         Ok(batch_answer(self.columns_of(prepared)?, text_batch(&[name], &[vec![value]])?, "SHOW"))
     }
 

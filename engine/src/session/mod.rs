@@ -328,6 +328,10 @@ impl Session {
     /// Prepares and runs a statement without parameters.
     pub async fn run(&mut self, statement: &Statement) -> Result<Response> {
         let prepared = self.prepare(statement, &[]).await?;
+        if !prepared.parameter_types.is_empty() {
+            let unbound = planner::statement::unbound_parameter(statement);
+            return Err(located(unbound, &self.text.lock()));
+        }
         self.execute(&prepared, Vec::new()).await
     }
 

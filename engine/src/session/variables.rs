@@ -221,14 +221,17 @@ impl Variables {
 }
 
 fn known(name: &str) -> Result<&'static Variable> {
-    find(name).ok_or_else(|| {
-        let error = Error::new(ErrorKind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""));
-        let distance = |v: &&Variable| strsim::osa_distance(&v.name.to_ascii_lowercase(), &name.to_ascii_lowercase());
-        match VARIABLES.iter().min_by_key(distance).filter(|near| distance(near) <= 2) {
-            Some(near) => error.with_hint(format!("did you mean \"{}\"?", near.name)),
-            None => error.with_hint("SHOW ALL lists the parameters"),
-        }
-    })
+    find(name).ok_or_else(|| unknown(name))
+}
+
+/// The error that there is no variable of that name, with the nearest that there is.
+pub(crate) fn unknown(name: &str) -> Error {
+    let error = Error::new(ErrorKind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""));
+    let distance = |v: &&Variable| strsim::osa_distance(&v.name.to_ascii_lowercase(), &name.to_ascii_lowercase());
+    match VARIABLES.iter().min_by_key(distance).filter(|near| distance(near) <= 2) {
+        Some(near) => error.with_hint(format!("did you mean \"{}\"?", near.name)),
+        None => error.with_hint("SHOW ALL lists the parameters"),
+    }
 }
 
 /// The value in its normal form.

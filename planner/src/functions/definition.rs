@@ -137,6 +137,22 @@ pub(crate) fn invalid<T>(message: String) -> Result<T> {
     Err(error.into())
 }
 
+/// `Err` that no function of this name takes such arguments.
+pub(crate) fn undefined<T>(function: &str, fields: &[FieldRef]) -> Result<T> {
+    let name = |field: &FieldRef| match field.data_type() {
+        DataType::Null => "unknown".to_owned(),
+        _ => SqlType::of_field(field)
+            .map_or_else(|| "unknown".to_owned(), |sql_type| crate::query::operator::type_name(&sql_type)),
+    };
+    let names = fields.iter().map(name).collect::<Vec<_>>().join(", ");
+    let error = crate::Error::new(
+        crate::error::ErrorKind::UndefinedFunction,
+        format!("function {function}({names}) does not exist"),
+    );
+    let hint = "No function matches the given name and argument types. You might need to add explicit type casts.";
+    Err(error.with_hint(hint).into())
+}
+
 /// `Err` for a text that is no value of a type.
 pub(crate) fn invalid_text<T>(sql_type: &str, text: &str) -> Result<T> {
     let message = format!("invalid input syntax for type {sql_type}: \"{text}\"");

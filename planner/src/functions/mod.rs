@@ -2,11 +2,14 @@
 
 mod array;
 mod average;
+mod bytes;
 mod definition;
+mod guarded;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
 mod numeric;
+mod regex;
 mod session;
 mod text;
 mod time;
@@ -37,7 +40,7 @@ pub struct FunctionRegistry {
     pub(crate) own: OwnFunctions,
 }
 
-/// This crate's functions, which operators and casts are planned to whatever is registered later.
+/// This crate's functions and DataFusion's that it guards, which operators and casts are planned to whatever is registered later.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnFunctions(Arc<HashMap<String, Arc<ScalarUDF>>>);
 
@@ -45,10 +48,12 @@ impl OwnFunctions {
     fn new() -> Self {
         let groups = [
             array::functions(),
+            bytes::functions(),
             json::functions(),
             json_build::functions(),
             json_contains::functions(),
             numeric::functions(),
+            regex::functions(),
             session::functions(),
             text::functions(),
             time::functions(),
@@ -59,7 +64,9 @@ impl OwnFunctions {
             let function: Arc<ScalarUDF> = definition.into();
             (function.name().to_owned(), function)
         });
-        Self(Arc::new(functions.collect()))
+        // `^` is planned to a call of power.
+        let guarded = guarded::functions().into_iter().map(|function| (function.name().to_owned(), function));
+        Self(Arc::new(guarded.chain(functions).collect()))
     }
 
     /// A call of one of them.
@@ -198,6 +205,7 @@ impl FunctionRegistry {
 }
 
 pub use average::function as average;
+pub(crate) use definition::undefined;
 pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;

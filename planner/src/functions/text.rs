@@ -381,7 +381,7 @@ fn escaped(args: &ScalarFunctionArgs, words: fn(&str, Option<char>) -> String) -
 }
 
 fn invalid_escape<T>() -> Result<T> {
-    let error = Error::new(ErrorKind::InvalidParameterValue, "invalid escape string");
+    let error = Error::new(ErrorKind::InvalidEscape, "invalid escape string");
     Err(error.with_hint("Escape string must be empty or one character.").into())
 }
 

@@ -18,12 +18,24 @@ pub(crate) fn translate(error: &ArrowError) -> Error {
         ArrowError::InvalidArgumentError(message) if message.contains(" to store in a Decimal") => {
             numeric_overflow(limit(message))
         }
+        ArrowError::ComputeError(message) if message.contains("Array overflow") => {
+            Error::new(ErrorKind::OutOfRange, overflow(message))
+        }
+        ArrowError::ComputeError(message) => super::datafusion_error::regular_expression(message)
+            .unwrap_or_else(|| Error::new(ErrorKind::DatatypeMismatch, super::datafusion_error::lower_first(message))),
         other => Error::new(ErrorKind::DatatypeMismatch, super::datafusion_error::lower_first(&other.to_string())),
     }
 }
 
 /// Arithmetic says what it was given: the type that overflowed is the narrowest that both operands have.
 fn overflow(message: &str) -> String {
+    // `abs` names the array.
+    match message.split_once("Array overflow").map(|(array, _)| array) {
+        Some("Int16") => return "smallint out of range".to_owned(),
+        Some("Int32") => return "integer out of range".to_owned(),
+        Some("Int64") => return "bigint out of range".to_owned(),
+        _ => {}
+    }
     let operands: Vec<i128> = message.split([' ', ':']).filter_map(|word| word.parse().ok()).collect();
     let fits =
         |bits: u32| operands.iter().all(|operand| (-(1_i128 << (bits - 1))..1_i128 << (bits - 1)).contains(operand));

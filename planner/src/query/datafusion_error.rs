@@ -12,7 +12,7 @@ pub(crate) fn translate(error: DataFusionError) -> Error {
     match error {
         DataFusionError::External(inner) => match inner.downcast::<Error>() {
             Ok(error) => *error,
-            Err(other) => Error::internal(other.to_string()),
+            Err(other) => foreign(&other.to_string()),
         },
         DataFusionError::Diagnostic(diagnostic, inner) => {
             let span = diagnostic_span(&diagnostic);
@@ -38,7 +38,7 @@ fn translate_shared(error: &DataFusionError) -> Error {
     match error {
         DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
             Some(error) => error.clone(),
-            None => Error::internal(inner.to_string()),
+            None => foreign(&inner.to_string()),
         },
         DataFusionError::SchemaError(error, _) => schema_error(error),
         DataFusionError::ArrowError(error, _) => super::arrow_error::translate(error),
@@ -48,6 +48,24 @@ fn translate_shared(error: &DataFusionError) -> Error {
         DataFusionError::Shared(inner) => translate_shared(inner),
         other => Error::internal(other.to_string()),
     }
+}
+
+/// What another library says.
+fn foreign(message: &str) -> Error {
+    regular_expression(message).unwrap_or_else(|| Error::internal(message.to_owned()))
+}
+
+/// A regular expression that can't be read, if the message is about one.
+pub(crate) fn regular_expression(message: &str) -> Option<Error> {
+    let rest = message.strip_prefix("Regular expression did not compile: ");
+    if rest.is_none() && !message.starts_with("regex parse error") {
+        return None;
+    }
+    let message = message.replace("\\n", "\n");
+    // What is wrong stands in the last line, under a picture of where.
+    let reason = message.lines().find_map(|line| line.trim().strip_prefix("error: ").map(str::to_owned));
+    let reason = reason.or_else(|| rest.map(|pattern| format!("\"{pattern}\""))).unwrap_or_default();
+    Some(Error::new(ErrorKind::InvalidRegularExpression, format!("invalid regular expression: {reason}")))
 }
 
 fn not_implemented(message: &str) -> Error {
@@ -68,7 +86,7 @@ fn diagnostic_span(diagnostic: &Diagnostic) -> Option<Span> {
     diagnostic.span.map(of_plan_span)
 }
 
-fn of_plan_span(span: PlanSpan) -> Span {
+pub(crate) fn of_plan_span(span: PlanSpan) -> Span {
     let position = |location: datafusion::common::Location| Position {
         line: u32::try_from(location.line).unwrap_or(u32::MAX),
         column: u32::try_from(location.column).unwrap_or(u32::MAX),
@@ -170,6 +188,9 @@ fn plan_error(message: &str) -> Error {
         let error = Error::unsupported("a correlated scalar subquery that is no aggregate");
         return error.with_hint("Write it as a join, or take max(…) of its column.");
     }
+    if let Some(error) = regular_expression(message).or_else(|| clause_error(message)) {
+        return error;
+    }
     if message.contains("require unique expression names") {
         return Error::new(ErrorKind::DuplicateColumn, "a column name is specified more than once");
     }
@@ -194,6 +215,50 @@ fn plan_error(message: &str) -> Error {
         );
     }
     Error::new(ErrorKind::DatatypeMismatch, lower_first(message))
+}
+
+/// What is said about clauses of a query.
+fn clause_error(message: &str) -> Option<Error> {
+    let not_in_list = |clause: &str, number: &str| {
+        let message = format!("{clause} position {number} is not in select list");
+        Some(Error::new(ErrorKind::InvalidColumnReference, message))
+    };
+    let word = |rest: &str| rest.split([' ', ',', '\'']).next().unwrap_or_default().to_owned();
+    if let Some(rest) = message.strip_prefix("Cannot find column with position ") {
+        return not_in_list("GROUP BY", &word(rest));
+    }
+    if let Some(rest) = message.strip_prefix("Order by column out of bounds, specified: ") {
+        return not_in_list("ORDER BY", &word(rest));
+    }
+    if message.starts_with("Order by index starts at 1") {
+        return not_in_list("ORDER BY", "0");
+    }
+    if let Some(rest) = message.strip_prefix("Invalid qualifier ") {
+        let relation = rest.trim_matches('"');
+        let message = format!("missing FROM-clause entry for table \"{relation}\"");
+        return Some(Error::new(ErrorKind::UndefinedTable, message));
+    }
+    if let Some(rest) = message.strip_prefix("The window ") {
+        let name = rest.split(" is not defined").next()?.trim_matches('"');
+        return Some(Error::new(ErrorKind::UndefinedObject, format!("window \"{name}\" does not exist")));
+    }
+    if message.starts_with("factorial of a negative number") {
+        return Some(Error::new(ErrorKind::OutOfRange, message));
+    }
+    if message.starts_with("Overflow happened on FACTORIAL") {
+        return Some(Error::new(ErrorKind::OutOfRange, "value overflows numeric format"));
+    }
+    if message.starts_with("LIMIT must be >=") {
+        return Some(Error::new(ErrorKind::InvalidLimit, "LIMIT must not be negative"));
+    }
+    if message.starts_with("OFFSET must be >=") {
+        return Some(Error::new(ErrorKind::InvalidOffset, "OFFSET must not be negative"));
+    }
+    let unit = message
+        .strip_prefix("Unsupported date_trunc granularity: '")
+        .or_else(|| message.strip_prefix("Date part '"))
+        .map(word)?;
+    Some(Error::new(ErrorKind::InvalidParameterValue, format!("unit \"{unit}\" not recognized")))
 }
 
 pub(crate) fn lower_first(message: &str) -> String {

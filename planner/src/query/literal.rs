@@ -168,6 +168,11 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
         let nibble = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
         return digits.chunks_exact(2).map(|pair| Some(nibble(pair[0])? * 16 + nibble(pair[1])?)).collect();
     }
+    escaped_bytes(text)
+}
+
+/// A text's own bytes, but for `\\` and `\nnn`.
+pub(crate) fn escaped_bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -4,6 +4,7 @@
 //! PostgreSQL's types ([`typing`], [`operator`], [`cast`]), lets DataFusion's analyzer put in what conversions are left, makes arithmetic
 //! on integers fail where it would wrap around ([`arithmetic`]), and brings the result to types that SQL has ([`output`]).
 
+mod ambiguous;
 pub(crate) mod arithmetic;
 mod arrow_error;
 pub(crate) mod cast;
@@ -17,6 +18,7 @@ mod number;
 pub(crate) mod operator;
 pub(crate) mod output;
 mod pg_rewrite;
+pub(crate) mod place_of_error;
 mod placement;
 pub(crate) mod provider;
 pub(crate) mod rewrite;
@@ -25,8 +27,10 @@ pub mod source;
 pub(crate) mod table_function;
 pub mod types;
 pub(crate) mod typing;
+mod union;
 mod using;
 pub mod window;
+mod written_cast;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,24 +108,11 @@ pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<Query
 
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
 pub(crate) fn plan_part(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
-    let (logical, visible) = match bind_query(query, context, false) {
-        // Columns of a wildcard may be called as others that stand beside it.
-        Err(error) if error.kind == ErrorKind::DuplicateColumn => {
-            bind_query(query, context, true).map_err(|_| error)?
-        }
-        bound => bound.map_err(|error| placed(error, query))?,
+    let planned = |query: &ast::Query| {
+        let (logical, visible) = bind_either(query, context)?;
+        finish(logical, &visible, context)
     };
-    finish(logical, &visible, context).map_err(|error| placed(error, query))
-}
-
-/// DataFusion doesn't say where a function is called that doesn't take its arguments.
-fn placed(error: Error, query: &ast::Query) -> Error {
-    if error.kind != ErrorKind::UndefinedFunction || error.span.is_some() {
-        return error;
-    }
-    let call = error.message.strip_prefix("function ").and_then(|rest| rest.split(['(', ' ']).next());
-    let span = call.and_then(|name| placement::place_of_call(query, name));
-    error.at(span)
+    planned(query).map_err(|error| place_of_error::placed(error, query, |other| planned(other).err()))
 }
 
 /// Plans the query of a view in the catalog: names are looked for in the view's schema, then in `public`, and mistakes have no place in the
@@ -190,7 +181,12 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    Ok((expand_views(typing::plan(plan, context)?)?, rewritten.visible))
+    let plan = typing::plan(plan, context)?;
+    let mut visible = rewritten.visible;
+    for (name, original) in ambiguous::renamed(&plan)? {
+        visible.entry(name).or_insert(original);
+    }
+    Ok((expand_views(plan)?, visible))
 }
 
 type Visible = std::collections::HashMap<String, String>;
@@ -247,13 +243,16 @@ pub(crate) fn relations(plan: &LogicalPlan) -> Result<(Vec<ObjectId>, Vec<Qualif
 
 /// A query whose columns go on into another plan: bound and typed, not analyzed.
 pub(crate) fn bind_source(query: &ast::Query, context: &PlanContext<'_>) -> Result<LogicalPlan> {
-    let bound = match bind_query(query, context, false) {
-        Err(error) if error.kind == ErrorKind::DuplicateColumn => {
-            bind_query(query, context, true).map_err(|_| error)?
-        }
-        bound => bound?,
-    };
-    Ok(bound.0)
+    let bound = |query: &ast::Query| Ok(bind_either(query, context)?.0);
+    bound(query).map_err(|error| place_of_error::placed(error, query, |other| bound(other).err()))
+}
+
+/// With names as they are, if they are unique, else with unique ones: columns of a wildcard may be called as others that stand beside it.
+fn bind_either(query: &ast::Query, context: &PlanContext<'_>) -> Result<(LogicalPlan, Visible)> {
+    match bind_query(query, context, false) {
+        Err(error) if error.kind == ErrorKind::DuplicateColumn => bind_query(query, context, true).map_err(|_| error),
+        bound => bound,
+    }
 }
 
 /// Adds the parameters of a plan.

@@ -53,6 +53,10 @@ impl ExprPlanner for Operators {
             BinaryOperator::HashArrow => "json_get_path",
             BinaryOperator::HashLongArrow => "json_get_path_text",
             BinaryOperator::PGExp => "power",
+            BinaryOperator::Custom(name) => {
+                let name_of = |expr: &Expr| sql_type_of(&narrowed(expr.clone()), schema).unwrap_or(SqlType::Text);
+                return Err(missing_operator(&name, &name_of(&raw.left), &name_of(&raw.right)).into());
+            }
             BinaryOperator::AtArrow
             | BinaryOperator::ArrowAt
             | BinaryOperator::Question
@@ -68,8 +72,7 @@ impl ExprPlanner for Operators {
             }
         };
         if function == "power" {
-            let power = datafusion::functions::math::power();
-            return Ok(PlannerResult::Planned(power.call(vec![raw.left, raw.right])));
+            return Ok(PlannerResult::Planned(self.own.call(function, vec![raw.left, raw.right])?));
         }
         // A number picks an element of an array, a text a member of an object.
         let right = narrowed(raw.right);
@@ -316,7 +319,7 @@ fn partner(op: Operator, known: &SqlType, known_is_left: bool) -> SqlType {
     }
 }
 
-fn comparable(left: Class, right: Class) -> bool {
+pub(crate) fn comparable(left: Class, right: Class) -> bool {
     use Class::{Date, Decimal, Float, Integer, Timestamp, Unknown};
     let numeric = |class| matches!(class, Integer | Decimal | Float);
     left == right
@@ -328,13 +331,22 @@ fn comparable(left: Class, right: Class) -> bool {
 
 /// `operator does not exist: integer = text`.
 pub(crate) fn missing(op: Operator, left: &SqlType, right: &SqlType) -> Error {
-    let name = |sql_type: &SqlType| match sql_type {
+    missing_operator(&op.to_string(), left, right)
+}
+
+/// The name of a type without what limits its values.
+pub(crate) fn type_name(sql_type: &SqlType) -> String {
+    match sql_type {
         SqlType::Numeric(_) => "numeric".to_owned(),
         SqlType::Varchar(_) => "character varying".to_owned(),
         SqlType::Char(_) => "character".to_owned(),
         other => other.to_string(),
-    };
-    let message = format!("operator does not exist: {} {op} {}", name(left), name(right));
+    }
+}
+
+/// As [`missing`], for an operator that nothing has.
+fn missing_operator(op: &str, left: &SqlType, right: &SqlType) -> Error {
+    let message = format!("operator does not exist: {} {op} {}", type_name(left), type_name(right));
     Error::new(ErrorKind::UndefinedFunction, message)
         .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }

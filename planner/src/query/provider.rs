@@ -201,6 +201,9 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == super::written_cast::NAME {
+            return Some(super::written_cast::function());
+        }
         self.context.functions.find_scalar(name).cloned()
     }
 

@@ -15,9 +15,13 @@ use sql::ast::{
 use sql::walk;
 
 use super::name::{column_name, folded};
-use super::{interval, literal, number, placement, types};
+use super::{interval, literal, number, placement, types, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
+
+/// What says something about the session, without parentheses too.
+const SESSION_VALUES: [&str; 6] =
+    ["current_user", "session_user", "user", "current_role", "current_catalog", "current_schema"];
 
 /// What rewriting a query has found out.
 #[derive(Debug, Default)]
@@ -317,7 +321,7 @@ impl Rewriter<'_> {
             }
             Expr::Identifier(ident) if ident.quote_style.is_none() => {
                 let name = ident.value.to_lowercase();
-                if name == "current_schema" || name == "current_role" {
+                if SESSION_VALUES.contains(&name.as_str()) {
                     *expr = self.session_value(&name);
                 }
             }
@@ -380,13 +384,16 @@ impl Rewriter<'_> {
                 let literal = interval_literal(interval, span)?;
                 *interval = literal;
             }
-            Expr::Cast { expr: inner, data_type, kind, array: false, .. } => {
+            Expr::Cast { expr: inner, data_type, kind, array: false, format } => {
                 if let Some(function) = self.special_cast(data_type) {
                     *expr = call(&function, vec![(**inner).clone()]);
                 } else {
                     let target = types::sql_type(data_type).map_err(|error| error.at(span))?;
                     if let (CastKind::Cast | CastKind::DoubleColon, Some(text)) = (&kind, string_literal(inner)) {
                         literal::parse(text, &target).map_err(|error| error.at(place(&**inner)))?;
+                    }
+                    if matches!(kind, CastKind::Cast | CastKind::DoubleColon) && format.is_none() {
+                        *expr = written_cast::call((**inner).clone(), data_type.clone());
                     }
                 }
             }
@@ -437,17 +444,7 @@ impl Rewriter<'_> {
             [part] => part.as_ident().map(folded).unwrap_or_default(),
             _ => function.name.to_string(),
         };
-        if [
-            "current_user",
-            "session_user",
-            "user",
-            "current_role",
-            "current_catalog",
-            "current_database",
-            "current_schema",
-        ]
-        .contains(&name.as_str())
-        {
+        if SESSION_VALUES.contains(&name.as_str()) || name == "current_database" {
             return Ok(Some(self.session_value(&name)));
         }
         if name == "generate_series" || name == "unnest" || name == "grouping" || name == "row" {
@@ -474,23 +471,10 @@ impl Rewriter<'_> {
             let today = cast(call("current_date", Vec::new()), "timestamp");
             return Ok(Some(call("age", vec![today, then.clone()])));
         }
-        match (name.as_str(), &mut function.args) {
-            // An empty array has no length.
-            ("array_length", FunctionArguments::List(_)) => {
-                let length = cast(Expr::Function(function.clone()), "int4");
-                return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
-            }
-            (aggregate, FunctionArguments::List(list))
-                if self.all_unique && self.context.functions.find_aggregate(aggregate).is_some() =>
-            {
-                // DataFusion tells calls apart by a text without casts.
-                for arg in &mut list.args {
-                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value @ Expr::Cast { .. })) = arg {
-                        *value = call("coalesce", vec![value.clone()]);
-                    }
-                }
-            }
-            _ => {}
+        // An empty array has no length.
+        if name == "array_length" && matches!(function.args, FunctionArguments::List(_)) {
+            let length = cast(Expr::Function(function.clone()), "int4");
+            return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
         }
         if !self.context.functions.has(&name) {
             let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(
@@ -630,7 +614,7 @@ fn take_symmetric_mark(low: &mut Expr) -> bool {
         }
         Expr::BinaryOp { left, .. } => take_symmetric_mark(left),
         Expr::Cast { expr, .. } => take_symmetric_mark(expr),
-        _ => false,
+        other => written_cast::written_value(other).is_some_and(take_symmetric_mark),
     }
 }
 
@@ -696,6 +680,12 @@ fn argument_types(function: &Function) -> String {
             Value::Number(..) => "numeric".to_owned(),
             Value::Boolean(_) => "boolean".to_owned(),
             _ => "unknown".to_owned(),
+        },
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match written_cast::written(expr) {
+            Some((_, data_type)) => {
+                types::sql_type(data_type).map_or_else(|_| data_type.to_string(), |sql_type| sql_type.to_string())
+            }
+            None => expr.to_string(),
         },
         other => other.to_string(),
     });
@@ -805,7 +795,13 @@ impl Namer<'_> {
                 SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), folded(alias), None),
                 _ => continue,
             };
-            let plain = matches!(&*item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
+            let plain = match &*item {
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => {
+                    ident.quote_style.is_some() || !SESSION_VALUES.contains(&ident.value.to_lowercase().as_str())
+                }
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(_)) => true,
+                _ => false,
+            };
             // A bare name may mean the same column as any qualified one.
             let collides = taken.iter().any(|label| {
                 label.name == name && (label.qualifier.is_none() || qualifier.is_none() || label.qualifier == qualifier)

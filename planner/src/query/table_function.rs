@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::common::{Column, Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use sql::Span;
@@ -182,6 +183,10 @@ fn length(expr: &ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<
 pub(crate) fn constant_interval(expr: &Expr) -> Option<IntervalMonthDayNano> {
     match expr {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(value), _) => *value,
+        Expr::ScalarFunction(function) => {
+            let (value, field) = super::written_cast::parts(function)?;
+            constant_interval(&Expr::Cast(Cast::new_from_field(Box::new(value.clone()), field.clone())))
+        }
         Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Interval(_)) => match &*cast.expr {
             Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
                 super::interval::parse(text)

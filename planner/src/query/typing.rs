@@ -8,7 +8,7 @@ use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, InSubquery, Placeholder, ScalarFunction, SetComparison,
+    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction, SetComparison,
     WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -18,8 +18,10 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{self, Context};
+use super::written_cast;
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use crate::{PlanContext, Result};
+use crate::error::ErrorKind;
+use crate::{Error, PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
 const AVG_ARGUMENT: DataType = DataType::Decimal128(38, 12);
@@ -81,23 +83,43 @@ impl Typing<'_> {
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
                 let input = Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?);
                 let bound = |expr: Option<Box<Expr>>| -> DataFusionResult<Option<Box<Expr>>> {
-                    expr.map(|expr| Ok(Box::new(resolve(*expr, &SqlType::BigInt)?))).transpose()
+                    let as_written = Typing { context: self.context, keep_literals: true };
+                    let typed = |expr: Box<Expr>| as_written.expr(*expr, &DFSchema::empty(), outer);
+                    expr.map(|expr| Ok(Box::new(resolve(typed(expr)?, &SqlType::BigInt)?))).transpose()
                 };
-                Ok(LogicalPlan::Limit(Limit { skip: bound(skip)?, fetch: bound(fetch)?, input }))
+                let (skip, fetch) = (bound(skip)?, bound(fetch)?);
+                if fetch.as_deref().is_some_and(is_negative) {
+                    return Err(Error::new(ErrorKind::InvalidLimit, "LIMIT must not be negative").into());
+                }
+                if skip.as_deref().is_some_and(is_negative) {
+                    return Err(Error::new(ErrorKind::InvalidOffset, "OFFSET must not be negative").into());
+                }
+                Ok(LogicalPlan::Limit(Limit { skip, fetch, input }))
             }
             LogicalPlan::Union(union) => {
                 let inputs =
                     union.inputs.into_iter().map(|input| Ok(Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?)));
-                let inputs = inputs.collect::<DataFusionResult<Vec<_>>>()?;
+                let inputs = super::union::resolved(inputs.collect::<DataFusionResult<Vec<_>>>()?)?;
                 Ok(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?))
             }
             plan => {
                 let plan = plan.map_children(|child| Ok(Transformed::yes(self.node(child, outer)?)))?.data;
                 let schema = input_schema(&plan)?;
+                super::ambiguous::check(&plan, &schema)?;
                 let preserver = NamePreserver::new(&plan);
                 let plan = plan.map_expressions(|expr| {
-                    let name = preserver.save(&expr);
-                    Ok(Transformed::yes(name.restore(self.expr(expr, &schema, outer)?)))
+                    // The columns of grouping sets are their members.
+                    let expr = match expr {
+                        Expr::GroupingSet(set) => Expr::GroupingSet(members(set, |member| {
+                            let name = preserver.save(&member);
+                            Ok(name.restore(self.expr(member, &schema, outer)?))
+                        })?),
+                        expr => {
+                            let name = preserver.save(&expr);
+                            name.restore(self.expr(expr, &schema, outer)?)
+                        }
+                    };
+                    Ok(Transformed::yes(expr))
                 })?;
                 plan.data.recompute_schema()
             }
@@ -135,11 +157,7 @@ impl Typing<'_> {
                     Expr::Literal(ScalarValue::Decimal128(Some(value), 38, scale), metadata)
                 }
                 _ => {
-                    return Err(crate::Error::new(
-                        crate::error::ErrorKind::OutOfRange,
-                        "numeric constant is out of range",
-                    )
-                    .into());
+                    return Err(Error::new(ErrorKind::OutOfRange, "numeric constant is out of range").into());
                 }
             },
             literal @ Expr::Literal(..) if !self.keep_literals => narrowed(literal),
@@ -175,7 +193,10 @@ impl Typing<'_> {
                 Expr::Like(like)
             }
             Expr::Cast(Cast { expr, field }) => self.cast(*expr, &field, schema)?,
-            Expr::ScalarFunction(function) => self.scalar_function(function, schema)?,
+            Expr::ScalarFunction(function) => match written_cast::parts(&function) {
+                Some((value, field)) => self.cast(value.clone(), field, schema)?,
+                None => self.scalar_function(function, schema)?,
+            },
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 argument_types(&func, &mut params.args, schema)?;
                 Expr::AggregateFunction(AggregateFunction { func, params })
@@ -342,6 +363,30 @@ impl Typing<'_> {
     }
 }
 
+/// Grouping sets with each of their members changed.
+fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) -> DataFusionResult<GroupingSet> {
+    let all = |list: Vec<Expr>| list.into_iter().map(&change).collect::<DataFusionResult<Vec<_>>>();
+    Ok(match set {
+        GroupingSet::Rollup(list) => GroupingSet::Rollup(all(list)?),
+        GroupingSet::Cube(list) => GroupingSet::Cube(all(list)?),
+        GroupingSet::GroupingSets(sets) => {
+            GroupingSet::GroupingSets(sets.into_iter().map(all).collect::<DataFusionResult<_>>()?)
+        }
+    })
+}
+
+/// A constant below zero.
+fn is_negative(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => *value < 0,
+        Expr::Literal(ScalarValue::Int32(Some(value)), _) => *value < 0,
+        Expr::Negative(inner) => {
+            matches!(&**inner, Expr::Literal(ScalarValue::Int64(Some(1..)) | ScalarValue::Int32(Some(1..)), _))
+        }
+        _ => false,
+    }
+}
+
 /// `expr IN (SELECT …)`: what has no type takes that of the subquery's column.
 fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
     let column = subquery.subquery.schema().fields().first().and_then(|field| SqlType::of_field(field));
@@ -353,7 +398,15 @@ fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
 
 /// sum(bigint) and avg of integers and numerics are numeric in PostgreSQL.
 fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
-    let [arg] = args else { return Ok(()) };
+    let [arg] = args else {
+        return match func.name() {
+            "count" if args.len() > 1 => {
+                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
+                crate::functions::undefined("count", &fields)
+            }
+            _ => Ok(()),
+        };
+    };
     let data_type = arg.get_type(schema)?;
     let target = match func.name() {
         "sum" if matches!(data_type, DataType::Int64 | DataType::UInt64) => SUM_BIGINT_ARGUMENT,

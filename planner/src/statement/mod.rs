@@ -28,8 +28,10 @@ mod update;
 use catalog::{Object, ObjectKind};
 use sql::{Statement, StatementKind};
 
+use crate::error::ErrorKind;
 use crate::incremental::OnError;
 use crate::lower::{LowerOptions, lower};
+use crate::query::place_of_error::first_parameter;
 use crate::query::plan_query;
 use crate::{Error, PlanContext, Result, ViewPlan};
 
@@ -75,6 +77,19 @@ pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
         | StatementKind::Fetch(_)
         | StatementKind::Close(_) => session::plan(&statement.kind, context),
     }
+}
+
+/// The error that a statement has parameters, where no values for them can be given.
+pub fn unbound_parameter(statement: &Statement) -> Error {
+    let first = match &statement.kind {
+        StatementKind::Query(query) => first_parameter(&*query.query),
+        StatementKind::Insert(insert) => first_parameter(&**insert),
+        StatementKind::Update(update) => first_parameter(&**update),
+        StatementKind::Delete(delete) => first_parameter(&**delete),
+        _ => None,
+    };
+    let (name, span) = first.unwrap_or_else(|| ("$1".to_owned(), None));
+    Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {name}")).at(span)
 }
 
 /// How a view or stream of the catalog is kept up to date: planned again from its definition.

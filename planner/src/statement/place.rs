@@ -88,6 +88,15 @@ impl Visitor for Search<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<Span> {
+        let name = relation.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
+        let refused = self.message.strip_prefix("the system view ").and_then(|rest| rest.split(' ').next());
+        match refused.is_some_and(|refused| refused.rsplit('.').next() == Some(name.as_str())) {
+            true => found(relation),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Span> {
         let refused = match factor {
             TableFactor::UNNEST { .. } => self.is("UNNEST"),

@@ -8,6 +8,7 @@ use sql::Span;
 use sql::ast::ObjectName;
 use sql::statement::{Emit, Query, Subscribe, SubscribeTarget as Target};
 
+use super::place;
 use super::plan::{Plan, SubscribePlan, SubscribeTarget};
 use crate::error::ErrorKind;
 use crate::lower::{LowerOptions, lower};
@@ -73,14 +74,15 @@ fn relation(name: &ObjectName, snapshot: bool, context: &PlanContext<'_>) -> Res
 
 /// Keeps a query up to date for one listener.
 fn follow(query: &Query, snapshot: bool, context: &PlanContext<'_>) -> Result<Plan> {
-    let planned = plan_query(&query.query, context)?;
+    let planned = plan_query(&query.query, context).map_err(|error| place::located(error, &query.query))?;
     if !planned.parameters.is_empty() {
         return Err(Error::unsupported("parameters in a subscription"));
     }
     let emit_on_window_close = matches!(query.emit, Some((Emit::OnWindowClose, _)));
     let at = query.emit.map(|(_, span): (Emit, Span)| span);
     let options = LowerOptions { emit_on_window_close, ..LowerOptions::default() };
-    let view = lower(&planned.logical, &planned.schema, options, context.catalog).map_err(|error| error.at(at))?;
+    let view = lower(&planned.logical, &planned.schema, options, context.catalog);
+    let view = view.map_err(|error| place::located(error, &query.query).at(at))?;
     let schema = answer_schema(&planned.schema);
     let emit = if emit_on_window_close { " EMIT ON WINDOW CLOSE" } else { "" };
     let text = format!("{}{emit}", query.text);

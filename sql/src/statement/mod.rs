@@ -30,6 +30,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::cursor::Cursor;
+use crate::misread;
 use crate::{Error, Result, Span};
 
 pub use columns::{ColumnDefinition, Elements, IncludeClause, UnsupportedConstraint, WatermarkClause};
@@ -130,6 +131,19 @@ pub enum StatementKind {
     Close(CloseCursor),
 }
 
+impl StatementKind {
+    /// The WITH list of a statement that makes something with a connector.
+    pub fn options(&self) -> Option<&Options> {
+        match self {
+            Self::CreateSource(create) => Some(&create.options),
+            Self::CreateStream(create) => Some(&create.options),
+            Self::CreateTable(create) => Some(&create.options),
+            Self::CreateSink(create) => Some(&create.options),
+            _ => None,
+        }
+    }
+}
+
 /// The statement at the cursor; the caller checks that nothing follows.
 pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
     let start = cursor.here();
@@ -144,9 +158,18 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         "SELECT" | "VALUES" | "TABLE" => StatementKind::Query(Box::new(query::parse(cursor)?)),
         "WITH" => with(query::parse(cursor)?, start)?,
         "INSERT" | "UPDATE" | "DELETE" => match cursor.with(Parser::parse_statement)? {
-            ast::Statement::Insert(insert) => StatementKind::Insert(Box::new(insert)),
-            ast::Statement::Update(update) => StatementKind::Update(Box::new(update)),
-            ast::Statement::Delete(delete) => StatementKind::Delete(Box::new(delete)),
+            ast::Statement::Insert(insert) => {
+                misread::check(&insert, cursor)?;
+                StatementKind::Insert(Box::new(insert))
+            }
+            ast::Statement::Update(update) => {
+                misread::check(&update, cursor)?;
+                StatementKind::Update(Box::new(update))
+            }
+            ast::Statement::Delete(delete) => {
+                misread::check(&delete, cursor)?;
+                StatementKind::Delete(Box::new(delete))
+            }
             _ => return Err(Error::unsupported(&format!("this form of {first}"), start)),
         },
         "COPY" => match cursor.with(Parser::parse_statement)? {
