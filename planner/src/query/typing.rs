@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
+use super::set_operation;
 use crate::{PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
@@ -93,6 +94,11 @@ impl Typing<'_> {
             }
             plan => {
                 let plan = plan.map_children(|child| Ok(Transformed::yes(self.node(child, outer)?)))?.data;
+                if let LogicalPlan::Join(join) = &plan
+                    && let Some(operation) = set_operation::of_join(join)?
+                {
+                    return Ok(operation);
+                }
                 let schema = input_schema(&plan)?;
                 let preserver = NamePreserver::new(&plan);
                 let plan = plan.map_expressions(|expr| {
