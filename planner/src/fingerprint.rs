@@ -52,6 +52,7 @@ impl Node {
                 )
             }
             Self::Union(_) => write!(out, "union"),
+            Self::SetOperation(node) => write!(out, "{:?} all", node.kind),
             Self::Distinct(_) => write!(out, "distinct"),
             Self::Partition(node) => {
                 write_partition(out, node);

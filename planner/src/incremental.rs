@@ -29,6 +29,8 @@ pub enum Node {
     Join(Join),
     /// `UNION ALL`.
     Union(Union),
+    /// `INTERSECT ALL` and `EXCEPT ALL`.
+    SetOperation(SetOperation),
     /// `DISTINCT`: each row once.
     Distinct(Distinct),
     /// Window functions, `LIMIT`, `DISTINCT ON`, and aggregates that need all rows of their group.
@@ -220,6 +222,26 @@ pub struct Union {
     pub schema: SchemaRef,
 }
 
+/// What a [`SetOperation`] keeps of the left side's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SetKind {
+    /// As many copies of a row as both sides have.
+    Intersect,
+    /// As many as the left side has more than the right.
+    Except,
+}
+
+/// See [`Node::SetOperation`]. Both sides have the output's types; NULLs are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SetOperation {
+    /// The left input.
+    pub left: Arc<Node>,
+    /// The right input.
+    pub right: Arc<Node>,
+    /// What is kept.
+    pub kind: SetKind,
+}
+
 /// See [`Node::Distinct`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Distinct {
@@ -285,6 +307,7 @@ impl Node {
             Self::Aggregate(node) => &node.schema,
             Self::Join(node) => &node.schema,
             Self::Union(node) => &node.schema,
+            Self::SetOperation(node) => node.left.schema(),
             Self::Distinct(node) => node.input.schema(),
             Self::Partition(node) => &node.schema,
             Self::WindowClose(node) => node.input.schema(),
@@ -301,6 +324,7 @@ impl Node {
             Self::Aggregate(node) => vec![&node.input],
             Self::Join(node) => vec![&node.left, &node.right],
             Self::Union(node) => node.inputs.iter().collect(),
+            Self::SetOperation(node) => vec![&node.left, &node.right],
             Self::Distinct(node) => vec![&node.input],
             Self::Partition(node) => vec![&node.input],
             Self::WindowClose(node) => vec![&node.input],
@@ -317,6 +341,9 @@ impl Node {
             Self::Aggregate(node) => Self::Aggregate(Aggregate { input: of(&node.input), on_error, ..node }),
             Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
             Self::Union(node) => Self::Union(Union { inputs: node.inputs.iter().map(of).collect(), ..node }),
+            Self::SetOperation(node) => {
+                Self::SetOperation(SetOperation { left: of(&node.left), right: of(&node.right), kind: node.kind })
+            }
             Self::Distinct(node) => Self::Distinct(Distinct { input: of(&node.input) }),
             Self::Partition(node) => Self::Partition(Partition { input: of(&node.input), on_error, ..node }),
             Self::WindowClose(node) => Self::WindowClose(WindowClose { input: of(&node.input), ..node }),
@@ -332,7 +359,12 @@ impl Node {
             Self::Join(node) => Some(node.on_error),
             Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
-            Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::Distinct(_) | Self::WindowClose(_) => None,
+            Self::Input(_)
+            | Self::Window(_)
+            | Self::Union(_)
+            | Self::SetOperation(_)
+            | Self::Distinct(_)
+            | Self::WindowClose(_) => None,
         }
     }
 
@@ -353,6 +385,9 @@ impl Node {
                 _ => false,
             },
             Self::Union(node) => node.inputs.iter().all(|input| input.append_only()),
+            Self::SetOperation(node) => {
+                node.kind == SetKind::Intersect && node.left.append_only() && node.right.append_only()
+            }
             Self::Distinct(node) => node.input.append_only(),
             // A row that comes changes what comes of the others.
             Self::Partition(_) => false,

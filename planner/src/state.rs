@@ -100,6 +100,7 @@ impl Node {
                 let (left, right) = node.on.iter().cloned().unzip();
                 vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]
             }
+            Self::SetOperation(_) => vec![table("rows", None, 0, "count on each side")],
             Self::Distinct(_) => vec![table("rows", None, 0, "count")],
             Self::Partition(node) => {
                 let kept = if node.keeps_only_top() { "first rows" } else { "rows" };

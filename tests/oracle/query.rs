@@ -321,7 +321,7 @@ fn windows(random: &mut Random, relations: &[Relation]) -> Query {
     Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
 }
 
-/// UNION [ALL], INTERSECT, EXCEPT.
+/// UNION, INTERSECT and EXCEPT, each with and without ALL.
 fn set_operation(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let mut kinds = Vec::new();
     for _ in 0..1 + random.below(3) {
@@ -336,10 +336,21 @@ fn set_operation(random: &mut Random, relations: &[Relation], depth: usize) -> Q
         Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
     };
     let (left, right) = (side("x"), side("y"));
-    let operator = random.pick(&["UNION ALL", "UNION ALL", "UNION", "UNION", "INTERSECT", "EXCEPT"]);
-    Query {
-        sql: format!("{} {operator} {}", left.sql, right.sql),
-        oracle: format!("{} {operator} {}", left.oracle, right.oracle),
-        columns: left.columns,
-    }
+    let operators = ["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL"];
+    let operator = *random.pick(&operators);
+    let oracle = match operator.strip_suffix(" ALL") {
+        Some(counted @ ("INTERSECT" | "EXCEPT")) => counted_sets(&left, counted, &right),
+        _ => format!("{} {operator} {}", left.oracle, right.oracle),
+    };
+    Query { sql: format!("{} {operator} {}", left.sql, right.sql), oracle, columns: left.columns }
+}
+
+/// INTERSECT ALL and EXCEPT ALL, which DataFusion doesn't count right: equal rows get numbers, and are then a set.
+fn counted_sets(left: &Query, operator: &str, right: &Query) -> String {
+    let names: Vec<_> = left.columns.iter().map(|column| column.name.as_str()).collect();
+    let list = names.join(", ");
+    let numbered = |side: &Query| {
+        format!("SELECT {list}, row_number() OVER (PARTITION BY {list}) AS copy FROM ({}) AS side", side.oracle)
+    };
+    format!("SELECT {list} FROM ({} {operator} {}) AS counted", numbered(left), numbered(right))
 }

@@ -72,7 +72,8 @@ impl Source for FileSource {
     /// A line that isn't complete in a file that is followed is no record yet.
     fn past_end(&self) -> Result<Positions> {
         let files = self.shared.files()?;
-        let end = |path: &Path| if self.shared.options.follow { reader::last_line_end(path) } else { reader::length(path) };
+        let end =
+            |path: &Path| if self.shared.options.follow { reader::last_line_end(path) } else { reader::length(path) };
         files.iter().map(|(partition, path)| Ok((*partition, end(path)?))).collect()
     }
 

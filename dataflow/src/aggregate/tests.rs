@@ -11,7 +11,6 @@ use arrow::array::{
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Schema};
 use catalog::ObjectId;
-use planner::functions::average as avg_udaf;
 use datafusion::functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
@@ -19,6 +18,7 @@ use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
 use datafusion::logical_expr::{AggregateUDF, Expr, cast, col, lit};
+use planner::functions::average as avg_udaf;
 use planner::incremental::{Aggregate, AggregateCall, Input, Node, OnError};
 use proptest::prelude::*;
 use storage::{ChangeSet, Durability, MemoryStore, Snapshot, StateId, Store, Visit, state_range};

@@ -190,7 +190,7 @@ impl Graph {
                 }),
             },
             Node::WindowClose(_) | Node::Constant(_) => true,
-            Node::Join(_) | Node::Union(_) => false,
+            Node::Join(_) | Node::Union(_) | Node::SetOperation(_) => false,
         }
     }
 

@@ -8,6 +8,7 @@ mod join;
 mod map;
 mod nested_loop;
 mod partition;
+mod set_operation;
 mod shards;
 mod union;
 pub(crate) mod upsert;
@@ -29,6 +30,7 @@ pub use join::Join;
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
+pub use set_operation::SetOperation;
 pub use union::Union;
 pub use window::{Window, assign_windows};
 pub use window_close::WindowClose;
@@ -58,6 +60,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
         Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),
         Node::Join(node) => Box::new(Join::new(node, states)?),
+        Node::SetOperation(node) => Box::new(SetOperation::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
         Node::Partition(node) => Box::new(Partition::new(node, states)?),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod nested_loop;
+mod set_operation;
 
 use std::sync::Arc;
 

@@ -36,8 +36,8 @@ use storage::{ChangeSet, Snapshot, Store};
 
 use crate::command::{Command, CommandSender, Doorbell, Reply, Write};
 use crate::commit::Committer;
-use crate::dead_letters::DeadLetters;
 use crate::ddl::TEMPORARY_SCHEMA;
+use crate::dead_letters::DeadLetters;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
 use crate::published::{Published, PublishedCell};

@@ -157,7 +157,11 @@ impl Replayed {
         };
         let Plan::Create(create) = planner::plan(&statement, &context).expect(sql) else { panic!("{sql} creates") };
         let (reply, mut answer) = tokio::sync::oneshot::channel();
-        self.coordinator.ddl(self.coordinator.catalog_version, DdlChange::Create { create, past: HashMap::new() }, reply);
+        self.coordinator.ddl(
+            self.coordinator.catalog_version,
+            DdlChange::Create { create, past: HashMap::new() },
+            reply,
+        );
         loop {
             self.commit();
             if let Ok(done) = answer.try_recv() {

@@ -1,4 +1,5 @@
-//! TUMBLE and HOP in an ad-hoc query: the same assignment of rows to windows that views use.
+//! What DataFusion doesn't plan by itself. TUMBLE and HOP in an ad-hoc query: the same assignment of rows to windows that views use.
+//! INTERSECT ALL and EXCEPT ALL: DataFusion's own nodes in their place.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use dataflow::assign_windows;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -22,6 +23,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use futures::StreamExt;
 use planner::incremental::WindowKind;
 use planner::query::WindowTvf;
+use planner::query::set_operation::SetOperation;
 
 /// DataFusion's planner, which knows windows too.
 #[derive(Debug)]
@@ -30,8 +32,15 @@ pub(super) struct Planner;
 #[async_trait]
 impl QueryPlanner for Planner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = plan.clone().transform_up_with_subqueries(|node| match &node {
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<SetOperation>() {
+                Some(operation) => Ok(Transformed::yes(operation.numbered()?)),
+                None => Ok(Transformed::no(node)),
+            },
+            _ => Ok(Transformed::no(node)),
+        })?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowPlanner)]);
-        planner.create_physical_plan(plan, state).await
+        planner.create_physical_plan(&plan.data, state).await
     }
 }
 

@@ -118,6 +118,7 @@ impl Explain<'_> {
             }
             Node::Join(join) => self.describe_join(join, names),
             Node::Union(_) => "Union".to_owned(),
+            Node::SetOperation(node) => format!("{:?} all", node.kind),
             Node::Distinct(_) => format!("Distinct {}", names[0].join(", ")),
             Node::Partition(node) => {
                 let mut text = partition::describe(node, &names[0]);
@@ -214,6 +215,7 @@ impl Explain<'_> {
                 _ => [of(&join.left), of(&join.right)].concat(),
             },
             Node::Union(union) => union.inputs.first().map(|input| of(input)).unwrap_or_default(),
+            Node::SetOperation(node) => of(&node.left),
             Node::Distinct(distinct) => of(&distinct.input),
             Node::Partition(node) => partition::column_names(node, of(&node.input)),
             Node::WindowClose(close) => of(&close.input),

@@ -1,8 +1,8 @@
 //! What can't be kept up to date, found before the optimizer hides it.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, JoinType, NullEquality, Spans};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, Subquery, Volatility};
+use datafusion::common::{DataFusionError, Spans};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Subquery, Volatility};
 use sql::{Position, Span};
 
 use crate::{Error, Result};
@@ -29,12 +29,6 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
                 return Err(Error::unsupported("GROUPING SETS, ROLLUP or CUBE in a materialized view").at(span).into());
             }
             false
-        }
-        // DataFusion doesn't count how often a row stands on each side.
-        LogicalPlan::Join(Join { left, join_type: JoinType::LeftSemi | JoinType::LeftAnti, null_equality, .. })
-            if *null_equality == NullEquality::NullEqualsNull && !matches!(&**left, LogicalPlan::Distinct(_)) =>
-        {
-            return Err(Error::unsupported("INTERSECT ALL or EXCEPT ALL in a materialized view").into());
         }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)

@@ -17,6 +17,7 @@ mod optimize;
 mod partition;
 pub mod relations;
 mod scan;
+mod set_operation;
 mod top;
 mod union;
 mod values;
@@ -30,6 +31,7 @@ use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 
 use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
+use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
 pub(crate) use expression::column_index;
@@ -105,6 +107,9 @@ impl Lowering<'_> {
     }
 
     fn extension(&mut self, extension: &Extension) -> Result<Lowered> {
+        if let Some(operation) = extension.node.as_any().downcast_ref::<SetOperation>() {
+            return self.set_operation(operation);
+        }
         match extension.node.as_any().downcast_ref::<WindowTvf>() {
             Some(window) => self.window(window),
             None => Err(Error::internal(format!("no operator for the plan node {}", extension.node.name()))),

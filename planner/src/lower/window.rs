@@ -58,7 +58,8 @@ pub(super) fn with_whole_late_rows(plan: LogicalPlan, relations: &dyn Relations)
     let kept = |plan: &LogicalPlan| {
         plan.exists(|node| {
             let LogicalPlan::TableScan(scan) = node else { return Ok(false) };
-            let Some(RelationRef::Object(id)) = scan.source.downcast_ref::<RelationSource>().map(|source| &source.relation)
+            let Some(RelationRef::Object(id)) =
+                scan.source.downcast_ref::<RelationSource>().map(|source| &source.relation)
             else {
                 return Ok(false);
             };

@@ -23,6 +23,7 @@ mod placement;
 pub(crate) mod provider;
 pub(crate) mod rewrite;
 mod scalar_subquery;
+pub mod set_operation;
 pub mod source;
 pub(crate) mod table_function;
 pub mod types;

@@ -9,8 +9,8 @@ use catalog::nearest;
 use sql::Span;
 use sql::ast::{
     self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier,
-    Spanned, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitorMut,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 use sql::walk;
 
@@ -139,7 +139,6 @@ fn clauses(query: &mut Query) -> Result<()> {
             _ => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
         }
     }
-    counted_sets(&query.body)?;
     match &mut *query.body {
         SetExpr::Table(table) => {
             let parts = [table.schema_name.take(), table.table_name.take()];
@@ -152,18 +151,6 @@ fn clauses(query: &mut Query) -> Result<()> {
         _ => {}
     }
     Ok(())
-}
-
-/// DataFusion plans INTERSECT ALL and EXCEPT ALL as joins, which don't count how often a row stands on each side.
-fn counted_sets(body: &SetExpr) -> Result<()> {
-    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return Ok(()) };
-    let counts = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
-    if counts && !matches!(op, SetOperator::Union) {
-        let error = Error::unsupported(format!("{op} ALL"));
-        return Err(error.at(place(right.as_ref())));
-    }
-    counted_sets(left)?;
-    counted_sets(right)
 }
 
 /// `SELECT * FROM name`.

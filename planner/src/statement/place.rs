@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 
 use sql::Span;
 use sql::ast::{
-    self, Expr, Function, JoinConstraint, JoinOperator, LimitClause, Query, SetExpr, SetQuantifier, Spanned,
-    TableFactor, Visitor,
+    self, Expr, Function, JoinConstraint, JoinOperator, LimitClause, Query, SetExpr, Spanned, TableFactor, Visitor,
 };
 use sql::walk;
 
@@ -73,12 +72,6 @@ impl Visitor for Search<'_> {
             if let Some(bound) = bounds.or(fetched) {
                 return found(bound);
             }
-        }
-        if self.is("INTERSECT ALL")
-            && let SetExpr::SetOperation { set_quantifier: SetQuantifier::All, op, right, .. } = &*query.body
-            && *op != ast::SetOperator::Union
-        {
-            return found(&**right);
         }
         if (self.is("a cross join") || self.is("a join without"))
             && let SetExpr::Select(select) = &*query.body
