@@ -1,11 +1,8 @@
 //! What readers get while rows arrive.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::Response;
-use futures::StreamExt;
-
+use crate::support::changes::{Contents, follow};
 use crate::support::database::Database;
 
 fn arriving(db: &mut Database, events: u64, rate: u64) {
@@ -77,10 +74,9 @@ pub fn a_subscription_adds_up_to_the_view() {
         .map(|(i, mut session)| {
             std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(37 * i as u64));
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 // Every second one follows the query itself, which is built beside what runs.
                 let sql = ["SUBSCRIBE TO sums", &format!("{SUMS} EMIT CHANGES")][i % 2].to_owned();
-                runtime.block_on(async { follow(&mut session, &sql, 40_000).await })
+                followed_to(&mut session, &sql, 40_000)
             })
         })
         .collect();
@@ -93,29 +89,13 @@ pub fn a_subscription_adds_up_to_the_view() {
     db.wait_for("SELECT name FROM mr_catalog.views", &["sums"]);
 }
 
-/// Adds up snapshot and changes until the second column's sum is `total`; no epoch may show a row that is not there as often as
-/// it was added.
-async fn follow(session: &mut engine::Session, sql: &str, total: i64) -> Vec<String> {
-    let statement = session.parse(sql).unwrap().remove(0);
-    let Response::Rows(mut rows) = session.run(&statement).await.unwrap() else { panic!("{sql} returns rows") };
-    let text = server::text::Text::of(|name| session.setting(name));
-    let mut contents: BTreeMap<Vec<String>, i64> = BTreeMap::new();
-    let mut last_epoch = 0;
-    loop {
-        let batch = tokio::time::timeout(Duration::from_secs(60), rows.batches.next()).await.expect("changes go on");
-        for row in text.rows(&rows.columns, &batch.expect("it has no end").unwrap()).unwrap() {
-            let row: Vec<String> = row.into_iter().map(|value| value.unwrap_or("NULL".to_owned())).collect();
-            let (epoch, weight): (i64, i64) = (row[0].parse().unwrap(), row[1].parse().unwrap());
-            assert!(epoch >= last_epoch, "epochs come in order");
-            last_epoch = epoch;
-            *contents.entry(row[2..].to_vec()).or_default() += weight;
-        }
-        contents.retain(|_, weight| *weight != 0);
-        assert!(contents.values().all(|weight| *weight == 1), "{contents:?}");
-        if contents.keys().map(|row| row[1].parse::<i64>().unwrap()).sum::<i64>() == total {
-            let mut lines: Vec<String> = contents.into_keys().map(|row| row.join("|")).collect();
-            lines.sort();
-            return lines;
-        }
-    }
+/// What snapshot and changes add up to when the second column's sum is `total`; every row is there once.
+fn followed_to(session: &mut engine::Session, sql: &str, total: i64) -> Vec<String> {
+    let complete =
+        |contents: &Contents| contents.keys().map(|row| row[1].parse::<i64>().unwrap()).sum::<i64>() == total;
+    let once = |_, contents: &Contents| assert!(contents.values().all(|weight| *weight == 1), "{contents:?}");
+    let contents = follow(session, sql, once, complete);
+    let mut lines: Vec<String> = contents.into_keys().map(|row| row.join("|")).collect();
+    lines.sort();
+    lines
 }

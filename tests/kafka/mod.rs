@@ -3,6 +3,7 @@
 pub mod broker;
 mod client;
 mod connector;
+mod consistency;
 mod faults;
 mod lifecycle;
 mod outage;
@@ -45,6 +46,7 @@ pub fn trials() -> Vec<Trial> {
             connector::deleted_records_are_not_passed_over_in_silence,
         ),
         ("connector::a_timestamp_finds_its_offset", Real, connector::a_timestamp_finds_its_offset),
+        ("consistency::money_is_only_moved", Any, consistency::money_is_only_moved),
         ("sources::json_becomes_typed_columns", Any, sources::json_becomes_typed_columns),
         ("sources::bad_records_become_dead_letters", Any, sources::bad_records_become_dead_letters),
         ("sources::skip_and_null_policies", Any, sources::skip_and_null_policies),

@@ -1,5 +1,6 @@
 //! What several suites need: an engine in this process, a server in another, waiting, seeded randomness.
 
+pub mod changes;
 pub mod database;
 pub mod machine;
 pub mod random;
