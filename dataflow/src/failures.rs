@@ -26,7 +26,7 @@ use crate::{Error, Result};
 const VALUE_CHARACTERS: usize = 200;
 
 /// What a row can be wrong about; the names are part of stored errors.
-const KINDS: [(ErrorKind, &str); 9] = [
+const KINDS: [(ErrorKind, &str); 10] = [
     (ErrorKind::DivisionByZero, "division by zero"),
     (ErrorKind::OutOfRange, "out of range"),
     (ErrorKind::InvalidText, "invalid text"),
@@ -34,6 +34,7 @@ const KINDS: [(ErrorKind, &str); 9] = [
     (ErrorKind::InvalidParameterValue, "invalid parameter"),
     (ErrorKind::StringTooLong, "string too long"),
     (ErrorKind::DatatypeMismatch, "datatype mismatch"),
+    (ErrorKind::LimitExceeded, "limit exceeded"),
     (ErrorKind::Unsupported, "unsupported"),
     (ErrorKind::Internal, "internal"),
 ];

@@ -79,6 +79,10 @@ pub enum ErrorKind {
     InvalidOption,
     /// A name that is reserved, or a change of what the system owns (42501).
     NotAllowed,
+    /// A recursive query that refers to itself where it must not (42P19).
+    InvalidRecursion,
+    /// More than a limit of this program allows (54000).
+    LimitExceeded,
     /// SQL that is understood but not done (0A000).
     Unsupported,
     /// A mistake of this program (XX000).

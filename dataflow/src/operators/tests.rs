@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod nested_loop;
+mod recursive;
+mod temporal;
 
 use std::sync::Arc;
 

@@ -293,6 +293,8 @@ impl From<planner::Error> for Error {
             Kind::DivisionByZero => ErrorKind::DivisionByZero,
             Kind::CardinalityViolation => ErrorKind::CardinalityViolation,
             Kind::InvalidParameterValue | Kind::InvalidOption => ErrorKind::InvalidParameterValue,
+            Kind::InvalidRecursion => ErrorKind::InvalidRecursion,
+            Kind::LimitExceeded => ErrorKind::LimitExceeded,
             Kind::NotAllowed => ErrorKind::InsufficientPrivilege,
             Kind::Unsupported => ErrorKind::Unsupported,
             Kind::Internal => ErrorKind::Internal,

@@ -19,6 +19,7 @@ pub(crate) mod output;
 mod pg_rewrite;
 mod placement;
 pub(crate) mod provider;
+mod recursion;
 pub(crate) mod rewrite;
 mod scalar_subquery;
 pub mod source;

@@ -13,12 +13,13 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Subquery, Union, Values,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, RecursiveQuery, Subquery, Union, Values,
     WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
+use super::recursion;
 use crate::{PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
@@ -29,13 +30,13 @@ const SUM_BIGINT_ARGUMENT: DataType = DataType::Decimal128(38, 0);
 
 /// Types a plan.
 pub(crate) fn plan(plan: LogicalPlan, context: &PlanContext<'_>) -> Result<LogicalPlan> {
-    let typed = Typing { context, keep_literals: false }.node(plan, &[])?;
+    let typed = Typing { context }.node(plan, &[])?;
     Ok(typed)
 }
 
 /// Types an expression over a schema.
 pub(crate) fn expression(expr: Expr, schema: &DFSchema, context: &PlanContext<'_>) -> Result<Expr> {
-    Ok(Typing { context, keep_literals: false }.expr(expr, schema, &[])?)
+    Ok(Typing { context }.expr(expr, schema, &[])?)
 }
 
 /// Parameters that nothing has given a type are text, as in PostgreSQL.
@@ -64,8 +65,6 @@ pub(crate) fn text_parameters(expr: Expr) -> DataFusionResult<Transformed<Expr>>
 
 struct Typing<'a> {
     context: &'a PlanContext<'a>,
-    /// Inside WITH RECURSIVE, whose two terms must keep the type that the work table was made with.
-    keep_literals: bool,
 }
 
 impl Typing<'_> {
@@ -74,9 +73,11 @@ impl Typing<'_> {
         match plan {
             LogicalPlan::Values(values) => self.values(values, outer),
             LogicalPlan::RecursiveQuery(query) => {
-                let inside = Typing { context: self.context, keep_literals: true };
-                let plan = LogicalPlan::RecursiveQuery(query);
-                plan.map_children(|child| Ok(Transformed::yes(inside.node(child, outer)?)))?.data.recompute_schema()
+                let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
+                let first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
+                let term = recursion::with_rows_of(Arc::unwrap_or_clone(recursive_term), &name, first.schema())?;
+                let term = recursion::without_casts(self.node(term, outer)?, first.schema())?;
+                LogicalPlanBuilder::from(first).to_recursive_query(name, term, is_distinct)?.build()
             }
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
                 let input = Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?);
@@ -142,7 +143,7 @@ impl Typing<'_> {
                     .into());
                 }
             },
-            literal @ Expr::Literal(..) if !self.keep_literals => narrowed(literal),
+            literal @ Expr::Literal(..) => narrowed(literal),
             Expr::OuterReferenceColumn(field, column) => {
                 let found = outer.iter().find_map(|schema| schema.field_from_column(&column).ok().cloned());
                 Expr::OuterReferenceColumn(found.unwrap_or(field), column)
