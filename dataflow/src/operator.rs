@@ -74,6 +74,11 @@ pub trait Operator: Send {
         false
     }
 
+    /// The epoch's timestamp from which on [`Operator::step`] must run though nothing changed, because `now()` has moved.
+    fn due(&self) -> Option<i64> {
+        None
+    }
+
     /// Adds what changed since the last call to the checkpoint. State that a step after this call changes belongs to the next
     /// checkpoint.
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()>;

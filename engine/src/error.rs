@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Grouping,
     /// A window function where none may be (42P20).
     Windowing,
+    /// A recursive query that refers to itself where it must not (42P19).
+    InvalidRecursion,
     /// A parameter whose type can't be found (42P18).
     IndeterminateDatatype,
     /// Text that is no value of its type (22P02).

@@ -60,6 +60,8 @@ pub(crate) struct Reached {
     pub(crate) positions: HashMap<ObjectId, Positions>,
     /// Their watermarks, microseconds since 1970.
     pub(crate) watermarks: HashMap<ObjectId, i64>,
+    /// The timestamp of its last epoch.
+    pub(crate) timestamp_us: i64,
 }
 
 /// Lets the epoch thread end a build at any moment: when it has been cut, nothing that belongs to the view is written any more.
@@ -228,6 +230,7 @@ impl Hydration {
         let mut replay = Replay::new(self)?;
         for _ in 0..MOST_ROUNDS {
             let reached = replay.hydration.ask(|reply| HydrationCommand::Positions { reply })?;
+            replay.timestamp_us = reached.timestamp_us;
             let gap = replay.gap(&reached.positions);
             if gap <= SMALL_GAP {
                 break;
@@ -237,6 +240,7 @@ impl Hydration {
         let relations = replay.hydration.reads.clone();
         let view = replay.hydration.view.id;
         let start = replay.hydration.ask(|reply| HydrationCommand::Tap { view, relations, reply })?;
+        replay.timestamp_us = start.published.timestamp_us;
         replay.read_until(&start.published.positions, &start.published.watermarks)?;
         replay.read_stored(&start.published)?;
         replay.finish(&start.published.watermarks)?;
@@ -277,6 +281,8 @@ struct Replay<'a> {
     /// The running graph's: a replay, which may read partitions in another order, doesn't get ahead of them, so that at the end both
     /// have closed the same windows.
     bounds: HashMap<ObjectId, i64>,
+    /// What `now()` is: that of the running graph, as far as it is known. What is over by then is not built up first.
+    timestamp_us: i64,
     rows: u64,
     steps: usize,
     /// The last trouble that was told.
@@ -302,7 +308,7 @@ impl<'a> Replay<'a> {
             }
         }
         let (watermarks, bounds) = (HashMap::new(), HashMap::new());
-        Ok(Self { hydration, sources, watermarks, bounds, rows: 0, steps: 0, trouble: None })
+        Ok(Self { hydration, sources, watermarks, bounds, timestamp_us: 0, rows: 0, steps: 0, trouble: None })
     }
 
     /// Records between what was read and `running`. Only an estimate where offsets count bytes or have holes.
@@ -439,7 +445,7 @@ impl<'a> Replay<'a> {
         self.rows += deltas.values().flatten().map(|delta| delta.num_rows() as u64).sum::<u64>();
         self.step(EpochInputs {
             epoch: Epoch(0),
-            timestamp_us: 0,
+            timestamp_us: self.timestamp_us,
             watermarks_before: before,
             watermarks: self.watermarks.clone(),
             deltas,

@@ -36,9 +36,16 @@ pub(crate) fn check(reads: &[ObjectId], published: &Published) -> Result<()> {
 pub(crate) fn error(found: &RowError, place: &str) -> Error {
     let row = if found.row.is_empty() { String::new() } else { format!(", for the row {}", found.row) };
     let error = planner::Error::new(found.kind, found.message.clone());
-    Error::from(error).with_detail(format!("{place}{row}.")).with_hint(
-        "mr_catalog.view_errors lists such rows. Change or delete them, or make the view WITH (on_error = 'null').",
-    )
+    let hint = match found.kind {
+        // No row is to blame.
+        planner::error::ErrorKind::LimitExceeded if found.row.is_empty() => {
+            "Change or delete the rows that lead in a circle, give the recursive term a condition, or write UNION instead of UNION ALL."
+        }
+        _ => {
+            "mr_catalog.view_errors lists such rows. Change or delete them, or make the view WITH (on_error = 'null')."
+        }
+    };
+    Error::from(error).with_detail(format!("{place}{row}.")).with_hint(hint)
 }
 
 /// Errors of a view, each with how often it is there; at most `limit`.

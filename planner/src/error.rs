@@ -89,7 +89,7 @@ pub enum ErrorKind {
     InvalidEncoding,
     /// An index that is not within what it counts (2202E).
     InvalidSubscript,
-    /// A value that would be larger than values can be (54000).
+    /// A value that would be larger than values can be, or more than a limit of this program allows (54000).
     LimitExceeded,
     /// An unknown setting (42704 as PostgreSQL has it), or a WITH option that nobody knows.
     UnknownOption,
@@ -97,6 +97,8 @@ pub enum ErrorKind {
     InvalidOption,
     /// A name that is reserved, or a change of what the system owns (42501).
     NotAllowed,
+    /// A recursive query that refers to itself where it must not (42P19).
+    InvalidRecursion,
     /// SQL that is understood but not done (0A000).
     Unsupported,
     /// A mistake of this program (XX000).

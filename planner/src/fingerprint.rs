@@ -37,6 +37,7 @@ impl Node {
                 "window {:?} time={} watermark_of={:?} late={:?}",
                 node.kind, node.time, node.watermark_of, node.late
             ),
+            Self::TemporalFilter(node) => write!(out, "temporal from={:?} until={:?}", node.from, node.until),
             Self::Aggregate(node) => write!(out, "aggregate window={:?}", node.window).map(|()| {
                 write_expressions(out, "key", node.keys.iter());
                 node.calls.iter().for_each(|call| write_call(out, call));
@@ -58,6 +59,11 @@ impl Node {
                 write_partition(out, node);
                 Ok(())
             }
+            Self::Recursive(node) => {
+                let effects: Vec<_> = node.outers.iter().map(|outer| outer.effect).collect();
+                write!(out, "recursive all={} outers={effects:?} step={}", node.all, node.step.fingerprint())
+            }
+            Self::Hole(node) => write!(out, "hole {}", node.index),
             Self::WindowClose(node) => write!(
                 out,
                 "window_close end={} offset={} watermark_of={:?}",

@@ -5,6 +5,7 @@
 //! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
 
 mod partition;
+mod recursive;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use catalog::{LatePolicy, ObjectId};
 pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
 pub use partition::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
+pub use recursive::{Effect, Hole, Outer, Recursive};
 
 /// A node of the incremental plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +25,8 @@ pub enum Node {
     Map(Map),
     /// `TUMBLE` and `HOP`: adds `window_start` and `window_end`.
     Window(Window),
+    /// A condition on `now()`: each row is there from a time on, or until a time.
+    TemporalFilter(TemporalFilter),
     /// `GROUP BY`.
     Aggregate(Aggregate),
     /// Rows that belong together, by equal keys, a condition, or both.
@@ -35,6 +39,10 @@ pub enum Node {
     Distinct(Distinct),
     /// Window functions, `LIMIT`, `DISTINCT ON`, and aggregates that need all rows of their group.
     Partition(Partition),
+    /// `WITH RECURSIVE`: the least rows that contain a base and what a step makes of them.
+    Recursive(Recursive),
+    /// Stands in the step of a recursion for what flows in.
+    Hole(Hole),
     /// `EMIT ON WINDOW CLOSE`: holds rows back until the watermark passes their window's end.
     WindowClose(WindowClose),
     /// Rows that need no input (`VALUES`, a SELECT without FROM): emitted once, when the view is made.
@@ -110,6 +118,18 @@ pub struct Window {
     pub late: LatePolicy,
     /// Types of the output.
     pub schema: SchemaRef,
+}
+
+/// See [`Node::TemporalFilter`]. Same columns as the input. A row is there while `from <= now < until`, where `now` is the epoch's
+/// timestamp; it never is where one of them is NULL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TemporalFilter {
+    /// Where rows come from.
+    pub input: Arc<Node>,
+    /// The columns, each a timestamptz, that say from when a row is there: the last of them counts; none: from the beginning.
+    pub from: Vec<usize>,
+    /// The columns that say until when: the first of them counts; none: for ever.
+    pub until: Vec<usize>,
 }
 
 /// One aggregate of an [`Aggregate`].
@@ -304,29 +324,36 @@ impl Node {
             Self::Input(node) => &node.schema,
             Self::Map(node) => &node.schema,
             Self::Window(node) => &node.schema,
+            Self::TemporalFilter(node) => node.input.schema(),
             Self::Aggregate(node) => &node.schema,
             Self::Join(node) => &node.schema,
             Self::Union(node) => &node.schema,
             Self::SetOperation(node) => node.left.schema(),
             Self::Distinct(node) => node.input.schema(),
             Self::Partition(node) => &node.schema,
+            Self::Recursive(node) => &node.schema,
+            Self::Hole(node) => &node.schema,
             Self::WindowClose(node) => node.input.schema(),
             Self::Constant(node) => &node.schema,
         }
     }
 
-    /// The nodes that this one reads.
+    /// The nodes that this one reads. A recursion's step is a part of it, not an input.
     pub fn inputs(&self) -> Vec<&Arc<Node>> {
         match self {
-            Self::Input(_) | Self::Constant(_) => vec![],
+            Self::Input(_) | Self::Constant(_) | Self::Hole(_) => vec![],
             Self::Map(node) => vec![&node.input],
             Self::Window(node) => vec![&node.input],
+            Self::TemporalFilter(node) => vec![&node.input],
             Self::Aggregate(node) => vec![&node.input],
             Self::Join(node) => vec![&node.left, &node.right],
             Self::Union(node) => node.inputs.iter().collect(),
             Self::SetOperation(node) => vec![&node.left, &node.right],
             Self::Distinct(node) => vec![&node.input],
             Self::Partition(node) => vec![&node.input],
+            Self::Recursive(node) => {
+                std::iter::once(&node.base).chain(node.outers.iter().map(|outer| &outer.node)).collect()
+            }
             Self::WindowClose(node) => vec![&node.input],
         }
     }
@@ -335,9 +362,16 @@ impl Node {
     pub fn with_on_error(&self, on_error: OnError) -> Arc<Self> {
         let of = |input: &Arc<Self>| input.with_on_error(on_error);
         Arc::new(match self.clone() {
-            node @ Self::Input(_) => node,
+            node @ (Self::Input(_) | Self::Hole(_)) => node,
+            Self::Recursive(node) => Self::Recursive(Recursive {
+                base: of(&node.base),
+                outers: node.outers.iter().map(|outer| Outer { node: of(&outer.node), ..*outer }).collect(),
+                step: of(&node.step),
+                ..node
+            }),
             Self::Map(node) => Self::Map(Map { input: of(&node.input), on_error, ..node }),
             Self::Window(node) => Self::Window(Window { input: of(&node.input), ..node }),
+            Self::TemporalFilter(node) => Self::TemporalFilter(TemporalFilter { input: of(&node.input), ..node }),
             Self::Aggregate(node) => Self::Aggregate(Aggregate { input: of(&node.input), on_error, ..node }),
             Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
             Self::Union(node) => Self::Union(Union { inputs: node.inputs.iter().map(of).collect(), ..node }),
@@ -359,12 +393,8 @@ impl Node {
             Self::Join(node) => Some(node.on_error),
             Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
-            Self::Input(_)
-            | Self::Window(_)
-            | Self::Union(_)
-            | Self::SetOperation(_)
-            | Self::Distinct(_)
-            | Self::WindowClose(_) => None,
+            Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Distinct(_) => None,
+            Self::WindowClose(_) | Self::TemporalFilter(_) | Self::Recursive(_) | Self::Hole(_) => None,
         }
     }
 
@@ -375,6 +405,7 @@ impl Node {
             Self::Input(node) => node.append_only,
             Self::Map(node) => node.input.append_only(),
             Self::Window(node) => node.input.append_only(),
+            Self::TemporalFilter(node) => node.until.is_empty() && node.input.append_only(),
             // A count that grows is a row that is replaced. Without calls a group's row never changes.
             Self::Aggregate(node) => node.calls.is_empty() && node.input.append_only(),
             Self::Join(node) => match node.kind {
@@ -391,6 +422,9 @@ impl Node {
             Self::Distinct(node) => node.input.append_only(),
             // A row that comes changes what comes of the others.
             Self::Partition(_) => false,
+            Self::Recursive(node) => node.append_only(),
+            // What is above a hole is no plan of its own.
+            Self::Hole(_) => false,
             // Rows come out when nothing can change them any more.
             Self::WindowClose(_) | Self::Constant(_) => true,
         }

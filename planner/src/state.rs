@@ -85,6 +85,14 @@ impl Node {
         let table = |role: &str, key, input, value| StateTable { role: role.to_owned(), key, input, value };
         match self {
             Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Constant(_) => Vec::new(),
+            Self::Hole(_) => Vec::new(),
+            Self::TemporalFilter(_) => vec![table("waiting", None, 0, "weight, by when the row comes or goes")],
+            Self::Recursive(node) => {
+                let rows = (!node.all).then(|| table("rows", None, 0, "derivations"));
+                let waiting = (0..=node.outers.len())
+                    .map(|input| table(&format!("waiting {input}"), None, input, "weight, while there is no end"));
+                rows.into_iter().chain(waiting).collect()
+            }
             Self::Aggregate(node) => {
                 let mut tables = vec![table("groups", Some(node.keys.clone()), 0, "accumulators")];
                 for values in node.value_tables() {

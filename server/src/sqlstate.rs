@@ -28,6 +28,7 @@ pub fn sqlstate(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidColumnReference => "42P10",
         ErrorKind::Grouping => "42803",
         ErrorKind::Windowing => "42P20",
+        ErrorKind::InvalidRecursion => "42P19",
         ErrorKind::IndeterminateDatatype => "42P18",
         ErrorKind::InvalidTextRepresentation => "22P02",
         ErrorKind::InvalidParameterValue => "22023",

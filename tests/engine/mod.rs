@@ -1,6 +1,7 @@
 //! The engine's promises, one by one: views that are built beside running ones, what a crash leaves, what is kept of bad input.
 
 mod building;
+mod clock;
 mod serving;
 mod storing;
 
@@ -24,6 +25,8 @@ pub fn trials() -> Vec<Trial> {
             "building::a_source_is_read_whole_after_its_only_reader_is_gone",
             building::a_source_is_read_whole_after_its_only_reader_is_gone,
         ),
+        ("clock::rows_come_and_go_without_input", clock::rows_come_and_go_without_input),
+        ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,

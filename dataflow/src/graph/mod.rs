@@ -179,6 +179,8 @@ impl Graph {
                 let width = node.input.schema().fields().len();
                 self.is_in_order(&node.input, &key.iter().copied().filter(|column| *column < width).collect::<Vec<_>>())
             }
+            // What goes as time passes comes before what changes.
+            Node::TemporalFilter(node) => self.is_in_order(&node.input, key),
             // Changes of one group stand together; those of different groups are in any order.
             Node::Aggregate(node) => first(node.keys.len()),
             Node::Distinct(node) => first(node.input.schema().fields().len()),
@@ -189,8 +191,10 @@ impl Graph {
                     crate::expression::plain_column(expression).is_some_and(|column| key.contains(&column))
                 }),
             },
+            // The change of a row is one.
+            Node::Recursive(node) => !node.all && first(node.schema.fields().len()),
             Node::WindowClose(_) | Node::Constant(_) => true,
-            Node::Join(_) | Node::Union(_) | Node::SetOperation(_) => false,
+            Node::Join(_) | Node::Union(_) | Node::SetOperation(_) | Node::Hole(_) => false,
         }
     }
 
@@ -416,6 +420,11 @@ impl Graph {
     /// Whether an operator has output that needs no input: an epoch is due.
     pub fn is_pending(&self) -> bool {
         self.vertices.iter().flatten().any(|vertex| vertex.operator.as_ref().is_some_and(|op| op.is_pending()))
+    }
+
+    /// The earliest epoch's timestamp at which an operator has something to do though nothing comes in.
+    pub fn due(&self) -> Option<i64> {
+        self.vertices.iter().flatten().filter_map(|vertex| vertex.operator.as_ref()?.due()).min()
     }
 
     /// Everything that changed since the last call, to be committed as a whole.

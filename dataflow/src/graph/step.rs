@@ -56,7 +56,7 @@ impl Graph {
         changes.fed = self.feed(&inputs)?;
 
         for level in levels {
-            let tasks = self.tasks(&level, &changes, moved);
+            let tasks = self.tasks(&level, &changes, moved, inputs.timestamp_us);
             let context = StepContext {
                 epoch: inputs.epoch,
                 timestamp_us: inputs.timestamp_us,
@@ -100,13 +100,15 @@ impl Graph {
     }
 
     /// Takes the operators of a level that have something to do.
-    fn tasks(&mut self, level: &[usize], changes: &Changes, moved: bool) -> Vec<Task> {
+    fn tasks(&mut self, level: &[usize], changes: &Changes, moved: bool, now: i64) -> Vec<Task> {
         let mut tasks = Vec::new();
         for index in level {
             let vertex = self.vertex(*index);
             let inputs: Vec<&[Delta]> = vertex.inputs.iter().map(|origin| self.changes_of(*origin, changes)).collect();
             let wanted = inputs.iter().any(|deltas| !deltas.is_empty())
-                || vertex.operator.as_ref().is_some_and(|op| op.is_pending() || moved && op.wants_time());
+                || vertex.operator.as_ref().is_some_and(|op| {
+                    op.is_pending() || moved && op.wants_time() || op.due().is_some_and(|due| due <= now)
+                });
             if wanted {
                 let inputs = inputs.into_iter().map(<[Delta]>::to_vec).collect();
                 let operator = self.vertex_mut(*index).operator.take().expect("an operator is stepped once per epoch");

@@ -49,13 +49,13 @@ impl Earliest {
 
     /// Keys have come.
     pub(super) fn note<V: SlotValues>(&mut self, keyed: &Keyed<V>, touched: &[Touched]) {
-        let ends = touched.iter().filter_map(|touched| end_of(keyed.keys.key(touched.slot)));
+        let ends = touched.iter().filter_map(|touched| first_column(keyed.keys.key(touched.slot)));
         self.in_memory = ends.fold(self.in_memory, i64::min);
     }
 
     /// As [`Earliest::note`], for keys of many rows.
     pub(super) fn note_rows(&mut self, rows: &Multimap, touched: &[u32]) {
-        let ends = touched.iter().filter_map(|slot| end_of(rows.keys().key(*slot)));
+        let ends = touched.iter().filter_map(|slot| first_column(rows.keys().key(*slot)));
         self.in_memory = ends.fold(self.in_memory, i64::min);
     }
 
@@ -73,7 +73,8 @@ impl Earliest {
         store: &dyn Snapshot,
     ) -> Result<Vec<u32>> {
         if self.stored <= closed_to && !keyed.is_complete(store)? {
-            let keys = self.stored_keys(keyed.state(), keyed.shard(), closed_to, store)?;
+            let (keys, next) = stored_keys(keyed.state(), keyed.shard(), closed_to, store)?;
+            self.stored = next;
             load(keyed, encoder, &keys, store)?;
             self.in_memory = i64::MIN;
         }
@@ -83,7 +84,7 @@ impl Earliest {
         let mut closed = Vec::new();
         self.in_memory = i64::MAX;
         for slot in keyed.keys.occupied() {
-            let Some(end) = end_of(keyed.keys.key(slot)) else { continue };
+            let Some(end) = first_column(keyed.keys.key(slot)) else { continue };
             if end > closed_to {
                 self.in_memory = self.in_memory.min(end);
             } else if !keyed.values.is_empty(slot) {
@@ -102,7 +103,8 @@ impl Earliest {
         store: &dyn Snapshot,
     ) -> Result<Vec<u32>> {
         if self.stored <= closed_to && !rows.is_complete(store)? {
-            let keys = self.stored_keys(rows.state(), rows.shard(), closed_to, store)?;
+            let (keys, next) = stored_keys(rows.state(), rows.shard(), closed_to, store)?;
+            self.stored = next;
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             let mut hashes = Vec::new();
             hash_keys(&encoder.decode(&keys)?, keys.len(), &mut hashes);
@@ -115,7 +117,7 @@ impl Earliest {
         let mut closed = Vec::new();
         self.in_memory = i64::MAX;
         for slot in rows.keys().occupied() {
-            let Some(end) = end_of(rows.keys().key(slot)) else { continue };
+            let Some(end) = first_column(rows.keys().key(slot)) else { continue };
             if end > closed_to {
                 self.in_memory = self.in_memory.min(end);
             } else if !rows.is_gone(slot) {
@@ -124,44 +126,37 @@ impl Earliest {
         }
         Ok(closed)
     }
-
-    /// The keys of a shard in the store whose first column is at most `closed_to`.
-    fn stored_keys(
-        &mut self,
-        state: StateId,
-        shard: usize,
-        closed_to: i64,
-        store: &dyn Snapshot,
-    ) -> Result<Vec<Vec<u8>>> {
-        let mut keys = Vec::new();
-        let mut next = i64::MAX;
-        for vnode in vnodes_of(shard).take(VNODES_PER_SHARD) {
-            // NULL stands before all values, and never closes.
-            let mut start = vnode_prefix(state, vnode).to_vec();
-            start.push(1);
-            store.scan(&start, &vnode_end(state, vnode), &mut |key, _| match end_of(&key[5..]) {
-                Some(end) if end <= closed_to => {
-                    keys.push(key[5..].to_vec());
-                    Visit::Continue
-                }
-                end => {
-                    next = next.min(end.unwrap_or(i64::MIN));
-                    Visit::Stop
-                }
-            })?;
-        }
-        self.stored = next;
-        Ok(keys)
-    }
 }
 
-/// Brings keys into memory that aren't there.
-fn load<V: SlotValues>(
+/// The keys of a shard in the store whose first column is at most `to`, and the least first column of the others.
+pub(super) fn stored_keys(state: StateId, shard: usize, to: i64, store: &dyn Snapshot) -> Result<(Vec<Vec<u8>>, i64)> {
+    let mut keys = Vec::new();
+    let mut next = i64::MAX;
+    for vnode in vnodes_of(shard).take(VNODES_PER_SHARD) {
+        // NULL stands before all values, and never closes.
+        let mut start = vnode_prefix(state, vnode).to_vec();
+        start.push(1);
+        store.scan(&start, &vnode_end(state, vnode), &mut |key, _| match first_column(&key[5..]) {
+            Some(end) if end <= to => {
+                keys.push(key[5..].to_vec());
+                Visit::Continue
+            }
+            end => {
+                next = next.min(end.unwrap_or(i64::MIN));
+                Visit::Stop
+            }
+        })?;
+    }
+    Ok((keys, next))
+}
+
+/// Brings keys into memory that aren't there, and returns them.
+pub(super) fn load<V: SlotValues>(
     keyed: &mut Keyed<V>,
     encoder: &KeyEncoder,
     keys: &[Vec<u8>],
     store: &dyn Snapshot,
-) -> Result<()> {
+) -> Result<Vec<Touched>> {
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let mut hashes = Vec::new();
     hash_keys(&encoder.decode(&keys)?, keys.len(), &mut hashes);
@@ -169,11 +164,13 @@ fn load<V: SlotValues>(
     let columns = encoder.decode(&missing.iter().map(|i| keys[*i]).collect::<Vec<_>>())?;
     let hashes: Vec<u64> = missing.iter().map(|i| hashes[*i]).collect();
     let encoded = encoder.encode(&columns, missing.len())?;
-    keyed.locate(&hashes, &encoded, store, &mut vec![], &mut vec![])
+    let mut touched = Vec::new();
+    keyed.locate(&hashes, &encoded, store, &mut vec![], &mut touched)?;
+    Ok(touched)
 }
 
 /// The first column of a key, microseconds.
-fn end_of(key: &[u8]) -> Option<i64> {
+pub(super) fn first_column(key: &[u8]) -> Option<i64> {
     let (1, rest) = (*key.first()?, key.get(1..9)?) else { return None };
     Some((u64::from_be_bytes(rest.try_into().ok()?) ^ (1 << 63)) as i64)
 }

@@ -8,8 +8,11 @@ mod join;
 mod map;
 mod nested_loop;
 mod partition;
+mod recursive;
+mod row_bag;
 mod set_operation;
 mod shards;
+mod temporal;
 mod union;
 pub(crate) mod upsert;
 mod window;
@@ -30,7 +33,9 @@ pub use join::Join;
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
+pub use recursive::Recursive;
 pub use set_operation::SetOperation;
+pub use temporal::TemporalFilter;
 pub use union::Union;
 pub use window::{Window, assign_windows};
 pub use window_close::WindowClose;
@@ -54,9 +59,10 @@ impl States for BTreeMap<String, StateId> {
 /// If an expression can't be built, or a type can't be a key.
 pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> {
     Ok(match node {
-        Node::Input(_) => return Err(Error::Broken("an input is no operator".to_owned())),
+        Node::Input(_) | Node::Hole(_) => return Err(Error::Broken("an input is no operator".to_owned())),
         Node::Map(node) => Box::new(Map::new(node)?),
         Node::Window(node) => Box::new(Window::new(node)?),
+        Node::TemporalFilter(node) => Box::new(TemporalFilter::new(node, states)?),
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
         Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),
         Node::Join(node) => Box::new(Join::new(node, states)?),
@@ -64,6 +70,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Union(node) => Box::new(Union::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
         Node::Partition(node) => Box::new(Partition::new(node, states)?),
+        Node::Recursive(node) => Box::new(Recursive::new(node, states)?),
         Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),
         Node::Constant(node) => Box::new(Constant::new(node, states)?),
     })

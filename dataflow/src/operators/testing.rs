@@ -244,7 +244,9 @@ pub(crate) fn state_rows(case: &Case, steps: &[Step]) -> usize {
         graph.register_input(input_id(index), &schema_of(kinds), None, false).unwrap();
     }
     graph.attach(VIEW, &case.root, None, &mut Numbers::default()).unwrap();
+    let mut now = 0;
     for (epoch, step) in steps.iter().enumerate() {
+        now += step.advance;
         let rows_of = |index: usize| {
             let rows = step.ops.iter().filter_map(|op| match op {
                 Op::Insert { input, row } if *input == index => Some(row.clone()),
@@ -256,12 +258,16 @@ pub(crate) fn state_rows(case: &Case, steps: &[Step]) -> usize {
         graph
             .step(EpochInputs {
                 epoch: Epoch(epoch as u64 + 1),
-                timestamp_us: 0,
+                timestamp_us: now,
                 watermarks_before: HashMap::new(),
                 watermarks: HashMap::new(),
                 deltas: (0..case.kinds.len()).map(delta).collect(),
             })
             .unwrap();
+        if step.after == After::Checkpoint {
+            store.commit(graph.checkpoint().unwrap(), Durability::Process).unwrap();
+            graph.committed(store.snapshot().unwrap()).unwrap();
+        }
     }
     graph.operators().iter().map(|operator| operator.state_rows).sum()
 }
@@ -325,7 +331,8 @@ fn run(
         let outputs = graph
             .step(EpochInputs {
                 epoch: Epoch(epoch as u64 + 1),
-                timestamp_us: 0,
+                // The clock stands where the watermark does.
+                timestamp_us: after.unwrap_or(0),
                 watermarks_before: marks(before),
                 watermarks: marks(after),
                 deltas: deltas.collect(),

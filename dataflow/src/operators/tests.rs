@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod nested_loop;
+mod recursive;
 mod set_operation;
+mod temporal;
 
 use std::sync::Arc;
 

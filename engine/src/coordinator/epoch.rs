@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catalog::{LatePolicy, ObjectId};
 use dataflow::{EpochInputs, EpochOutputs, LateRows, RowError};
@@ -12,6 +12,10 @@ use super::Coordinator;
 use crate::hydration::EpochRecord;
 use crate::subscription::Changes;
 use crate::{Error, Result};
+
+/// Rows that come or go as time passes, a few microseconds apart, do so together: an epoch that runs for nothing else waits so long after the
+/// one before it.
+const DUE_EVERY_US: i64 = 10_000;
 
 impl Coordinator {
     /// One synchronous step of the whole graph.
@@ -44,8 +48,11 @@ impl Coordinator {
             return true;
         }
         let now = Instant::now();
-        self.stopping.is_empty()
-            && self.inputs.values().any(|i| i.has_input() || i.watermark.as_ref().is_some_and(|w| w.would_advance(now)))
+        self.stopping.is_empty() && (self.due_in().is_some_and(|left| left.is_zero()) || self.has_arrived(now))
+    }
+
+    fn has_arrived(&self, now: Instant) -> bool {
+        self.inputs.values().any(|i| i.has_input() || i.watermark.as_ref().is_some_and(|w| w.would_advance(now)))
     }
 
     /// Takes what has arrived, up to the bounds of an epoch.
@@ -92,10 +99,14 @@ impl Coordinator {
 
     /// The clock, which never stands still between two epochs.
     fn next_timestamp(&self) -> Result<i64> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
-        let now_us = i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))?;
-        Ok(now_us.max(self.timestamp_us + 1))
+        Ok(now_us()?.max(self.timestamp_us + 1))
+    }
+
+    /// How long it is until an epoch is wanted because time passes; `None`: nothing waits for that.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let due = self.graph.due()?.max(self.timestamp_us.saturating_add(DUE_EVERY_US));
+        let left = due.saturating_sub(now_us().ok()?);
+        Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
     }
 
     /// What views that are being built must see of this epoch.
@@ -217,6 +228,13 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// What time it is, microseconds since 1970.
+fn now_us() -> Result<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
+    i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))
 }
 
 /// A failed step is a bug or damaged state: operators report what users' data can cause in other ways.

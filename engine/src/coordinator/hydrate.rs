@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use catalog::{Object, ObjectId, ObjectKind};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use dataflow::Graph;
+use dataflow::{EpochInputs, Graph};
 use delta::Delta;
 use planner::ViewPlan;
 use storage::StateId;
@@ -207,7 +207,8 @@ impl Coordinator {
         let told = match command {
             HydrationCommand::Positions { reply } => {
                 let positions = self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect();
-                reply.send(Reached { positions, watermarks: self.watermarks.clone() }).is_ok()
+                let (watermarks, timestamp_us) = (self.watermarks.clone(), self.timestamp_us);
+                reply.send(Reached { positions, watermarks, timestamp_us }).is_ok()
             }
             HydrationCommand::Tap { view, relations, reply } => {
                 if !self.hydrating.contains_key(&view) {
@@ -281,6 +282,17 @@ impl Coordinator {
         let Some(tap) = self.taps.remove(&view) else { return Ok(()) };
         while let Ok(record) = tap.rest.try_recv() {
             graph.step(record.into_inputs()).map_err(dataflow_error)?;
+        }
+        // Epochs in which only time has passed are not tapped.
+        if graph.due().is_some_and(|due| due <= self.timestamp_us) {
+            let inputs = EpochInputs {
+                epoch: self.epoch,
+                timestamp_us: self.timestamp_us,
+                watermarks_before: self.watermarks.clone(),
+                watermarks: self.watermarks.clone(),
+                deltas: HashMap::new(),
+            };
+            graph.step(inputs).map_err(dataflow_error)?;
         }
         for state in self.graph.absorb(graph, false).map_err(dataflow_error)? {
             self.pending.changes.clear_state(state);

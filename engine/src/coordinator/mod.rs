@@ -330,6 +330,9 @@ impl Coordinator {
         }
         let now = Instant::now();
         let mut at = now + HEARTBEAT;
+        if let Some(left) = self.due_in() {
+            at = at.min(now + left.min(HEARTBEAT));
+        }
         for due in [self.checkpoint_due(), self.next_build()].into_iter().flatten() {
             at = at.min(due);
         }

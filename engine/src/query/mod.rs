@@ -303,6 +303,7 @@ impl From<planner::Error> for Error {
             Kind::DivisionByZero => ErrorKind::DivisionByZero,
             Kind::CardinalityViolation => ErrorKind::CardinalityViolation,
             Kind::InvalidParameterValue | Kind::InvalidOption => ErrorKind::InvalidParameterValue,
+            Kind::InvalidRecursion => ErrorKind::InvalidRecursion,
             Kind::NotAllowed => ErrorKind::InsufficientPrivilege,
             Kind::Unsupported => ErrorKind::Unsupported,
             Kind::Internal => ErrorKind::Internal,

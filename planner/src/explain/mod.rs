@@ -20,7 +20,7 @@ pub use words::sql_words;
 
 use crate::fingerprint::join_name;
 use crate::incremental::{
-    AggregateCall, GroupWindow, Join, JoinKind, Map, Node, OnError, ViewPlan, Window, WindowKind,
+    AggregateCall, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, ViewPlan, Window, WindowKind,
 };
 
 /// The plan as a tree, one operator per line, its inputs and state tables below it.
@@ -85,8 +85,23 @@ impl Explain<'_> {
             let key = table.key.map_or_else(|| columns.join(", "), |key| list(&key, columns));
             self.line(depth + 1, &format!("state {}: ({key}) -> {}", table.role, table.value));
         }
+        if let Node::Recursive(recursive) = node {
+            return self.recursion(recursive, depth + 1);
+        }
         for input in inputs {
             self.node(input, depth + 1);
+        }
+    }
+
+    /// What a recursion begins with, what it does over and over, and what that reads.
+    fn recursion(&mut self, recursive: &Recursive, depth: usize) {
+        self.line(depth, "begins with");
+        self.node(&recursive.base, depth + 1);
+        self.line(depth, "again and again, until nothing comes");
+        self.node(&recursive.step, depth + 1);
+        for (number, outer) in (1..).zip(&recursive.outers) {
+            self.line(depth, &format!("where input {number} is"));
+            self.node(&outer.node, depth + 1);
         }
     }
 
@@ -102,6 +117,17 @@ impl Explain<'_> {
             }
             Node::Map(map) => describe_map(map, &names[0]),
             Node::Window(window) => self.describe_window(window, &names[0]),
+            Node::TemporalFilter(filter) => {
+                let bound = |word: &str, columns: &[usize], between: &str| match columns {
+                    [] => String::new(),
+                    columns => {
+                        let columns: Vec<&str> = columns.iter().map(|column| names[0][*column].as_str()).collect();
+                        format!(" {word} {}", columns.join(between))
+                    }
+                };
+                let (from, until) = (bound("from", &filter.from, " and "), bound("until", &filter.until, " or "));
+                format!("TemporalFilter{from}{until}")
+            }
             Node::Aggregate(aggregate) => {
                 let calls: Vec<_> = aggregate.calls.iter().map(|call| describe_call(call, &names[0])).collect();
                 let mut text = "Aggregate".to_owned();
@@ -127,6 +153,11 @@ impl Explain<'_> {
                 }
                 text
             }
+            Node::Recursive(recursive) => {
+                format!("Recursive {} {}", if recursive.all { "union all" } else { "union" }, names[0].join(", "))
+            }
+            Node::Hole(Hole { index: 0, .. }) => "Rows of the recursion".to_owned(),
+            Node::Hole(hole) => format!("Input {} of the recursion", hole.index),
             Node::WindowClose(close) => {
                 let end = with_offset(&names[0][close.end], close.offset_us);
                 format!("WindowClose at {end} by {}", self.watermark(&close.watermark_of))
@@ -204,6 +235,7 @@ impl Explain<'_> {
                 names.extend(["window_start".to_owned(), "window_end".to_owned()]);
                 names
             }
+            Node::TemporalFilter(filter) => of(&filter.input),
             Node::Aggregate(aggregate) => {
                 let names = of(&aggregate.input);
                 let keys = aggregate.keys.iter().map(|key| render(key, &names));
@@ -218,6 +250,8 @@ impl Explain<'_> {
             Node::SetOperation(node) => of(&node.left),
             Node::Distinct(distinct) => of(&distinct.input),
             Node::Partition(node) => partition::column_names(node, of(&node.input)),
+            Node::Recursive(recursive) => of(&recursive.base),
+            Node::Hole(hole) => hole.schema.fields().iter().map(|field| field.name().clone()).collect(),
             Node::WindowClose(close) => of(&close.input),
             Node::Constant(constant) => match constant.rows.as_slice() {
                 [row] => row.iter().map(|value| render(value, &[])).collect(),

@@ -5,6 +5,7 @@ use datafusion::common::{DataFusionError, Spans};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Subquery, Volatility};
 use sql::{Position, Span};
 
+use super::temporal;
 use crate::{Error, Result};
 
 /// Refuses a plan that contains what the operators can't do, naming it.
@@ -43,6 +44,7 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Window(_)
+        | LogicalPlan::RecursiveQuery(_)
         | LogicalPlan::Distinct(_) => false,
         _ => true,
     };
@@ -57,7 +59,6 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
 pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
     match plan {
         LogicalPlan::Unnest(_) => "UNNEST",
-        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
         LogicalPlan::Subquery(_) => "LATERAL",
         _ => "this statement",
     }
@@ -65,6 +66,8 @@ pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
 
 fn expression_supported(expression: &Expr) -> std::result::Result<(), DataFusionError> {
     match expression {
+        // It may be in some places, which the walk over the plan knows.
+        clock if temporal::is_clock(clock) => Ok(()),
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
             let error = Error::unsupported(format!("the function {} in a materialized view", call.func.name()))
                 .with_detail("Its result is not a function of the rows, so that the view could not be kept up to date.")

@@ -98,7 +98,7 @@ fn shifted(expression: &Expr) -> Option<Shifted> {
 }
 
 /// The length of a constant interval; months have none.
-fn interval_us(expression: &Expr) -> Option<i64> {
+pub(super) fn interval_us(expression: &Expr) -> Option<i64> {
     let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) = expression else { return None };
     if interval.months != 0 || interval.nanoseconds % 1000 != 0 {
         return None;

@@ -7,6 +7,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError, ToDFSchema};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
+use super::temporal;
 use crate::incremental::{Node, column_name};
 use crate::{Error, Result};
 
@@ -37,6 +38,7 @@ pub(super) fn positional(expression: &Expr, schema: &DFSchema) -> Result<Expr> {
                 .with_hint("Write it as a join, or as a condition of WHERE that stands alone.");
             Err(DataFusionError::from(error))
         }
+        clock if temporal::is_clock(&clock) => Err(temporal::refused(&clock).into()),
         Expr::Placeholder(parameter) => {
             Err(Error::unsupported(format!("the parameter {} in a materialized view", parameter.id)).into())
         }

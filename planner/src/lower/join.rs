@@ -10,6 +10,7 @@ use super::expiry::expiries;
 use super::expression::{column, column_index, numbered_schema, positional};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
 use super::map::{project, restrict};
+use super::temporal;
 use super::{Lowering, shared};
 use crate::incremental::{Join, JoinKind, Node, OnError, Union};
 use crate::{Error, Result};
@@ -21,7 +22,12 @@ impl Lowering<'_> {
         let (left_names, right_names) = (join.left.schema(), join.right.schema());
         let pair = |(l, r): &(Expr, Expr)| Ok((positional(l, left_names)?, positional(r, right_names)?));
         let mut on = join.on.iter().map(pair).collect::<Result<Vec<_>>>()?;
-        let residual = residual(join.filter.as_ref(), left_names, right_names)?;
+        // Of an inner join a condition on the clock is one on its rows.
+        let (filter, temporal) = match &join.filter {
+            Some(filter) if join.join_type == JoinType::Inner => temporal::split(filter),
+            filter => (filter.clone(), Vec::new()),
+        };
+        let residual = residual(filter.as_ref(), left_names, right_names)?;
 
         let all_meet = on.is_empty();
         if all_meet {
@@ -55,7 +61,7 @@ impl Lowering<'_> {
         if all_meet && self.is_nested_loop(&left, &right, kind, residual.as_ref()) {
             on.clear();
         }
-        Ok(joined(&left, &right, kind, on, null_equal, residual))
+        temporal::filter(joined(&left, &right, kind, on, null_equal, residual), &temporal, &join.schema)
     }
 
     /// Whether a join without an equality is worth an operator of its own: not if of one side there is one row at most, or only whether

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Filter, Operator, Project
 
 use super::expression::{column, column_index, count_columns, numbered_schema, positional, substitute, types_over};
 use super::lowered::{ColumnInfo, Lowered};
+use super::temporal::restrict_by;
 use super::{Lowering, shared};
 use crate::Result;
 use crate::incremental::{Constant, Map, Node, OnError};
@@ -24,8 +25,7 @@ impl Lowering<'_> {
             Some(top) => top,
             None => self.node(&filter.input)?,
         };
-        let predicate = positional(&filter.predicate, filter.input.schema())?;
-        restrict(input, predicate)
+        restrict_by(input, &filter.predicate, filter.input.schema())
     }
 }
 

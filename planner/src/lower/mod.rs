@@ -15,9 +15,11 @@ mod lowered;
 mod map;
 mod optimize;
 mod partition;
+mod recursive;
 pub mod relations;
 mod scan;
 mod set_operation;
+mod temporal;
 mod top;
 mod union;
 mod values;
@@ -59,7 +61,7 @@ pub fn lower(
 ) -> Result<ViewPlan> {
     check::supported(logical)?;
     let optimized = optimize::optimize(window::with_whole_late_rows(logical.clone(), relations)?)?;
-    let mut lowering = Lowering { relations, notices: Vec::new() };
+    let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
     let root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     check_types(&root, schema)?;
     let mut inputs = Vec::new();
@@ -81,6 +83,8 @@ pub fn lower(
 struct Lowering<'a> {
     relations: &'a dyn Relations,
     notices: Vec<String>,
+    /// The recursion in whose recursive term the walk is.
+    recursion: Option<recursive::Open>,
 }
 
 impl Lowering<'_> {
@@ -93,6 +97,7 @@ impl Lowering<'_> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::RecursiveQuery(query) => self.recursive(query),
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
             LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::TableScan;
 
-use super::expression::{column, positional};
+use super::expression::column;
 use super::lowered::{ColumnInfo, Lowered};
-use super::map::{project, restrict};
+use super::map::project;
+use super::temporal::restrict_by;
 use super::{Lowering, shared};
 use crate::incremental::{Input, Node};
 use crate::query::{RelationRef, RelationSource};
@@ -15,6 +16,9 @@ use crate::{Error, Result};
 
 impl Lowering<'_> {
     pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Lowered> {
+        if let Some(rows) = self.work_table(scan)? {
+            return Ok(rows);
+        }
         let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
             return Err(Error::internal(format!("the scan of {} is of no relation", scan.table_name)));
         };
@@ -46,7 +50,7 @@ impl Lowering<'_> {
         if !scan.filters.is_empty() {
             let schema = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source.schema)?;
             for filter in &scan.filters {
-                lowered = restrict(lowered, positional(filter, &schema)?)?;
+                lowered = restrict_by(lowered, filter, &schema)?;
             }
         }
         match &scan.projection {

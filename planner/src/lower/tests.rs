@@ -186,6 +186,33 @@ fn auction_benchmark() {
 }
 
 #[test]
+fn recursions_hold_their_step() {
+    golden!(plans(&[
+        "WITH RECURSIVE paths AS (SELECT id, user_id FROM orders UNION
+           SELECT p.id, o.user_id FROM paths p JOIN orders o ON o.id = p.user_id) SELECT * FROM paths",
+        "WITH RECURSIVE paths AS (SELECT id, user_id, 0 AS far FROM orders WHERE amount > 5 UNION ALL
+           SELECT p.id, o.user_id, p.far + 1 FROM paths p LEFT JOIN orders o ON o.id = p.user_id WHERE p.far < 9)
+           SELECT far, count(*) FROM paths GROUP BY far",
+        "WITH RECURSIVE open AS (SELECT id FROM users WHERE name = 'a' UNION
+           SELECT DISTINCT o.id FROM open r LEFT JOIN orders o ON o.user_id = r.id
+             WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = r.id AND u.name = 'closed')) SELECT * FROM open",
+        "WITH RECURSIVE n AS (SELECT 1 AS n UNION SELECT n + 1 FROM n WHERE n < 5) SELECT * FROM n",
+    ]));
+}
+
+#[test]
+fn conditions_on_the_clock_say_from_when_until_when() {
+    golden!(plans(&[
+        "SELECT auction, price FROM bid WHERE date_time > now() - INTERVAL '1 hour' AND price > 5",
+        "SELECT id FROM auction WHERE date_time <= now() AND now() <= expires",
+        "SELECT id FROM auction WHERE expires BETWEEN now() - INTERVAL '1 day' AND now() + INTERVAL '90 minutes'",
+        "SELECT bidder, max(date_time) FROM bid GROUP BY bidder HAVING max(date_time) + INTERVAL '5 minutes' > now()",
+        "SELECT a.id FROM auction a JOIN bid b ON a.id = b.auction AND b.date_time + (a.expires - a.date_time) >= now()",
+        "SELECT id FROM users WHERE id IN (SELECT bidder FROM bid WHERE now() < date_time)",
+    ]));
+}
+
+#[test]
 fn what_cannot_be_kept_up_to_date_is_named() {
     let refused = |query: &str| {
         let error = lower_sql(query).unwrap_err();
@@ -196,7 +223,17 @@ fn what_cannot_be_kept_up_to_date_is_named() {
         "SELECT auction FROM bid LIMIT (SELECT count(*) FROM bid)",
         "SELECT auction, sum(DISTINCT price) OVER (PARTITION BY auction) FROM bid",
         "SELECT auction, random() FROM bid",
-        "SELECT auction FROM bid WHERE date_time > now()",
+        "SELECT auction, now() FROM bid",
+        "SELECT auction FROM bid WHERE date_time > now() OR price > 1",
+        "SELECT auction FROM bid WHERE date_time > now() - INTERVAL '1 month'",
+        "SELECT auction FROM bid WHERE date_time = now()",
+        "SELECT b.auction FROM bid b LEFT JOIN users u ON b.bidder = u.id AND b.date_time > now()",
+        "WITH RECURSIVE r AS (SELECT id, 1 AS n FROM users UNION ALL SELECT DISTINCT o.id, r.n FROM r JOIN orders o ON o.user_id = r.id)
+           SELECT * FROM r",
+        "WITH RECURSIVE r AS (SELECT id, id AS n FROM users UNION
+           SELECT o.id, row_number() OVER (ORDER BY o.id) FROM r JOIN orders o ON o.user_id = r.id) SELECT * FROM r",
+        "WITH RECURSIVE r AS (SELECT id, amount AS n FROM orders UNION SELECT r.id, r.n FROM r RIGHT JOIN orders o ON o.user_id = r.id)
+           SELECT * FROM r",
         "SELECT auction, channel, count(*) FROM bid GROUP BY ROLLUP (auction, channel)",
         "SELECT unnest(ARRAY[1, 2])",
         "SELECT auction FROM bid WHERE price > $1",

@@ -45,7 +45,7 @@ fn flatten(inputs: &[Lowered]) -> Vec<Arc<Node>> {
 }
 
 /// The input with the types that the union has; the analyzer has put casts where they differ, this is for what the optimizer did since.
-fn cast_to(input: Lowered, schema: &DFSchema) -> Result<Lowered> {
+pub(super) fn cast_to(input: Lowered, schema: &DFSchema) -> Result<Lowered> {
     let own = numbered_columns(&input.node)?;
     let types = || own.fields().iter().zip(schema.fields());
     if types().all(|(a, b)| a.data_type() == b.data_type()) {

@@ -21,6 +21,7 @@ mod pg_rewrite;
 pub(crate) mod place_of_error;
 mod placement;
 pub(crate) mod provider;
+mod recursion;
 pub(crate) mod rewrite;
 mod scalar_subquery;
 pub mod set_operation;

@@ -40,6 +40,14 @@ pub(crate) fn check(select: &Select, functions: &FunctionRegistry) -> Result<()>
     select.having.iter().try_for_each(|having| nested(having, functions))
 }
 
+/// Where the first aggregate of a SELECT stands, subqueries aside.
+pub(crate) fn aggregate_of(select: &Select, functions: &FunctionRegistry) -> Option<Option<Span>> {
+    let wanted = |function: &Function| function.over.is_none() && is_aggregate(function, functions);
+    let items = select.projection.iter().map(|item| item as &dyn Walk);
+    let mut nodes = items.chain(select.having.iter().map(|having| having as &dyn Walk));
+    nodes.find_map(|node| first_call(node, wanted)).map(|(span, _)| span)
+}
+
 fn condition(operator: &JoinOperator) -> Option<&Expr> {
     let constraint = match operator {
         JoinOperator::Join(constraint)

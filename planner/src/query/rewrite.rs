@@ -75,6 +75,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        flow(super::recursion::check(query, self.context.functions))?;
         flow(clauses(query).and_then(|()| super::using::rewrite(query)))
     }
 

@@ -13,14 +13,13 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Subquery, Union, Values,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, RecursiveQuery, Subquery, Union, Values,
     WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::set_operation;
-use super::written_cast;
+use super::{recursion, set_operation, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -67,7 +66,7 @@ pub(crate) fn text_parameters(expr: Expr) -> DataFusionResult<Transformed<Expr>>
 
 struct Typing<'a> {
     context: &'a PlanContext<'a>,
-    /// Inside WITH RECURSIVE, whose two terms must keep the type that the work table was made with.
+    /// Of a LIMIT, whose bare numbers DataFusion's optimizer wants to see.
     keep_literals: bool,
 }
 
@@ -77,9 +76,11 @@ impl Typing<'_> {
         match plan {
             LogicalPlan::Values(values) => self.values(values, outer),
             LogicalPlan::RecursiveQuery(query) => {
-                let inside = Typing { context: self.context, keep_literals: true };
-                let plan = LogicalPlan::RecursiveQuery(query);
-                plan.map_children(|child| Ok(Transformed::yes(inside.node(child, outer)?)))?.data.recompute_schema()
+                let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
+                let first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
+                let term = recursion::with_rows_of(Arc::unwrap_or_clone(recursive_term), &name, first.schema())?;
+                let term = recursion::without_casts(self.node(term, outer)?, first.schema())?;
+                LogicalPlanBuilder::from(first).to_recursive_query(name, term, is_distinct)?.build()
             }
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
                 let input = Arc::new(self.node(Arc::unwrap_or_clone(input), outer)?);

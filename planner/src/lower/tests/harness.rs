@@ -7,6 +7,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{LatePolicy, ObjectId, SqlType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DataFusionError, TableReference};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{
@@ -149,6 +151,10 @@ impl ContextProvider for Fixed {
     fn get_table_source(&self, name: TableReference) -> datafusion::error::Result<Arc<dyn TableSource>> {
         let found = self.source(name.table()).or_else(|| self.windowed(name.table()));
         found.ok_or_else(|| DataFusionError::Plan(format!("no relation {name}")))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::error::Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

@@ -1,0 +1,344 @@
+//! Conditions on `now()`: each row is there from one time until another, and comes and goes without new input.
+//!
+//! - Rule: a row is in the output while `from <= now < until`, where `now` is the epoch's timestamp, which never goes back. What comes for a
+//!   time that has passed is left out.
+//! - State: the weight of each row that will come or go, by the time when it does next, and the row. Rows that have gone for good and rows
+//!   that stay for good are forgotten. What is in memory is found by time ([`Agenda`]); in the store, the rows of a virtual node lie by time.
+//! - A retraction takes a row away wherever it waits, and out of the output if it is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use delta::{Delta, Part, SHARDS};
+use planner::incremental::TemporalFilter as Node;
+use storage::{ChangeSet, Snapshot};
+
+use super::States;
+use super::closing::{first_column, load, stored_keys};
+use super::shards::{checkpoint, share};
+use crate::Result;
+use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use crate::expression::{batch_of, nullable, with_schema};
+use crate::operator::{Operator, StepContext, StepOutput};
+use crate::state::keyed::{Touched, Weights};
+use crate::state::keys::hash_keys;
+use crate::state::{KeyEncoder, Keyed};
+
+/// See [the module](self).
+#[derive(Debug)]
+pub struct TemporalFilter {
+    shared: Shared,
+    shards: Vec<Shard>,
+    /// When the next row comes or goes; `i64::MIN`: nobody has looked yet.
+    due: i64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    from: Vec<usize>,
+    until: Vec<usize>,
+    schema: SchemaRef,
+    /// The time of a row's next change, then the row.
+    waiting: SchemaRef,
+    encoder: KeyEncoder,
+}
+
+#[derive(Debug)]
+struct Shard {
+    rows: Keyed<Weights>,
+    agenda: Agenda,
+}
+
+/// When the rows of a shard come or go.
+#[derive(Debug)]
+struct Agenda {
+    /// Those in memory. A slot that is free by now, or has another row, may still stand here.
+    in_memory: BTreeMap<i64, Vec<u32>>,
+    /// How many stand there.
+    entries: usize,
+    /// No row that is only in the store comes or goes before.
+    stored: i64,
+}
+
+/// What new rows are now, and what waits.
+#[derive(Default)]
+struct Sorted {
+    there: Option<Delta>,
+    waiting: Option<Delta>,
+}
+
+impl TemporalFilter {
+    /// The operator of a node.
+    pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
+        let schema = nullable(node.input.schema());
+        let when = Arc::new(Field::new("when", DataType::Timestamp(TimeUnit::Microsecond, None), true));
+        let fields: Vec<_> = std::iter::once(when).chain(schema.fields().iter().cloned()).collect();
+        let waiting: SchemaRef = Arc::new(Schema::new(fields));
+        let all: Vec<usize> = (0..waiting.fields().len()).collect();
+        let state = states.state("waiting");
+        let shard = |shard| Shard { rows: Keyed::new(state, shard, Weights::default()), agenda: Agenda::new() };
+        Ok(Self {
+            shared: Shared {
+                from: node.from.clone(),
+                until: node.until.clone(),
+                encoder: KeyEncoder::of_columns(&waiting, &all)?,
+                schema,
+                waiting,
+            },
+            shards: (0..SHARDS).map(shard).collect(),
+            due: i64::MIN,
+        })
+    }
+}
+
+impl Shared {
+    /// From when until when each row is there; `None`: never.
+    fn bounds(&self, columns: &[ArrayRef], rows: usize) -> Vec<Option<(i64, i64)>> {
+        let times = |wanted: &[usize]| -> Vec<TimestampMicrosecondArray> {
+            wanted.iter().map(|column| columns[*column].as_primitive().clone()).collect()
+        };
+        let (from, until) = (times(&self.from), times(&self.until));
+        let of = |times: &[TimestampMicrosecondArray], row: usize, missing: i64, either: fn(i64, i64) -> i64| {
+            times.iter().try_fold(missing, |known, times| times.is_valid(row).then(|| either(known, times.value(row))))
+        };
+        let bounds = |row| Some((of(&from, row, i64::MIN, i64::max)?, of(&until, row, i64::MAX, i64::min)?));
+        (0..rows).map(|row| bounds(row).filter(|(from, until)| from < until)).collect()
+    }
+
+    /// What of new rows is there now, and what waits for its next change.
+    fn sort(&self, delta: &Delta, now: i64) -> Result<Sorted> {
+        let (mut there, mut waiting, mut times): (Vec<u32>, Vec<u32>, Vec<i64>) = (vec![], vec![], vec![]);
+        for (row, bounds) in (0_u32..).zip(self.bounds(delta.batch().columns(), delta.num_rows())) {
+            let Some((from, until)) = bounds.filter(|(_, until)| now < *until) else { continue };
+            if from <= now {
+                there.push(row);
+            }
+            let next = if from <= now { until } else { from };
+            if next < i64::MAX {
+                waiting.push(row);
+                times.push(next);
+            }
+        }
+        Ok(Sorted { there: taken(delta, there)?, waiting: self.at_times(taken(delta, waiting)?, times)? })
+    }
+
+    fn at_times(&self, rows: Option<Delta>, times: Vec<i64>) -> Result<Option<Delta>> {
+        let Some(rows) = rows else { return Ok(None) };
+        let when: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times));
+        let columns = std::iter::once(when).chain(rows.batch().columns().iter().cloned()).collect();
+        Ok(Some(rows.with_batch(batch_of(&self.waiting, columns, rows.num_rows())?)))
+    }
+
+    /// Rows whose time has come: what that changes of the output, and what waits again, to go.
+    fn change(&self, due: &Delta, now: i64) -> Result<Sorted> {
+        let (when, columns) = due.batch().columns().split_first().expect("the time stands before the row");
+        let when = when.as_primitive::<TimestampMicrosecondType>();
+        let (mut rows, mut weights): (Vec<u32>, Vec<i64>) = (vec![], vec![]);
+        let (mut staying, mut times): (Vec<u32>, Vec<i64>) = (vec![], vec![]);
+        for (row, bounds) in (0_u32..).zip(self.bounds(columns, due.num_rows())) {
+            let Some((_, until)) = bounds else { continue };
+            let goes = when.value(row as usize) == until;
+            if !goes && until <= now {
+                // It came and went between two epochs.
+                continue;
+            }
+            rows.push(row);
+            weights.push(if goes { -1 } else { 1 } * due.weight(row as usize));
+            if !goes && until < i64::MAX {
+                staying.push(row);
+                times.push(until);
+            }
+        }
+        let plain = due.with_batch(batch_of(&self.schema, columns.to_vec(), due.num_rows())?);
+        let changed =
+            taken(&plain, rows)?.map(|rows| Delta::new(rows.batch().clone(), Some(Int64Array::from(weights))));
+        Ok(Sorted { there: changed, waiting: self.at_times(taken(&plain, staying)?, times)? })
+    }
+}
+
+fn taken(delta: &Delta, rows: Vec<u32>) -> Result<Option<Delta>> {
+    Ok(if rows.is_empty() { None } else { Some(delta.take(&UInt32Array::from(rows))?) })
+}
+
+impl Agenda {
+    fn new() -> Self {
+        Self { in_memory: BTreeMap::new(), entries: 0, stored: i64::MIN }
+    }
+
+    fn note(&mut self, rows: &Keyed<Weights>, touched: &[Touched]) {
+        touched.iter().for_each(|touched| self.enter(rows, touched.slot));
+    }
+
+    fn enter(&mut self, rows: &Keyed<Weights>, slot: u32) {
+        if let Some(when) = first_column(rows.keys.key(slot)) {
+            self.in_memory.entry(when).or_default().push(slot);
+            self.entries += 1;
+        }
+    }
+
+    /// Rows have left memory, to come back from the store if `evicted`. What still stands here of rows that were taken away before their time is
+    /// cleared out once it is more than there are rows.
+    fn tidy(&mut self, rows: &Keyed<Weights>, evicted: bool) {
+        const FEW: usize = 64;
+        if evicted {
+            self.stored = self.stored.min(self.in_memory.first_key_value().map_or(i64::MAX, |(when, _)| *when));
+        } else if self.entries <= 2 * rows.keys.len() + FEW {
+            return;
+        }
+        self.in_memory.clear();
+        self.entries = 0;
+        rows.keys.occupied().for_each(|slot| self.enter(rows, slot));
+    }
+
+    fn bytes(&self) -> usize {
+        const ENTRY_BYTES: usize = 48;
+        self.entries * ENTRY_BYTES
+    }
+
+    /// The slots of all rows whose time has come, by time; those in the store are brought into memory.
+    fn due(
+        &mut self,
+        rows: &mut Keyed<Weights>,
+        encoder: &KeyEncoder,
+        now: i64,
+        store: &dyn Snapshot,
+    ) -> Result<Vec<u32>> {
+        if rows.is_complete(store)? {
+            self.stored = i64::MAX;
+        } else if self.stored <= now {
+            let (keys, next) = stored_keys(rows.state(), rows.shard(), now, store)?;
+            let touched = load(rows, encoder, &keys, store)?;
+            self.note(rows, &touched);
+            self.stored = next;
+        }
+        let later = match now.checked_add(1) {
+            Some(next) => self.in_memory.split_off(&next),
+            None => BTreeMap::new(),
+        };
+        let mut due = Vec::new();
+        for (when, mut slots) in std::mem::replace(&mut self.in_memory, later) {
+            self.entries -= slots.len();
+            slots.retain(|slot| {
+                let is_it = rows.keys.is_occupied(*slot) && first_column(rows.keys.key(*slot)) == Some(when);
+                is_it && rows.values.0[*slot as usize] != 0
+            });
+            // The order of slots says what was in memory first; that of rows doesn't.
+            slots.sort_unstable_by(|a, b| rows.keys.key(*a).cmp(rows.keys.key(*b)));
+            slots.dedup();
+            due.extend(slots);
+        }
+        Ok(due)
+    }
+
+    /// When the next row comes or goes, or one that is no more.
+    fn next(&self) -> i64 {
+        self.in_memory.first_key_value().map_or(self.stored, |(when, _)| self.stored.min(*when))
+    }
+}
+
+impl Shard {
+    /// Takes out the rows whose time has come.
+    fn take_due(&mut self, shared: &Shared, now: i64, store: &dyn Snapshot) -> Result<Option<Delta>> {
+        self.rows.begin_step();
+        let due = self.agenda.due(&mut self.rows, &shared.encoder, now, store)?;
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<&[u8]> = due.iter().map(|slot| self.rows.keys.key(*slot)).collect();
+        let decoded = shared.encoder.decode(&keys)?.into_iter().zip(shared.waiting.fields());
+        let columns = decoded.map(|(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(column),
+            false => Ok(cast(&column, field.data_type())?),
+        });
+        let batch = batch_of(&shared.waiting, columns.collect::<Result<_>>()?, due.len())?;
+        let weights: Vec<i64> = due.iter().map(|slot| self.rows.values.0[*slot as usize]).collect();
+        for slot in &due {
+            self.rows.values.0[*slot as usize] = 0;
+            self.rows.touch(*slot);
+        }
+        Ok(Some(Delta::new(batch, Some(Int64Array::from(weights)))))
+    }
+
+    fn wait(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
+        self.rows.begin_step();
+        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
+        for part in parts {
+            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+            self.rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
+            for (row, slot) in slots.iter().enumerate() {
+                self.rows.values.0[*slot as usize] += part.delta.weight(row);
+            }
+        }
+        self.agenda.note(&self.rows, &touched);
+        Ok(())
+    }
+}
+
+impl Operator for TemporalFilter {
+    fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
+        let (shared, store, now) = (&self.shared, context.snapshot.as_ref(), context.timestamp_us);
+        let mut sorted = Vec::new();
+        if self.due <= now {
+            let take = |shard: &mut Shard, ()| match shard.take_due(shared, now, store)? {
+                Some(due) => shared.change(&due, now),
+                None => Ok(Sorted::default()),
+            };
+            let parallel = is_parallel(context.workers, self.shards.iter().map(|shard| shard.rows.keys.len()).sum());
+            sorted = for_shards(context.workers, parallel, &mut self.shards, vec![(); SHARDS], |()| true, take)?;
+        }
+        for delta in &inputs[0] {
+            sorted.push(shared.sort(&with_schema(delta, &shared.schema)?, now)?);
+        }
+        let (mut deltas, mut waiting) = (Vec::new(), Vec::new());
+        for rows in sorted {
+            deltas.extend(rows.there);
+            waiting.extend(rows.waiting);
+        }
+        let parts = exchange(context.workers, &waiting, |delta| {
+            let mut hashes = Vec::new();
+            hash_keys(delta.batch().columns(), delta.num_rows(), &mut hashes);
+            Ok((delta.clone(), hashes))
+        })?;
+        let parallel = is_parallel(context.workers, rows_of(&parts));
+        let wait = |shard: &mut Shard, parts: Vec<Part>| shard.wait(shared, &parts, store);
+        for_shards(context.workers, parallel, &mut self.shards, parts, |parts| !parts.is_empty(), wait)?;
+        self.due = self.shards.iter().map(|shard| shard.agenda.next()).min().unwrap_or(i64::MAX);
+        Ok(StepOutput { deltas, ..StepOutput::default() })
+    }
+
+    fn due(&self) -> Option<i64> {
+        (self.due < i64::MAX).then_some(self.due)
+    }
+
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
+        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            shard.rows.checkpoint(changes);
+            Ok(())
+        })
+    }
+
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
+        let total = self.state_bytes();
+        for shard in &mut self.shards {
+            let evicted = shard.rows.committed(share(budget_bytes, shard.rows.bytes() + shard.agenda.bytes(), total));
+            shard.agenda.tidy(&shard.rows, evicted);
+        }
+        Ok(())
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.rows.changed() * 64).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.rows.bytes() + shard.agenda.bytes()).sum()
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(|shard| shard.rows.keys.len()).sum()
+    }
+}

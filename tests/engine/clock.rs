@@ -1,0 +1,50 @@
+//! Views whose rows come and go as time passes, without anything being written.
+
+use crate::support::database::Database;
+
+/// Rows that are there for a second or two, in the past, now, and soon.
+const ROWS: &str = "INSERT INTO visits VALUES (1, now() - INTERVAL '1 hour', now() - INTERVAL '59 minutes'),
+    (2, now() - INTERVAL '1 hour', now() + INTERVAL '4 seconds'), (3, now() + INTERVAL '4 seconds', now() + INTERVAL '1 day'),
+    (4, now() + INTERVAL '3 seconds', now() + INTERVAL '4 seconds'), (5, now() + INTERVAL '1 day', now() + INTERVAL '2 days')";
+
+fn define(db: &mut Database) {
+    db.run("CREATE TABLE visits (id int PRIMARY KEY, came timestamptz, left_at timestamptz)");
+}
+
+fn view(db: &mut Database, name: &str) {
+    db.run(&format!(
+        "CREATE MATERIALIZED VIEW {name} AS SELECT id FROM visits WHERE came <= now() AND left_at > now()"
+    ));
+}
+
+pub fn rows_come_and_go_without_input() {
+    let mut db = Database::durable();
+    define(&mut db);
+    view(&mut db, "present");
+    db.run("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n, min(id) AS first FROM present");
+    db.run(ROWS);
+    assert_eq!(db.lines("SELECT id FROM present ORDER BY id"), ["2"]);
+    view(&mut db, "late");
+    assert_eq!(db.lines("SELECT id FROM late ORDER BY id")[..1], ["2"]);
+    for view in ["present", "late"] {
+        db.wait_for(&format!("SELECT id FROM {view} ORDER BY id"), &["3"]);
+    }
+    db.wait_for("SELECT n, first FROM counted", &["1|3"]);
+    // What waits for the day after tomorrow, and what waits to go.
+    let operators = "SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE 'TemporalFilter%'";
+    db.wait_for(operators, &["4"]);
+}
+
+pub fn time_goes_on_while_the_engine_is_stopped() {
+    let mut db = Database::durable();
+    define(&mut db);
+    view(&mut db, "present");
+    db.run(ROWS);
+    assert_eq!(db.lines("SELECT id FROM present ORDER BY id"), ["2"]);
+    db.stop();
+    std::thread::sleep(std::time::Duration::from_millis(4500));
+    db.start();
+    db.wait_for("SELECT id FROM present ORDER BY id", &["3"]);
+    db.run("DELETE FROM visits");
+    assert_eq!(db.lines("SELECT count(*) FROM present"), ["0"]);
+}
