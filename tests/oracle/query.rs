@@ -156,7 +156,12 @@ fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let (list, columns) = outputs(&expressions);
     if !keys.is_empty() {
         let positions: Vec<_> = (1..=keys.len()).map(|i| i.to_string()).collect();
-        tail.push_str(&format!(" GROUP BY {}", positions.join(", ")));
+        let positions = positions.join(", ");
+        match random.below(6) {
+            0 => tail.push_str(&format!(" GROUP BY ROLLUP ({positions})")),
+            1 => tail.push_str(&format!(" GROUP BY CUBE ({positions})")),
+            _ => tail.push_str(&format!(" GROUP BY {positions}")),
+        }
     }
     match random.below(8) {
         0 => tail.push_str(&format!(" HAVING count(*) > {}", random.below(3))),

@@ -365,7 +365,11 @@ fn expected_integer(case: &Case, mut values: Vec<i128>, scale: i8) -> String {
         ("min", _) => (*values.iter().min().unwrap(), scale),
         ("max", _) => (*values.iter().max().unwrap(), scale),
         ("sum", _) => (sum, scale),
-        (_, DataType::Decimal128(_, to)) => (sum * 10_i128.pow((to - scale) as u32) / values.len() as i128, *to),
+        (_, DataType::Decimal128(_, to)) => {
+            // Half away from zero: one digit more, then five of its last.
+            let finer = sum * 10_i128.pow((to - scale) as u32 + 1) / values.len() as i128;
+            ((finer + 5 * finer.signum()) / 10, *to)
+        }
         _ => unreachable!(),
     };
     match &case.data_type {

@@ -8,6 +8,7 @@ mod guarded;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
+mod mode;
 mod numeric;
 mod regex;
 mod session;
@@ -121,7 +122,9 @@ impl FunctionRegistry {
                 registry.higher_order.insert(name.to_owned(), function.clone());
             }
         }
-        registry.register_aggregate(average::function());
+        for function in [average::function()].into_iter().chain(mode::functions()) {
+            registry.register_aggregate(function);
+        }
         // PostgreSQL's second names.
         for (alias, name) in [("every", "bool_and"), ("variance", "var")] {
             if let Some(function) = registry.aggregate.get(name).cloned() {

@@ -25,13 +25,27 @@ impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &LogicalAggregate) -> Result<Lowered> {
         let input = self.node(&aggregate.input)?;
         let names = aggregate.input.schema();
-        let keys = positional_all(&aggregate.group_expr, names)?;
+        let calls = aggregate.aggr_expr.iter().map(|e| ordered_call(e, names)).collect::<Result<Vec<_>>>()?;
+        if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(&input, aggregate, set, &calls);
+        }
+        let types: Vec<_> = aggregate.schema.fields().iter().map(|field| field.data_type()).collect();
+        self.grouped(input, positional_all(&aggregate.group_expr, names)?, calls, &types)
+    }
+
+    /// Output: the keys, then the calls, in these types.
+    pub(super) fn grouped(
+        &mut self,
+        input: Lowered,
+        keys: Vec<Expr>,
+        calls: Vec<OrderedCall>,
+        types: &[&DataType],
+    ) -> Result<Lowered> {
         let groups = properties(&input, None, &keys);
-        if aggregate.aggr_expr.is_empty() && !keys.is_empty() {
+        if calls.is_empty() && !keys.is_empty() {
             return distinct(project(input, keys)?);
         }
 
-        let calls = aggregate.aggr_expr.iter().map(|e| ordered_call(e, names)).collect::<Result<Vec<_>>>()?;
         let mut output = groups.clone();
         let mut unique = groups.keys;
         // A constant tells no groups apart.
@@ -40,12 +54,11 @@ impl Lowering<'_> {
         let class = output.free_class();
         output.columns.extend((0..calls.len()).map(|index| ColumnInfo::unknown(class + index)));
         output.set_keys(unique);
-        let types: Vec<_> = aggregate.schema.fields().iter().map(|field| field.data_type()).collect();
         let incremental =
             calls.iter().map(|ordered| incremental_call(ordered, &input)).collect::<Result<Option<Vec<_>>>>()?;
         output.node = shared(match incremental {
             Some(calls) => Node::Aggregate(Aggregate {
-                schema: numbered_schema(types),
+                schema: numbered_schema(types.iter().copied()),
                 window: group_window(&groups.columns),
                 on_error: OnError::default(),
                 keys,
@@ -53,7 +66,7 @@ impl Lowering<'_> {
                 input: input.node,
             }),
             // One that needs all rows of the group keeps them for all.
-            None => Node::Partition(self.ordered_aggregate(input, keys, calls, &types)?),
+            None => Node::Partition(self.ordered_aggregate(input, keys, calls, types)?),
         });
         Ok(output)
     }

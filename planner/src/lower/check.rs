@@ -2,7 +2,7 @@
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Spans};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Subquery, Volatility};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Subquery, Volatility};
 use sql::{Position, Span};
 
 use super::temporal;
@@ -24,14 +24,8 @@ pub(super) fn supported(plan: &LogicalPlan) -> Result<()> {
 
 fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError> {
     let refused = match plan {
-        LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => {
-            if let Some(Expr::GroupingSet(set)) = group_expr.first() {
-                let span = set.distinct_expr().into_iter().find_map(span_of);
-                return Err(Error::unsupported("GROUPING SETS, ROLLUP or CUBE in a materialized view").at(span).into());
-            }
-            false
-        }
-        LogicalPlan::Projection(_)
+        LogicalPlan::Aggregate(_)
+        | LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Join(_)
         | LogicalPlan::Union(_)

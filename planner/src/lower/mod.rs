@@ -10,6 +10,7 @@ mod check;
 mod distinct;
 mod expiry;
 mod expression;
+mod grouping_sets;
 mod join;
 mod lowered;
 mod map;

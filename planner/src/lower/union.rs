@@ -15,24 +15,28 @@ use crate::incremental::{Node, Union};
 impl Lowering<'_> {
     pub(super) fn union(&mut self, union: &LogicalUnion) -> Result<Lowered> {
         let inputs = union.inputs.iter().map(|input| cast_to(self.node(input)?, &union.schema));
-        let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let types: Vec<_> = union.schema.fields().iter().map(|field| field.data_type()).collect();
-        let column_info = |index: usize| {
-            let of = |input: &Lowered| input.columns[index].clone();
-            let unknown = ColumnInfo::unknown(index);
-            let common = |a: ColumnInfo, b: ColumnInfo| ColumnInfo {
-                class: index,
-                not_null: a.not_null && b.not_null,
-                time: both_bounds(a.time.as_ref(), b.time.as_ref()),
-            };
-            ColumnInfo { class: index, ..inputs.iter().map(of).reduce(common).unwrap_or(unknown) }
-        };
-        Ok(Lowered {
-            columns: (0..types.len()).map(column_info).collect(),
-            keys: Vec::new(),
-            node: shared(Node::Union(Union { schema: numbered_schema(types), inputs: flatten(&inputs) })),
-        })
+        united(inputs.collect::<Result<Vec<_>>>()?, &union.schema)
     }
+}
+
+/// All rows of the inputs, whose columns have the types of the schema.
+pub(super) fn united(inputs: Vec<Lowered>, schema: &DFSchema) -> Result<Lowered> {
+    let types: Vec<_> = schema.fields().iter().map(|field| field.data_type()).collect();
+    let column_info = |index: usize| {
+        let of = |input: &Lowered| input.columns[index].clone();
+        let unknown = ColumnInfo::unknown(index);
+        let common = |a: ColumnInfo, b: ColumnInfo| ColumnInfo {
+            class: index,
+            not_null: a.not_null && b.not_null,
+            time: both_bounds(a.time.as_ref(), b.time.as_ref()),
+        };
+        ColumnInfo { class: index, ..inputs.iter().map(of).reduce(common).unwrap_or(unknown) }
+    };
+    Ok(Lowered {
+        columns: (0..types.len()).map(column_info).collect(),
+        keys: Vec::new(),
+        node: shared(Node::Union(Union { schema: numbered_schema(types), inputs: flatten(&inputs) })),
+    })
 }
 
 /// A union of unions is one union.

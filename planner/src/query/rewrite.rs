@@ -126,18 +126,35 @@ fn clauses(query: &mut Query) -> Result<()> {
         return unsupported("this clause of a query", place(query));
     }
     if let Some(fetch) = query.fetch.take() {
-        if fetch.with_ties || fetch.percent {
-            return unsupported("FETCH with WITH TIES or PERCENT", None);
+        if fetch.percent {
+            return unsupported("FETCH with PERCENT", place(query));
         }
         let one = || Expr::value(Value::Number("1".to_owned(), false));
         let quantity = fetch.quantity.unwrap_or_else(one);
-        match query.limit_clause.get_or_insert(LimitClause::LimitOffset {
-            limit: None,
-            offset: None,
-            limit_by: Vec::new(),
-        }) {
-            LimitClause::LimitOffset { limit: limit @ None, .. } => *limit = Some(quantity),
-            _ => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
+        if fetch.with_ties {
+            let skipped = match &query.limit_clause {
+                Some(LimitClause::LimitOffset { limit: None, offset, .. }) => {
+                    offset.as_ref().map(|offset| offset.value.clone())
+                }
+                None => None,
+                Some(_) => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
+            };
+            let quantity = match skipped {
+                Some(skipped) => {
+                    Expr::BinaryOp { left: Box::new(quantity), op: BinaryOperator::Plus, right: Box::new(skipped) }
+                }
+                None => quantity,
+            };
+            super::ties::restrict(query, quantity)?;
+        } else {
+            match query.limit_clause.get_or_insert(LimitClause::LimitOffset {
+                limit: None,
+                offset: None,
+                limit_by: Vec::new(),
+            }) {
+                LimitClause::LimitOffset { limit: limit @ None, .. } => *limit = Some(quantity),
+                _ => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
+            }
         }
     }
     match &mut *query.body {
@@ -464,6 +481,9 @@ impl Rewriter<'_> {
             let length = cast(Expr::Function(function.clone()), "int4");
             return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
         }
+        if let Some(expanded) = super::own_aggregate::expanded(&name, function, name_span)? {
+            return Ok(Some(expanded));
+        }
         if !self.context.functions.has(&name) {
             let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(
                 || {
@@ -633,7 +653,7 @@ fn subquery_of(expr: &Expr) -> Option<Box<Query>> {
     }
 }
 
-fn cast(expr: Expr, type_name: &str) -> Expr {
+pub(super) fn cast(expr: Expr, type_name: &str) -> Expr {
     Expr::Cast {
         kind: CastKind::DoubleColon,
         expr: Box::new(expr),

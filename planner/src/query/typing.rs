@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::{recursion, set_operation, written_cast};
+use super::{recursion, set_comparison, set_operation, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -227,7 +227,8 @@ impl Typing<'_> {
             Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
                 let subquery = self.subquery(subquery, schema, outer)?;
                 let expr = Box::new(against_subquery(*expr, &subquery)?);
-                Expr::SetComparison(SetComparison { expr, subquery, op, quantifier })
+                let comparison = SetComparison { expr, subquery, op, quantifier };
+                set_comparison::by_extremes(comparison, schema, &self.context.functions.own)?
             }
             other => other,
         })
