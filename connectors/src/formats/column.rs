@@ -34,14 +34,30 @@ pub(crate) enum Values {
     UInt32(Vec<u32>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8 },
-    Text { views: Views, kind: TextKind },
+    /// `exact`: no scale was declared to which a value could be rounded.
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+        exact: bool,
+    },
+    Text {
+        views: Views,
+        kind: TextKind,
+    },
     Binary(Views),
     Date(Vec<i32>),
     Time(Vec<i64>),
-    Timestamp { values: Vec<i64>, utc: bool },
+    Timestamp {
+        values: Vec<i64>,
+        utc: bool,
+    },
     Interval(Vec<IntervalMonthDayNano>),
-    List { offsets: Vec<i32>, element: Box<Column>, field: FieldRef },
+    List {
+        offsets: Vec<i32>,
+        element: Box<Column>,
+        field: FieldRef,
+    },
 }
 
 /// What else a text must obey.
@@ -141,7 +157,7 @@ impl Column {
             SqlType::Double => Values::Float64(Vec::new()),
             SqlType::Numeric(typmod) => {
                 let (precision, scale) = typmod.unwrap_or(NUMERIC_DEFAULT);
-                Values::Decimal { values: Vec::new(), precision, scale }
+                Values::Decimal { values: Vec::new(), precision, scale, exact: typmod.is_none() }
             }
             SqlType::Text | SqlType::Name | SqlType::Varchar(None) => text(TextKind::Plain),
             SqlType::Varchar(Some(length)) => text(TextKind::AtMost(*length)),
@@ -238,7 +254,7 @@ impl Column {
             Values::UInt32(values) => Arc::new(UInt32Array::try_new(take(values).into(), nulls)?),
             Values::Float32(values) => Arc::new(Float32Array::try_new(take(values).into(), nulls)?),
             Values::Float64(values) => Arc::new(Float64Array::try_new(take(values).into(), nulls)?),
-            Values::Decimal { values, precision, scale } => Arc::new(
+            Values::Decimal { values, precision, scale, .. } => Arc::new(
                 Decimal128Array::try_new(take(values).into(), nulls)?.with_precision_and_scale(*precision, *scale)?,
             ),
             Values::Text { views, .. } => {

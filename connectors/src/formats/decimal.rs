@@ -7,11 +7,42 @@ pub(crate) enum Trouble {
     NotANumber,
     /// It has more digits before the point than the type.
     OutOfRange,
+    /// It has more digits behind the point than a type without a scale of its own holds.
+    TooManyDigits,
 }
 
 /// 10^38 - 1 is the largest number of 38 digits.
 fn power_of_ten(exponent: u32) -> i128 {
     10i128.pow(exponent)
+}
+
+/// The value for a column; `exact` as in [`parse_exact`].
+#[inline]
+pub(crate) fn of_column(text: &[u8], precision: u8, scale: i8, exact: bool) -> Result<i128, Trouble> {
+    if exact { parse_exact(text, precision, scale) } else { parse(text, precision, scale) }
+}
+
+/// As [`parse`], but digits behind the scale are no number to round: the type was given no scale to round to.
+fn parse_exact(text: &[u8], precision: u8, scale: i8) -> Result<i128, Trouble> {
+    match parse(text, precision, scale)? {
+        value if fraction_digits(text) <= i64::from(scale) => Ok(value),
+        _ => Err(Trouble::TooManyDigits),
+    }
+}
+
+/// Digits behind the point that a number needs: without zeros at its end.
+fn fraction_digits(text: &[u8]) -> i64 {
+    let end = text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
+    let exponent = text.get(end + 1..).and_then(|text| exponent(text).ok()).unwrap_or(0);
+    let mantissa = &text[..end];
+    let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+    let last = mantissa.iter().rposition(|byte| matches!(byte, b'1'..=b'9'));
+    match last {
+        None => 0,
+        // Counted from the point: below zero in front of it.
+        Some(last) if last > point => (last - point) as i64 - exponent,
+        Some(last) => last as i64 + 1 - point as i64 - exponent,
+    }
 }
 
 /// The value of `text` (`[+-]digits[.digits][e[+-]digits]`) times 10^`scale`, rounded half away from zero as PostgreSQL does.
@@ -167,6 +198,17 @@ mod tests {
         assert_eq!(parse(b"1e999999999999999999999", 38, 0), Err(Trouble::OutOfRange));
         for wrong in ["", "-", "1.2.3", "1e", "abc", "1 ", "NaN", "."] {
             assert_eq!(parse(wrong.as_bytes(), 38, 0), Err(Trouble::NotANumber), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn digits_are_not_lost_where_no_scale_was_asked_for() {
+        assert_eq!(parse_exact(b"0.1234567890", 38, 10), Ok(1_234_567_890));
+        assert_eq!(parse_exact(b"12345678901e-10", 38, 10), Ok(12_345_678_901));
+        assert_eq!(parse_exact(b"1.50e-9", 38, 10), Ok(15));
+        assert_eq!(parse_exact(b"100e-12", 38, 10), Ok(1));
+        for lost in ["0.12345678901", "1e-11", "1.5e-10", "-0.00000000001"] {
+            assert_eq!(parse_exact(lost.as_bytes(), 38, 10), Err(Trouble::TooManyDigits), "{lost}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A value's text form into a column: what CSV fields, bare keys and the strings of JSON documents go through.
 
 use base64::Engine;
+use catalog::sql_type::NUMERIC_DEFAULT;
 
 use super::column::{Column, TextKind, Values};
 use super::{datetime, decimal, interval, json};
@@ -38,6 +39,13 @@ impl Column {
             .into()
     }
 
+    /// A number whose last digits would be lost, as no scale was declared to round it to.
+    pub(super) fn too_many_digits(&self, text: &[u8]) -> Reason {
+        let text = String::from_utf8_lossy(&text[..text.len().min(QUOTED)]);
+        let digits = NUMERIC_DEFAULT.1;
+        format!("{text} has more than {digits} digits behind the point, which {} holds", self.sql_type).into()
+    }
+
     /// Appends the value that `text` (valid UTF-8) says in PostgreSQL's text form of the column's type. On an error nothing was appended.
     pub(crate) fn push_text(&mut self, text: &[u8]) -> Result<(), Reason> {
         match &mut self.values {
@@ -58,14 +66,17 @@ impl Column {
             Values::UInt32(values) => text_of().parse().ok().map(|value| values.push(value)),
             Values::Float32(values) => text_of().parse().ok().map(|value| values.push(value)),
             Values::Float64(values) => text_of().parse().ok().map(|value| values.push(value)),
-            Values::Decimal { values, precision, scale } => match decimal::parse(trimmed, *precision, *scale) {
-                Ok(value) => {
-                    values.push(value);
-                    Some(())
+            Values::Decimal { values, precision, scale, exact } => {
+                match decimal::of_column(trimmed, *precision, *scale, *exact) {
+                    Ok(value) => {
+                        values.push(value);
+                        Some(())
+                    }
+                    Err(decimal::Trouble::TooManyDigits) => return Err(self.too_many_digits(trimmed)),
+                    Err(decimal::Trouble::OutOfRange) => return Err(self.out_of_range(trimmed)),
+                    Err(decimal::Trouble::NotANumber) => None,
                 }
-                Err(decimal::Trouble::OutOfRange) => return Err(self.out_of_range(trimmed)),
-                Err(decimal::Trouble::NotANumber) => None,
-            },
+            }
             Values::Date(values) => datetime::date(trimmed).map(|value| values.push(value)),
             Values::Time(values) => datetime::time(trimmed).map(|value| values.push(value)),
             Values::Timestamp { values, utc } => {

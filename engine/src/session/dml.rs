@@ -11,7 +11,6 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, Rows as EncodedRows, SortField};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use catalog::{Object, ObjectId};
 use delta::{Delta, consolidate};
 use futures::TryStreamExt;
@@ -461,9 +460,9 @@ fn subject(table: &Object, column: Option<String>, constraint: Option<String>) -
 }
 
 fn row_text(rows: &RecordBatch, row: usize) -> String {
-    let options = FormatOptions::default().with_null("null");
-    let text = |column: &ArrayRef| match ArrayFormatter::try_new(column, &options) {
-        Ok(formatter) => formatter.value(row).to_string(),
+    let text = |column: &ArrayRef| match planner::functions::text_of(&column.slice(row, 1)) {
+        Ok(text) if text.is_null(0) => "null".to_owned(),
+        Ok(text) => text.value(0).to_owned(),
         Err(_) => "?".to_owned(),
     };
     rows.columns().iter().map(text).collect::<Vec<_>>().join(", ")

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int32Array, Int32Builder, ListBuilder};
+use arrow::array::{Array, AsArray, Int32Array, Int32Builder, ListArray, ListBuilder, UInt32Array};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use catalog::{CatalogType, SqlType};
 use datafusion::common::Result;
@@ -27,6 +28,8 @@ pub(super) fn functions() -> Vec<Definition> {
             |fields| of_array("array_upper", fields, SqlType::Integer),
             |args| bound(args, |first, length| first + length - 1),
         ),
+        // What ARRAY(SELECT …) goes through: an aggregate of no rows is NULL.
+        Definition::new("array_or_empty", Signature::any(1, Volatility::Immutable), of_lists, or_empty),
         // What generate_subscripts goes through.
         Definition::new(
             "array_subscripts",
@@ -46,6 +49,27 @@ fn of_array(function: &str, fields: &[FieldRef], result: SqlType) -> Result<SqlT
         .map(|field| SqlType::of_field(field).map_or_else(|| "unknown".to_owned(), |known| known.to_string()));
     let names = names.collect::<Vec<_>>().join(", ");
     Err(Error::new(ErrorKind::UndefinedFunction, format!("function {function}({names}) does not exist")).into())
+}
+
+fn of_lists(fields: &[FieldRef]) -> Result<SqlType> {
+    match SqlType::of_field(&fields[0]) {
+        Some(array @ SqlType::Array(_)) => Ok(array),
+        _ => Err(Error::internal("ARRAY(SELECT …) gives no array").into()),
+    }
+}
+
+/// Empty arrays in the place of NULL.
+fn or_empty(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let Some(lists) = columns[0].as_list_opt::<i32>() else { return unexpected("ARRAY(SELECT …)") };
+    let lengths = (0..lists.len()).map(|row| if lists.is_valid(row) { lists.value_length(row) as usize } else { 0 });
+    let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
+    let rows = (0..lists.len()).filter(|row| lists.is_valid(*row));
+    let kept = rows.flat_map(|row| lists.value_offsets()[row] as u32..lists.value_offsets()[row + 1] as u32);
+    let items = arrow::compute::take(lists.values(), &kept.collect::<UInt32Array>(), None)?;
+    let DataType::List(item) = args.return_field.data_type() else { return unexpected("ARRAY(SELECT …)") };
+    let items = arrow::compute::cast(&items, item.data_type())?;
+    columnar(args, Arc::new(ListArray::try_new(item.clone(), offsets, items, None)?))
 }
 
 /// First index and length of each array, `None` where it is empty, NULL, or has no such dimension.

@@ -10,11 +10,14 @@ mod json_build;
 pub(crate) mod json_contains;
 mod mode;
 mod numeric;
+mod numeric_more;
 mod regex;
 mod session;
 mod text;
 mod time;
+mod time_make;
 mod to_char;
+pub(crate) mod to_number;
 mod uuid;
 
 use std::collections::HashMap;
@@ -54,11 +57,14 @@ impl OwnFunctions {
             json_build::functions(),
             json_contains::functions(),
             numeric::functions(),
+            numeric_more::functions(),
             regex::functions(),
             session::functions(),
             text::functions(),
             time::functions(),
+            time_make::functions(),
             to_char::functions(),
+            to_number::functions(),
             uuid::functions(),
         ];
         let functions = groups.into_iter().flatten().map(|definition| {

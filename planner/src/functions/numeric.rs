@@ -8,7 +8,8 @@ use arrow::compute::kernels::length::length;
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, i256};
 use arrow::error::ArrowError;
 use catalog::SqlType;
-use datafusion::common::{DataFusionError, Result, cast::as_decimal128_array};
+use catalog::sql_type::NUMERIC_DEFAULT;
+use datafusion::common::{DataFusionError, Result, ScalarValue, cast::as_decimal128_array};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
 
 use super::definition::{Definition, arrays, columnar, unexpected};
@@ -23,6 +24,12 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
         Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
         Definition::new("float_round", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Double), float_round),
+        Definition::new(
+            "text_to_numeric",
+            Signature::any(1, Volatility::Immutable),
+            |_| Ok(SqlType::Numeric(None)),
+            text_to_numeric,
+        ),
         Definition::new(
             "bytea_length",
             Signature::any(1, Volatility::Immutable),
@@ -67,6 +74,20 @@ fn float_round(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let values = cast(&arrays(args)?[0], &DataType::Float64)?;
     let rounded: Float64Array = values.as_primitive::<Float64Type>().unary(f64::round_ties_even);
     columnar(args, Arc::new(rounded))
+}
+
+/// Numbers with all their digits, or an error.
+fn text_to_numeric(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let texts = super::text::as_views(&arrays(args)?[0])?;
+    let mut builder = Decimal128Builder::with_capacity(texts.len());
+    for text in &texts {
+        match text.map(|text| crate::query::literal::parse(text, &SqlType::Numeric(None))).transpose()? {
+            Some(ScalarValue::Decimal128(value, ..)) => builder.append_option(value),
+            _ => builder.append_null(),
+        }
+    }
+    let (precision, scale) = NUMERIC_DEFAULT;
+    columnar(args, Arc::new(builder.finish().with_precision_and_scale(precision, scale)?))
 }
 
 fn bytea_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {

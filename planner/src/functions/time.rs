@@ -193,13 +193,13 @@ fn zone_type(fields: &[FieldRef]) -> Result<SqlType> {
 }
 
 /// A time zone: an IANA name, or an offset.
-enum Zone {
+pub(super) enum Zone {
     Named(chrono_tz::Tz),
     Fixed(FixedOffset),
 }
 
 impl Zone {
-    fn of(name: &str) -> Result<Self> {
+    pub(super) fn of(name: &str) -> Result<Self> {
         let trimmed = name.trim();
         if let Ok(zone) = trimmed.parse::<chrono_tz::Tz>() {
             return Ok(Self::Named(zone));
@@ -223,7 +223,7 @@ impl Zone {
     }
 
     /// A local time that occurs twice is the later one by the standard offset, one that doesn't occur is moved over the gap: as PostgreSQL does.
-    fn to_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
+    pub(super) fn to_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
         match self {
             Self::Fixed(offset) => local - *offset,
             Self::Named(zone) => match zone.offset_from_local_datetime(&local).latest() {

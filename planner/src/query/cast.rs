@@ -96,6 +96,7 @@ pub(crate) fn cast(
             // Without precision and scale of its own, a numeric keeps what it is.
             Class::Decimal => expr,
             Class::Integer => super::operator::as_decimal(expr, &data_type),
+            Class::Text => own_call("text_to_numeric", expr)?,
             _ => tagged(expr),
         },
         _ => tagged(expr),

@@ -150,6 +150,7 @@ fn plan_error(message: &str) -> Error {
             .with_hint(casts);
     }
     if message.starts_with("Cannot infer common argument type for comparison operation")
+        || message.starts_with("Cannot infer common argument type for regex operation")
         || message.starts_with("Cannot coerce arithmetic expression")
         || message.starts_with("Cannot get result type for")
         || message.contains("Invalid comparison operation")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::StringArray;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
+use catalog::sql_type::NUMERIC_DEFAULT;
 use catalog::{CatalogType, SqlType};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::common::ScalarValue;
@@ -56,6 +57,9 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
         SqlType::Numeric(_) => {
             if !is_number(trimmed) {
                 return Err(invalid());
+            }
+            if *sql_type == SqlType::Numeric(None) && fraction_digits(trimmed) > i64::from(NUMERIC_DEFAULT.1) {
+                return Err(too_many_digits(trimmed));
             }
             return through_arrow(trimmed, &sql_type.data_type()).map_err(|_| {
                 Error::new(ErrorKind::OutOfRange, "numeric field overflow")
@@ -139,6 +143,30 @@ fn integer(text: &str) -> Option<i128> {
 
 fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite) && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Digits behind the point that a number needs: without zeros at its end.
+fn fraction_digits(text: &str) -> i64 {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let needed = digits.trim_end_matches('0');
+    if !needed.bytes().any(|byte| byte.is_ascii_digit()) {
+        return 0;
+    }
+    let zeros = digits.len() - needed.len();
+    let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX);
+    (fraction.len() as i64).saturating_sub(zeros as i64).saturating_sub(exponent)
+}
+
+/// A plain numeric can't hold all digits of a number.
+pub(crate) fn too_many_digits(text: &str) -> Error {
+    let digits = NUMERIC_DEFAULT.1;
+    Error::new(ErrorKind::OutOfRange, "numeric field overflow")
+        .with_detail(format!(
+            "\"{text}\" has more than {digits} digits behind the point, which plain numeric holds here."
+        ))
+        .with_hint("A numeric(p, s) with a larger scale holds them, or rounds them to its own.")
 }
 
 fn float(text: &str) -> Option<f64> {

@@ -55,6 +55,7 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
         Expr::Ceil { .. } => own("ceil"),
         Expr::Floor { .. } => own("floor"),
         Expr::Position { .. } => own("position"),
+        Expr::Substring { shorthand: true, .. } => own("substr"),
         Expr::Substring { .. } => own("substring"),
         Expr::Overlay { .. } => own("overlay"),
         Expr::Trim { trim_where, .. } => own(match trim_where {

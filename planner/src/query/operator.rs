@@ -8,7 +8,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use sql::ast::BinaryOperator;
 
-use super::literal;
+use super::{literal, units};
 use crate::error::ErrorKind;
 use crate::functions::{OwnFunctions, json_contains};
 use crate::{Error, Result};
@@ -83,32 +83,8 @@ impl ExprPlanner for Operators {
         let [Expr::Literal(ScalarValue::Utf8(Some(field)), _), value] = args.as_slice() else {
             return Ok(PlannerResult::Original(args));
         };
-        Ok(PlannerResult::Planned(extract(&field.trim_matches('\'').to_lowercase(), value.clone(), &self.own)?))
+        Ok(PlannerResult::Planned(units::extract(&field.trim_matches('\'').to_lowercase(), value.clone(), &self.own)?))
     }
-}
-
-/// `EXTRACT(field FROM value)`: numeric, as in PostgreSQL.
-fn extract(field: &str, value: Expr, own: &OwnFunctions) -> DataFusionResult<Expr> {
-    let field = match field {
-        "epoch" | "second" | "seconds" | "millisecond" | "milliseconds" | "microsecond" | "microseconds" => {
-            let function = match field {
-                "epoch" => "extract_epoch",
-                "second" | "seconds" => "extract_second",
-                "millisecond" | "milliseconds" => "extract_milliseconds",
-                _ => "extract_microseconds",
-            };
-            return own.call(function, vec![value]);
-        }
-        "years" => "year",
-        "months" => "month",
-        "days" => "day",
-        "hours" => "hour",
-        "minutes" => "minute",
-        other => other,
-    };
-    let part =
-        datafusion::functions::datetime::date_part().call(vec![Expr::Literal(ScalarValue::from(field), None), value]);
-    Ok(cast(part, DataType::Decimal128(10, 0)))
 }
 
 /// The operators whose operands are typed here.
@@ -202,6 +178,14 @@ pub(crate) fn typed_literal(text: &str, sql_type: &SqlType) -> Result<Expr> {
         other => other,
     };
     Ok(Expr::Literal(literal::parse(text, sql_type)?, None))
+}
+
+/// The type as which a literal that is cast is read: a plain numeric keeps the digits that were written.
+pub(crate) fn of_literal(text: &str, target: SqlType) -> SqlType {
+    match target {
+        SqlType::Numeric(None) => written_numeric(text),
+        other => other,
+    }
 }
 
 /// The precision and scale of a number as it is written.

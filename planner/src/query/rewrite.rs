@@ -15,7 +15,7 @@ use sql::ast::{
 use sql::walk;
 
 use super::name::{column_name, folded};
-use super::{interval, literal, number, placement, types, written_cast};
+use super::{interval, literal, number, operator, placement, types, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -369,6 +369,19 @@ impl Rewriter<'_> {
                     false => matches,
                 };
             }
+            Expr::UnaryOp { op, expr: operand } => {
+                if let Some(replacement) = super::second_names::unary(op, operand) {
+                    *expr = replacement;
+                }
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
+                *expr = call("starts_with", vec![(**left).clone(), (**right).clone()]);
+            }
+            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. }
+                if string_literal(pattern).is_some() =>
+            {
+                *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
+            }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
             }
@@ -395,7 +408,8 @@ impl Rewriter<'_> {
                 } else {
                     let target = types::sql_type(data_type).map_err(|error| error.at(span))?;
                     if let (CastKind::Cast | CastKind::DoubleColon, Some(text)) = (&kind, string_literal(inner)) {
-                        literal::parse(text, &target).map_err(|error| error.at(place(&**inner)))?;
+                        literal::parse(text, &operator::of_literal(text, target))
+                            .map_err(|error| error.at(place(&**inner)))?;
                     }
                     if matches!(kind, CastKind::Cast | CastKind::DoubleColon) && format.is_none() {
                         *expr = written_cast::call((**inner).clone(), data_type.clone());
@@ -406,7 +420,7 @@ impl Rewriter<'_> {
                 let span = place(&typed.value).or(span);
                 let target = types::sql_type(&typed.data_type).map_err(|error| error.at(span))?;
                 if let Some(text) = value_text(&typed.value.value) {
-                    literal::parse(text, &target).map_err(|error| error.at(span))?;
+                    literal::parse(text, &operator::of_literal(text, target)).map_err(|error| error.at(span))?;
                 }
             }
             Expr::Value(value) => match &mut value.value {
@@ -469,6 +483,9 @@ impl Rewriter<'_> {
                 right: Box::new(right.clone()),
             };
             return Ok(Some(Expr::Nested(Box::new(remainder))));
+        }
+        if let Some(replacement) = super::second_names::replaced(&name, function, self.context)? {
+            return Ok(Some(replacement));
         }
         if name == "age"
             && let Some([then]) = plain_arguments(function)
@@ -560,12 +577,11 @@ fn array_of_rows(query: &Query) -> Result<Expr> {
         }
     }
     select.projection = vec![SelectItem::ExprWithAlias { expr: aggregate, alias: Ident::with_quote('"', "array") }];
-    let empty = Expr::value(Value::SingleQuotedString("{}".to_owned()));
-    Ok(call("coalesce", vec![Expr::Subquery(Box::new(query)), empty]))
+    Ok(call("array_or_empty", vec![Expr::Subquery(Box::new(query))]))
 }
 
 /// The arguments of a call that has `N` of them, all plain expressions.
-fn plain_arguments<const N: usize>(function: &Function) -> Option<[&Expr; N]> {
+pub(super) fn plain_arguments<const N: usize>(function: &Function) -> Option<[&Expr; N]> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let plain = list.args.iter().map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),

@@ -106,6 +106,7 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
         "varchar" => SqlType::Varchar(None),
         "bpchar" => SqlType::Text,
         "date" => SqlType::Date,
+        "time" => SqlType::Time,
         "timestamp" => SqlType::Timestamp,
         "timestamptz" => SqlType::Timestamptz,
         "interval" => SqlType::Interval,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
+use catalog::sql_type::NUMERIC_DEFAULT;
 use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
@@ -19,7 +20,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::{recursion, set_comparison, set_operation, written_cast};
+use super::{recursion, set_comparison, set_operation, units, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -275,6 +276,22 @@ impl Typing<'_> {
         Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
     }
 
+    /// A value as `concat` shows it: a boolean as one letter.
+    fn shown(&self, expr: Expr, schema: &DFSchema) -> DataFusionResult<Expr> {
+        if is_unknown(&expr) {
+            return Ok(expr);
+        }
+        let class = class_of(&expr.get_type(schema)?);
+        let text = cast::to_text(expr, schema, &self.context.functions.own)?;
+        Ok(match class {
+            Class::Boolean => {
+                let letter = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+                datafusion::functions::unicode::left().call(vec![text, letter])
+            }
+            _ => text,
+        })
+    }
+
     /// What has no type takes that of the first that has one.
     fn unify(&self, exprs: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
         let Some(known) = exprs.iter().find(|expr| !is_unknown(expr)) else { return Ok(()) };
@@ -288,6 +305,11 @@ impl Typing<'_> {
     }
 
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
+        for (arg, sql_type) in function.args.iter_mut().zip(literal_types(function.func.name())) {
+            if is_unknown(arg) {
+                *arg = resolve(std::mem::take(arg), sql_type)?;
+            }
+        }
         for arg in &mut function.args {
             if let Ok(SqlType::Char(length)) = sql_type_of(arg, schema) {
                 *arg = unpadded(std::mem::take(arg), &SqlType::Char(length));
@@ -308,7 +330,57 @@ impl Typing<'_> {
                     return self.context.functions.own.call("float_round", function.args);
                 }
             }
+            // Cut to fewer digits, a numeric has fewer.
+            "trunc" | "ceil" | "floor" if matches!(function.args[0].get_type(schema)?, DataType::Decimal128(..)) => {
+                let digits = match function.args.get(1) {
+                    None => Some(0),
+                    Some(Expr::Literal(value, _)) => value.to_string().parse::<i8>().ok(),
+                    Some(_) => None,
+                };
+                if let (DataType::Decimal128(precision, scale), Some(digits)) =
+                    (function.args[0].get_type(schema)?, digits)
+                {
+                    let target = DataType::Decimal128(precision, digits.clamp(0, scale.max(0)));
+                    return Ok(super::operator::cast(Expr::ScalarFunction(function), target));
+                }
+            }
+            "concat" | "concat_ws" => {
+                for arg in &mut function.args {
+                    *arg = self.shown(std::mem::take(arg), schema)?;
+                }
+            }
+            "to_number" => {
+                if let [_, Expr::Literal(pattern, _)] = function.args.as_slice() {
+                    let scale = crate::functions::to_number::scale(&pattern.to_string());
+                    let scale = i8::try_from(scale.min(usize::from(NUMERIC_DEFAULT.1.unsigned_abs()))).unwrap_or(0);
+                    let call = self.context.functions.own.call("to_number", function.args)?;
+                    return Ok(super::operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
+                }
+            }
+            "date_trunc" => {
+                if let [unit, value] = function.args.as_mut_slice()
+                    && let Some(written) = text_of(unit)
+                {
+                    let sql_type = sql_type_of(value, schema)?;
+                    let known = units::of_trunc(written, &sql_type)?;
+                    if sql_type == SqlType::Interval {
+                        let arguments = vec![Expr::Literal(ScalarValue::from(known), None), std::mem::take(value)];
+                        return self.context.functions.own.call("interval_trunc", arguments);
+                    }
+                    *unit = Expr::Literal(ScalarValue::from(known), None);
+                }
+            }
             "date_part" if function.args.len() == 2 => {
+                if let [unit, value] = function.args.as_mut_slice()
+                    && let Some(written) = text_of(unit)
+                {
+                    let (known, own) = units::of_part(written, &sql_type_of(value, schema)?)?;
+                    if let Some(own) = own {
+                        let call = self.context.functions.own.call(own, vec![std::mem::take(value)])?;
+                        return Ok(super::operator::cast(call, DataType::Float64));
+                    }
+                    *unit = Expr::Literal(ScalarValue::from(known), None);
+                }
                 return Ok(super::operator::cast(Expr::ScalarFunction(function), DataType::Float64));
             }
             "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
@@ -371,6 +443,19 @@ impl Typing<'_> {
     }
 }
 
+/// The types of a function's arguments, where a literal without a type has that type.
+fn literal_types(function: &str) -> &'static [SqlType] {
+    use SqlType::{Bytea, Integer, Interval, Text};
+    match function {
+        "encode" | "convert_from" => &[Bytea, Text],
+        "get_byte" | "get_bit" => &[Bytea, Integer],
+        "set_byte" | "set_bit" => &[Bytea, Integer, Integer],
+        "bit_count" => &[Bytea],
+        "justify_hours" | "justify_days" | "justify_interval" => &[Interval],
+        _ => &[],
+    }
+}
+
 /// Grouping sets with each of their members changed.
 fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) -> DataFusionResult<GroupingSet> {
     let all = |list: Vec<Expr>| list.into_iter().map(&change).collect::<DataFusionResult<Vec<_>>>();
@@ -381,6 +466,17 @@ fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) ->
             GroupingSet::GroupingSets(sets.into_iter().map(all).collect::<DataFusionResult<_>>()?)
         }
     })
+}
+
+/// The text of a literal.
+fn text_of(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(
+            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
+            _,
+        ) => Some(text),
+        _ => None,
+    }
 }
 
 /// A constant below zero.

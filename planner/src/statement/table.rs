@@ -14,7 +14,7 @@ use super::plan::Returning;
 use crate::error::ErrorKind;
 use crate::query::cast::{self, Context};
 use crate::query::provider::{Provider, name_span, resolve_object};
-use crate::query::{lookup, output, parameter_fields, plan_part, rewrite, typing};
+use crate::query::{literal, lookup, output, parameter_fields, plan_part, rewrite, typing};
 use crate::{Error, PlanContext, Result};
 
 /// A table that is filled by DML.
@@ -97,6 +97,11 @@ fn assign(expr: Expr, sql_type: &SqlType, schema: &DFSchema, context: &PlanConte
         if untyped && !crate::query::operator::is_unknown(&expr) { Context::Explicit } else { Context::Assignment };
     let zone = &context.settings.time_zone;
     let expr = cast::cast(expr, sql_type, how, schema, &context.functions.own, zone)?;
+    if *sql_type == SqlType::Numeric(None)
+        && let Expr::Literal(value @ ScalarValue::Decimal128(Some(_), ..), _) = &expr
+    {
+        literal::parse(&value.to_string(), sql_type)?;
+    }
     if expr.get_type(schema)? == sql_type.data_type() {
         return Ok(expr);
     }

@@ -106,6 +106,15 @@ fn of_digits(
         }
         value = value.checked_mul(10).and_then(|value| value.checked_add(i128::from(digit))).ok_or_else(overflow)?;
     }
+    let lost = usize::try_from(kept.max(0)).ok().and_then(|kept| digits.get(kept..)).unwrap_or_default();
+    if typmod.is_none() && lost.iter().any(|digit| *digit != b'0') {
+        let error = WireError::new("22003", "numeric field overflow");
+        return Err(WireError {
+            detail: Some(format!("It has more than {scale} digits behind the point, which plain numeric holds here.")),
+            hint: Some("a numeric(p, s) with a larger scale holds them, or rounds them to its own".into()),
+            ..error
+        });
+    }
     if kept >= 0 && usize::try_from(kept).ok().and_then(|kept| digits.get(kept)).is_some_and(|digit| *digit >= b'5') {
         value += 1;
     }

@@ -71,9 +71,9 @@ pub(crate) fn value(column: &mut Column, record: &[u8], at: usize, scratch: &mut
                 return Ok(end);
             }
         }
-        Values::Decimal { values, precision, scale } if matches!(record.get(at), Some(b'-' | b'0'..=b'9')) => {
+        Values::Decimal { values, precision, scale, exact } if matches!(record.get(at), Some(b'-' | b'0'..=b'9')) => {
             let end = scan::number(record, at)?.end;
-            if let Ok(value) = decimal::parse(&record[at..end], *precision, *scale) {
+            if let Ok(value) = decimal::of_column(&record[at..end], *precision, *scale, *exact) {
                 values.push(value);
                 return Ok(end);
             }
@@ -239,10 +239,13 @@ fn number_value(column: &mut Column, record: &[u8], at: usize) -> Result<usize, 
             Ok(value) if value.is_finite() => values.push(value),
             _ => return out_of_range(column),
         },
-        Values::Decimal { values, precision, scale } => match decimal::parse(raw, *precision, *scale) {
-            Ok(value) => values.push(value),
-            Err(_) => return out_of_range(column),
-        },
+        Values::Decimal { values, precision, scale, exact } => {
+            match decimal::of_column(raw, *precision, *scale, *exact) {
+                Ok(value) => values.push(value),
+                Err(decimal::Trouble::TooManyDigits) => return bad(column.too_many_digits(raw)),
+                Err(_) => return out_of_range(column),
+            }
+        }
         _ => return bad(column.expected(&format!("number {text}"))),
     }
     Ok(number.end)

@@ -1,0 +1,89 @@
+//! Functions and operators that are other ones under another name, or with arguments that may be left out.
+
+use sql::Span;
+use sql::ast::{BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value};
+
+use super::cast::is_utc;
+use super::name::folded;
+use super::rewrite::{call, cast, plain_arguments};
+use crate::error::ErrorKind;
+use crate::{Error, PlanContext, Result};
+
+/// What takes the place of a call.
+pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_>) -> Result<Option<Expr>> {
+    let zone = &context.settings.time_zone;
+    let here = || Expr::value(Value::SingleQuotedString(zone.clone()));
+    let local = || call("timezone", vec![here(), call("now", Vec::new())]);
+    let plain = matches!(&function.args, FunctionArguments::None)
+        || matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty());
+    Ok(match name {
+        "ceiling" => plain_arguments(function).map(|[value]| call("ceil", vec![value.clone()])),
+        "localtime" if plain => {
+            Some(cast(if is_utc(zone) { call("localtimestamp", Vec::new()) } else { local() }, "time"))
+        }
+        "localtimestamp" if plain && !is_utc(zone) => Some(local()),
+        "current_date" if plain && !is_utc(zone) => Some(cast(local(), "date")),
+        // To the beginning of a day in a zone, say: the local time is cut.
+        "date_trunc" => plain_arguments(function).map(|[unit, time, zone]| {
+            let local = call("timezone", vec![zone.clone(), time.clone()]);
+            call("timezone", vec![zone.clone(), call("date_trunc", vec![unit.clone(), local])])
+        }),
+        "make_timestamptz" => plain_arguments::<6>(function).map(|parts| {
+            let parts = parts.into_iter().cloned().chain(std::iter::once(here()));
+            call("make_timestamptz", parts.collect())
+        }),
+        "make_interval" => make_interval(function)?,
+        _ => None,
+    })
+}
+
+/// `make_interval(days => 10)`: what is not given is 0.
+fn make_interval(function: &Function) -> Result<Option<Expr>> {
+    const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let FunctionArguments::List(list) = &function.args else { return Ok(None) };
+    let zero = || Expr::value(Value::Number("0".to_owned(), false));
+    let mut parts: Vec<Expr> = std::iter::repeat_with(zero).take(PARTS.len()).collect();
+    for (position, argument) in list.args.iter().enumerate() {
+        let (at, value) = match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if position < PARTS.len() => (position, value),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed { name: Expr::Identifier(name), arg: FunctionArgExpr::Expr(value), .. } => {
+                let part = PARTS.iter().position(|part| *part == folded(name));
+                let at = part.ok_or_else(|| {
+                    let message = format!("function make_interval({} => …) does not exist", name.value);
+                    let hint = format!("Its arguments are {}.", PARTS.join(", "));
+                    Error::new(ErrorKind::UndefinedFunction, message).with_hint(hint).at(Span::of_parser(name.span))
+                })?;
+                (at, value)
+            }
+            _ => return Ok(None),
+        };
+        parts[at] = value.clone();
+    }
+    let all_unnamed = list.args.iter().all(|argument| matches!(argument, FunctionArg::Unnamed(_)));
+    if list.args.len() == PARTS.len() && all_unnamed {
+        return Ok(None);
+    }
+    Ok(Some(call("make_interval", parts)))
+}
+
+/// What takes the place of an operator with one operand.
+pub(super) fn unary(op: &UnaryOperator, operand: &Expr) -> Option<Expr> {
+    let name = match op {
+        UnaryOperator::PGSquareRoot => "sqrt",
+        UnaryOperator::PGCubeRoot => "cbrt",
+        UnaryOperator::PGAbs => "abs",
+        UnaryOperator::BitwiseNot => {
+            return Some(Expr::Nested(Box::new(Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(operand.clone()))),
+                op: BinaryOperator::PGBitwiseXor,
+                right: Box::new(Expr::UnaryOp {
+                    op: UnaryOperator::Minus,
+                    expr: Box::new(Expr::value(Value::Number("1".to_owned(), false))),
+                }),
+            })));
+        }
+        _ => return None,
+    };
+    Some(call(name, vec![operand.clone()]))
+}
