@@ -84,7 +84,9 @@ impl Node {
     pub fn state_tables(&self) -> Vec<StateTable> {
         let table = |role: &str, key, input, value| StateTable { role: role.to_owned(), key, input, value };
         match self {
-            Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Constant(_) => Vec::new(),
+            Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Unnest(_) | Self::Constant(_) => {
+                Vec::new()
+            }
             Self::Aggregate(node) => {
                 let mut tables = vec![table("groups", Some(node.keys.clone()), 0, "accumulators")];
                 for values in node.value_tables() {

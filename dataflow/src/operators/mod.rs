@@ -11,6 +11,7 @@ mod partition;
 mod set_operation;
 mod shards;
 mod union;
+mod unnest;
 pub(crate) mod upsert;
 mod window;
 mod window_close;
@@ -32,6 +33,7 @@ pub use nested_loop::NestedLoop;
 pub use partition::Partition;
 pub use set_operation::SetOperation;
 pub use union::Union;
+pub use unnest::Unnest;
 pub use window::{Window, assign_windows};
 pub use window_close::WindowClose;
 
@@ -62,6 +64,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Join(node) => Box::new(Join::new(node, states)?),
         Node::SetOperation(node) => Box::new(SetOperation::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
+        Node::Unnest(node) => Box::new(Unnest::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
         Node::Partition(node) => Box::new(Partition::new(node, states)?),
         Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),

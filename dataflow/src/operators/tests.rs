@@ -3,6 +3,7 @@
 
 mod nested_loop;
 mod set_operation;
+mod unnest;
 
 use std::sync::Arc;
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int32Array, Int32Builder, ListBuilder};
+use arrow::array::{Array, AsArray, Int32Array, Int32Builder, ListArray, ListBuilder};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use catalog::{CatalogType, SqlType};
 use datafusion::common::Result;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 
 use super::definition::{Definition, arrays, columnar, unexpected};
 use crate::Error;
@@ -27,10 +29,20 @@ pub(super) fn functions() -> Vec<Definition> {
             |fields| of_array("array_upper", fields, SqlType::Integer),
             |args| bound(args, |first, length| first + length - 1),
         ),
+        // What ARRAY(SELECT …) goes through.
+        Definition::new(
+            "array_or_empty",
+            Signature::any(1, Volatility::Immutable),
+            |fields| match SqlType::of_field(&fields[0]) {
+                Some(list @ SqlType::Array(_)) => Ok(list),
+                _ => unexpected("ARRAY"),
+            },
+            array_or_empty,
+        ),
         // What generate_subscripts goes through.
         Definition::new(
             "array_subscripts",
-            two(),
+            Signature::one_of(vec![TypeSignature::Any(2), TypeSignature::Any(3)], Volatility::Immutable),
             |fields| of_array("generate_subscripts", fields, SqlType::Array(Box::new(SqlType::Integer))),
             subscripts,
         ),
@@ -52,7 +64,7 @@ fn of_array(function: &str, fields: &[FieldRef], result: SqlType) -> Result<SqlT
 fn extents(args: &ScalarFunctionArgs) -> Result<Vec<Option<(i32, i32)>>> {
     let columns = arrays(args)?;
     let Some(lists) = columns[0].as_list_opt::<i32>() else { return unexpected("an array's bounds") };
-    let dimensions = arrow::compute::cast(&columns[1], &DataType::Int64)?;
+    let dimensions = cast(&columns[1], &DataType::Int64)?;
     let dimensions = dimensions.as_primitive::<Int64Type>();
     let vector = matches!(
         SqlType::of_field(&args.arg_fields[0]),
@@ -73,11 +85,35 @@ fn bound(args: &ScalarFunctionArgs, of: fn(i32, i32) -> i32) -> Result<ColumnarV
     columnar(args, Arc::new(bounds))
 }
 
+fn array_or_empty(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (Some(list), DataType::List(item)) = (columns[0].as_list_opt::<i32>(), args.return_field.data_type()) else {
+        return unexpected("ARRAY");
+    };
+    let lengths = (0..list.len()).map(|row| if list.is_valid(row) { list.value(row).len() } else { 0 });
+    let lengths: Vec<usize> = lengths.collect();
+    let chosen = (0..list.len()).filter(|row| list.is_valid(*row)).map(|row| list.value(row)).collect::<Vec<_>>();
+    let chosen: Vec<&dyn Array> = chosen.iter().map(AsRef::as_ref).collect();
+    let values = if chosen.is_empty() { list.values().slice(0, 0) } else { concat(&chosen)? };
+    let values = cast(&values, item.data_type())?;
+    let filled = ListArray::try_new(item.clone(), OffsetBuffer::from_lengths(lengths), values, None)?;
+    columnar(args, Arc::new(filled))
+}
+
 fn subscripts(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let mut builder = ListBuilder::new(Int32Builder::new());
-    for extent in extents(args)? {
+    let backwards = args.args.get(2).map(|backwards| backwards.to_array(args.number_rows)).transpose()?;
+    let backwards = backwards.as_ref().map(|backwards| cast(backwards, &DataType::Boolean)).transpose()?;
+    let backwards = backwards.as_ref().map(|backwards| backwards.as_boolean());
+    for (row, extent) in extents(args)?.into_iter().enumerate() {
+        let backwards = backwards.map(|backwards| backwards.is_valid(row).then(|| backwards.value(row)));
         if let Some((first, length)) = extent {
-            (first..first + length).for_each(|index| builder.values().append_value(index));
+            let indexes = first..first + length;
+            match backwards {
+                None | Some(Some(false)) => indexes.for_each(|index| builder.values().append_value(index)),
+                Some(Some(true)) => indexes.rev().for_each(|index| builder.values().append_value(index)),
+                Some(None) => {}
+            }
         }
         builder.append(true);
     }

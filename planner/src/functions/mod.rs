@@ -6,6 +6,8 @@ mod json;
 mod json_build;
 pub(crate) mod json_contains;
 mod numeric;
+mod rows;
+pub(crate) mod series;
 mod session;
 mod text;
 mod time;
@@ -48,6 +50,8 @@ impl OwnFunctions {
             json_build::functions(),
             json_contains::functions(),
             numeric::functions(),
+            rows::functions(),
+            series::functions(),
             session::functions(),
             text::functions(),
             time::functions(),

@@ -43,6 +43,7 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Window(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Distinct(_) => false,
         _ => true,
     };
@@ -56,7 +57,6 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
 /// A node of the plan as the user knows it.
 pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Unnest(_) => "UNNEST",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",
         LogicalPlan::Subquery(_) => "LATERAL",
         _ => "this statement",

@@ -10,6 +10,7 @@ pub(crate) mod cast;
 pub(crate) mod datafusion_error;
 mod exists;
 pub(crate) mod interval;
+pub(crate) mod lateral;
 pub(crate) mod literal;
 pub(crate) mod lookup;
 pub(crate) mod name;
@@ -22,6 +23,7 @@ pub(crate) mod provider;
 pub(crate) mod rewrite;
 mod scalar_subquery;
 pub mod set_operation;
+pub(crate) mod set_returning;
 pub mod source;
 pub(crate) mod table_function;
 pub mod types;
@@ -184,14 +186,30 @@ fn expand_views(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Names and types resolved by DataFusion's planner, then typed as PostgreSQL does.
 fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
-    let mut query = query.clone();
+    match bind_as_written(query.clone(), context, all_unique) {
+        Err(error) if error.kind == ErrorKind::UndefinedColumn => {
+            let mut query = query.clone();
+            match set_returning::expand_whole_rows(&mut query) {
+                true => bind_as_written(query, context, all_unique).map_err(|_| error),
+                false => Err(error),
+            }
+        }
+        bound => bound,
+    }
+}
+
+fn bind_as_written(
+    mut query: ast::Query,
+    context: &PlanContext<'_>,
+    all_unique: bool,
+) -> Result<(LogicalPlan, Visible)> {
     let rewritten = rewrite::query(&mut query, context, all_unique)?;
     let provider = provider::Provider::new(context);
     let planner = SqlToRel::new(&provider);
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    Ok((expand_views(typing::plan(plan, context)?)?, rewritten.visible))
+    Ok((expand_views(typing::plan(lateral::attached(plan)?, context)?)?, rewritten.visible))
 }
 
 type Visible = std::collections::HashMap<String, String>;
