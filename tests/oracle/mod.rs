@@ -9,6 +9,7 @@ mod expression;
 mod model;
 mod partition;
 mod query;
+mod rows;
 
 use libtest_mimic::Trial;
 

@@ -78,7 +78,7 @@ impl Query {
 
     /// A query over these relations, with subqueries up to `depth`.
     pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Self {
-        match random.below(20) {
+        match random.below(23) {
             0..=2 => project(random, relations, depth),
             3..=6 => aggregate(random, relations, depth),
             7..=9 => join(random, relations, depth),
@@ -86,6 +86,7 @@ impl Query {
             12 => scalar(random, relations, depth),
             13 => windows(random, relations),
             16..=19 => super::partition::generate(random, relations, depth),
+            20..=22 => super::rows::generate(random, relations, depth),
             _ => set_operation(random, relations, depth),
         }
     }
