@@ -39,7 +39,7 @@ const KINDS: [(ErrorKind, &str); 16] = [
     (ErrorKind::InvalidLogarithm, "invalid logarithm"),
     (ErrorKind::InvalidPower, "invalid power"),
     (ErrorKind::InvalidEncoding, "invalid encoding"),
-    (ErrorKind::LimitExceeded, "too long"),
+    (ErrorKind::LimitExceeded, "limit exceeded"),
     (ErrorKind::DatatypeMismatch, "datatype mismatch"),
     (ErrorKind::Unsupported, "unsupported"),
     (ErrorKind::Internal, "internal"),

@@ -54,6 +54,10 @@ impl Node {
             }
             Self::Union(_) => write!(out, "union"),
             Self::SetOperation(node) => write!(out, "{:?} all", node.kind),
+            Self::Unnest(node) => {
+                let (lists, columns) = (&node.lists, &node.columns);
+                write!(out, "unnest lists={lists:?} columns={columns:?} keeps_empty={}", node.keeps_empty)
+            }
             Self::Distinct(_) => write!(out, "distinct"),
             Self::Partition(node) => {
                 write_partition(out, node);

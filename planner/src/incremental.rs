@@ -35,6 +35,8 @@ pub enum Node {
     Union(Union),
     /// `INTERSECT ALL` and `EXCEPT ALL`.
     SetOperation(SetOperation),
+    /// `UNNEST` and set-returning functions: a row per element of an array.
+    Unnest(Unnest),
     /// `DISTINCT`: each row once.
     Distinct(Distinct),
     /// Window functions, `LIMIT`, `DISTINCT ON`, and aggregates that need all rows of their group.
@@ -262,6 +264,21 @@ pub struct SetOperation {
     pub kind: SetKind,
 }
 
+/// See [`Node::Unnest`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unnest {
+    /// The input.
+    pub input: Arc<Node>,
+    /// The columns of the input that are taken apart, side by side: shorter arrays are filled up with NULL.
+    pub lists: Vec<usize>,
+    /// The columns of the output, by the column of the input: repeated, or its elements.
+    pub columns: Vec<usize>,
+    /// Whether a row without any element comes out once, with NULLs.
+    pub keeps_empty: bool,
+    /// The output's columns.
+    pub schema: SchemaRef,
+}
+
 /// See [`Node::Distinct`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Distinct {
@@ -329,6 +346,7 @@ impl Node {
             Self::Join(node) => &node.schema,
             Self::Union(node) => &node.schema,
             Self::SetOperation(node) => node.left.schema(),
+            Self::Unnest(node) => &node.schema,
             Self::Distinct(node) => node.input.schema(),
             Self::Partition(node) => &node.schema,
             Self::Recursive(node) => &node.schema,
@@ -349,6 +367,7 @@ impl Node {
             Self::Join(node) => vec![&node.left, &node.right],
             Self::Union(node) => node.inputs.iter().collect(),
             Self::SetOperation(node) => vec![&node.left, &node.right],
+            Self::Unnest(node) => vec![&node.input],
             Self::Distinct(node) => vec![&node.input],
             Self::Partition(node) => vec![&node.input],
             Self::Recursive(node) => {
@@ -378,6 +397,7 @@ impl Node {
             Self::SetOperation(node) => {
                 Self::SetOperation(SetOperation { left: of(&node.left), right: of(&node.right), kind: node.kind })
             }
+            Self::Unnest(node) => Self::Unnest(Unnest { input: of(&node.input), ..node }),
             Self::Distinct(node) => Self::Distinct(Distinct { input: of(&node.input) }),
             Self::Partition(node) => Self::Partition(Partition { input: of(&node.input), on_error, ..node }),
             Self::WindowClose(node) => Self::WindowClose(WindowClose { input: of(&node.input), ..node }),
@@ -393,8 +413,10 @@ impl Node {
             Self::Join(node) => Some(node.on_error),
             Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
-            Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Distinct(_) => None,
-            Self::WindowClose(_) | Self::TemporalFilter(_) | Self::Recursive(_) | Self::Hole(_) => None,
+            Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Unnest(_) => None,
+            Self::Distinct(_) | Self::WindowClose(_) | Self::TemporalFilter(_) | Self::Recursive(_) | Self::Hole(_) => {
+                None
+            }
         }
     }
 
@@ -419,6 +441,7 @@ impl Node {
             Self::SetOperation(node) => {
                 node.kind == SetKind::Intersect && node.left.append_only() && node.right.append_only()
             }
+            Self::Unnest(node) => node.input.append_only(),
             Self::Distinct(node) => node.input.append_only(),
             // A row that comes changes what comes of the others.
             Self::Partition(_) => false,

@@ -84,8 +84,8 @@ impl Node {
     pub fn state_tables(&self) -> Vec<StateTable> {
         let table = |role: &str, key, input, value| StateTable { role: role.to_owned(), key, input, value };
         match self {
-            Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Constant(_) => Vec::new(),
-            Self::Hole(_) => Vec::new(),
+            Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Unnest(_) => Vec::new(),
+            Self::Constant(_) | Self::Hole(_) => Vec::new(),
             Self::TemporalFilter(_) => vec![table("waiting", None, 0, "weight, by when the row comes or goes")],
             Self::Recursive(node) => {
                 let rows = (!node.all).then(|| table("rows", None, 0, "derivations"));

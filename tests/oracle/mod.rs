@@ -10,6 +10,7 @@ mod model;
 mod partition;
 mod query;
 mod recursion;
+mod rows;
 
 use libtest_mimic::Trial;
 

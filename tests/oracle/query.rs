@@ -78,7 +78,7 @@ impl Query {
 
     /// A query over these relations, with subqueries up to `depth`.
     pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Self {
-        match random.below(22) {
+        match random.below(25) {
             0..=2 => project(random, relations, depth),
             3..=6 => aggregate(random, relations, depth),
             7..=9 => join(random, relations, depth),
@@ -87,6 +87,7 @@ impl Query {
             13 => windows(random, relations),
             16..=19 => super::partition::generate(random, relations, depth),
             20 | 21 => super::recursion::generate(random, relations),
+            22..=24 => super::rows::generate(random, relations, depth),
             _ => set_operation(random, relations, depth),
         }
     }

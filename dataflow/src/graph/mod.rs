@@ -175,6 +175,11 @@ impl Graph {
                 let of_input = |column: &usize| crate::expression::plain_column(node.expressions.get(*column)?);
                 self.is_in_order(&node.input, &key.iter().filter_map(of_input).collect::<Vec<_>>())
             }
+            Node::Unnest(node) => {
+                let input =
+                    key.iter().map(|column| node.columns[*column]).filter(|column| !node.lists.contains(column));
+                self.is_in_order(&node.input, &input.collect::<Vec<_>>())
+            }
             Node::Window(node) => {
                 let width = node.input.schema().fields().len();
                 self.is_in_order(&node.input, &key.iter().copied().filter(|column| *column < width).collect::<Vec<_>>())

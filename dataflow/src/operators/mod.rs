@@ -14,6 +14,7 @@ mod set_operation;
 mod shards;
 mod temporal;
 mod union;
+mod unnest;
 pub(crate) mod upsert;
 mod window;
 mod window_close;
@@ -37,6 +38,7 @@ pub use recursive::Recursive;
 pub use set_operation::SetOperation;
 pub use temporal::TemporalFilter;
 pub use union::Union;
+pub use unnest::Unnest;
 pub use window::{Window, assign_windows};
 pub use window_close::WindowClose;
 
@@ -68,6 +70,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Join(node) => Box::new(Join::new(node, states)?),
         Node::SetOperation(node) => Box::new(SetOperation::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
+        Node::Unnest(node) => Box::new(Unnest::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
         Node::Partition(node) => Box::new(Partition::new(node, states)?),
         Node::Recursive(node) => Box::new(Recursive::new(node, states)?),

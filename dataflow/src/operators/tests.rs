@@ -5,6 +5,7 @@ mod nested_loop;
 mod recursive;
 mod set_operation;
 mod temporal;
+mod unnest;
 
 use std::sync::Arc;
 

@@ -114,7 +114,7 @@ impl Session {
 
 /// Whether a plan only filters, computes and joins ends: then what comes from now on doesn't depend on what came before.
 fn is_stateless(node: &Node) -> bool {
-    matches!(node, Node::Input(_) | Node::Map(_) | Node::Union(_) | Node::Window(_))
+    matches!(node, Node::Input(_) | Node::Map(_) | Node::Union(_) | Node::Unnest(_) | Node::Window(_))
         && node.inputs().into_iter().all(|input| is_stateless(input))
 }
 

@@ -145,6 +145,11 @@ impl Explain<'_> {
             Node::Join(join) => self.describe_join(join, names),
             Node::Union(_) => "Union".to_owned(),
             Node::SetOperation(node) => format!("{:?} all", node.kind),
+            Node::Unnest(node) => {
+                let lists: Vec<&str> = node.lists.iter().map(|list| names[0][*list].as_str()).collect();
+                let kept = if node.keeps_empty { "; kept if empty" } else { "" };
+                format!("Unnest {}{kept}", lists.join(", "))
+            }
             Node::Distinct(_) => format!("Distinct {}", names[0].join(", ")),
             Node::Partition(node) => {
                 let mut text = partition::describe(node, &names[0]);
@@ -248,6 +253,14 @@ impl Explain<'_> {
             },
             Node::Union(union) => union.inputs.first().map(|input| of(input)).unwrap_or_default(),
             Node::SetOperation(node) => of(&node.left),
+            Node::Unnest(node) => {
+                let names = of(&node.input);
+                let name = |column: &usize| match node.lists.contains(column) {
+                    true => format!("unnest({})", names[*column]),
+                    false => names[*column].clone(),
+                };
+                node.columns.iter().map(name).collect()
+            }
             Node::Distinct(distinct) => of(&distinct.input),
             Node::Partition(node) => partition::column_names(node, of(&node.input)),
             Node::Recursive(recursive) => of(&recursive.base),

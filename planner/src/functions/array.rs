@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int32Array, Int32Builder, ListArray, ListBuilder, UInt32Array};
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use catalog::{CatalogType, SqlType};
 use datafusion::common::Result;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 
 use super::definition::{Definition, arrays, columnar, unexpected};
 use crate::Error;
@@ -33,7 +34,7 @@ pub(super) fn functions() -> Vec<Definition> {
         // What generate_subscripts goes through.
         Definition::new(
             "array_subscripts",
-            two(),
+            Signature::one_of(vec![TypeSignature::Any(2), TypeSignature::Any(3)], Volatility::Immutable),
             |fields| of_array("generate_subscripts", fields, SqlType::Array(Box::new(SqlType::Integer))),
             subscripts,
         ),
@@ -68,7 +69,7 @@ fn or_empty(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let kept = rows.flat_map(|row| lists.value_offsets()[row] as u32..lists.value_offsets()[row + 1] as u32);
     let items = arrow::compute::take(lists.values(), &kept.collect::<UInt32Array>(), None)?;
     let DataType::List(item) = args.return_field.data_type() else { return unexpected("ARRAY(SELECT …)") };
-    let items = arrow::compute::cast(&items, item.data_type())?;
+    let items = cast(&items, item.data_type())?;
     columnar(args, Arc::new(ListArray::try_new(item.clone(), offsets, items, None)?))
 }
 
@@ -76,7 +77,7 @@ fn or_empty(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 fn extents(args: &ScalarFunctionArgs) -> Result<Vec<Option<(i32, i32)>>> {
     let columns = arrays(args)?;
     let Some(lists) = columns[0].as_list_opt::<i32>() else { return unexpected("an array's bounds") };
-    let dimensions = arrow::compute::cast(&columns[1], &DataType::Int64)?;
+    let dimensions = cast(&columns[1], &DataType::Int64)?;
     let dimensions = dimensions.as_primitive::<Int64Type>();
     let vector = matches!(
         SqlType::of_field(&args.arg_fields[0]),
@@ -99,9 +100,18 @@ fn bound(args: &ScalarFunctionArgs, of: fn(i32, i32) -> i32) -> Result<ColumnarV
 
 fn subscripts(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let mut builder = ListBuilder::new(Int32Builder::new());
-    for extent in extents(args)? {
+    let backwards = args.args.get(2).map(|backwards| backwards.to_array(args.number_rows)).transpose()?;
+    let backwards = backwards.as_ref().map(|backwards| cast(backwards, &DataType::Boolean)).transpose()?;
+    let backwards = backwards.as_ref().map(|backwards| backwards.as_boolean());
+    for (row, extent) in extents(args)?.into_iter().enumerate() {
+        let backwards = backwards.map(|backwards| backwards.is_valid(row).then(|| backwards.value(row)));
         if let Some((first, length)) = extent {
-            (first..first + length).for_each(|index| builder.values().append_value(index));
+            let indexes = first..first + length;
+            match backwards {
+                None | Some(Some(false)) => indexes.for_each(|index| builder.values().append_value(index)),
+                Some(Some(true)) => indexes.rev().for_each(|index| builder.values().append_value(index)),
+                Some(None) => {}
+            }
         }
         builder.append(true);
     }

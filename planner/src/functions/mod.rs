@@ -12,6 +12,8 @@ mod mode;
 mod numeric;
 mod numeric_more;
 mod regex;
+mod rows;
+pub(crate) mod series;
 mod session;
 mod text;
 mod time;
@@ -59,6 +61,8 @@ impl OwnFunctions {
             numeric::functions(),
             numeric_more::functions(),
             regex::functions(),
+            rows::functions(),
+            series::functions(),
             session::functions(),
             text::functions(),
             time::functions(),

@@ -39,6 +39,7 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
         | LogicalPlan::Limit(_)
         | LogicalPlan::Window(_)
         | LogicalPlan::RecursiveQuery(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Distinct(_) => false,
         _ => true,
     };
@@ -52,7 +53,6 @@ fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError
 /// A node of the plan as the user knows it.
 pub(super) fn describe(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Unnest(_) => "UNNEST",
         LogicalPlan::Subquery(_) => "LATERAL",
         _ => "this statement",
     }

@@ -23,6 +23,7 @@ mod set_operation;
 mod temporal;
 mod top;
 mod union;
+mod unnest;
 mod values;
 mod window;
 mod window_close;
@@ -103,6 +104,7 @@ impl Lowering<'_> {
             LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
             LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
             LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Window(window) => self.window_functions(window),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.sort(&sort.input),

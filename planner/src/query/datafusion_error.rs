@@ -198,6 +198,10 @@ fn plan_error(message: &str) -> Error {
     if message.starts_with("Source table contains") {
         return Error::new(ErrorKind::InvalidColumnReference, lower_first(message));
     }
+    if message.starts_with("unnest() can only be applied") {
+        let message = "function unnest of a value that is no array does not exist";
+        return Error::new(ErrorKind::UndefinedFunction, message).with_hint(casts);
+    }
     if message.contains("must have the same number of columns") || message.contains("have different number of columns")
     {
         return Error::new(

@@ -10,7 +10,9 @@ mod arrow_error;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
 mod exists;
-pub(crate) mod interval;
+pub(crate) mod grouping;
+mod interval;
+pub(crate) mod lateral;
 pub(crate) mod literal;
 pub(crate) mod lookup;
 pub(crate) mod name;
@@ -28,6 +30,7 @@ mod scalar_subquery;
 mod second_names;
 mod set_comparison;
 pub mod set_operation;
+pub(crate) mod set_returning;
 pub mod source;
 pub(crate) mod table_function;
 mod ties;
@@ -181,14 +184,30 @@ fn expand_views(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Names and types resolved by DataFusion's planner, then typed as PostgreSQL does.
 fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
-    let mut query = query.clone();
+    match bind_as_written(query.clone(), context, all_unique) {
+        Err(error) if error.kind == ErrorKind::UndefinedColumn => {
+            let mut query = query.clone();
+            match set_returning::expand_whole_rows(&mut query) {
+                true => bind_as_written(query, context, all_unique).map_err(|_| error),
+                false => Err(error),
+            }
+        }
+        bound => bound,
+    }
+}
+
+fn bind_as_written(
+    mut query: ast::Query,
+    context: &PlanContext<'_>,
+    all_unique: bool,
+) -> Result<(LogicalPlan, Visible)> {
     let rewritten = rewrite::query(&mut query, context, all_unique)?;
     let provider = provider::Provider::new(context);
     let planner = SqlToRel::new(&provider);
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    let plan = typing::plan(plan, context)?;
+    let plan = typing::plan(lateral::attached(plan)?, context)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);

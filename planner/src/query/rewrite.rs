@@ -9,13 +9,13 @@ use catalog::nearest;
 use sql::Span;
 use sql::ast::{
     self, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableAliasColumnDef, TableFactor, UnaryOperator, Value, VisitorMut,
+    FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator, Spanned,
+    TableFactor, UnaryOperator, Value, VisitorMut,
 };
 use sql::walk;
 
 use super::name::{column_name, folded};
-use super::{interval, literal, number, operator, placement, types, written_cast};
+use super::{interval, literal, number, operator, placement, set_returning, types, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -43,6 +43,7 @@ pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bo
 
 /// Rewrites an expression in place.
 pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<()> {
+    set_returning::refuse(expr, "here")?;
     let mut rewriter = Rewriter { context, all_unique: false, depth: 1, rewritten: Rewritten::default() };
     match walk::change(expr, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
@@ -76,7 +77,8 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::recursion::check(query, self.context.functions))?;
-        flow(clauses(query).and_then(|()| super::using::rewrite(query)))
+        let rewritten = clauses(query).and_then(|()| super::using::rewrite(query));
+        flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> Flow {
@@ -88,6 +90,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = supported_select(select).and_then(|()| placement::check(select, self.context.functions)) {
             return ControlFlow::Break(Box::new(error));
         }
+        super::grouping::in_select(select);
         let mut discarded = HashMap::new();
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
@@ -95,16 +98,15 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = super::exists::in_list(select, self.context.functions) {
             return ControlFlow::Break(Box::new(error));
         }
-        for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                rows_of_series(expr);
-            }
-        }
-        ControlFlow::Continue(())
+        flow(set_returning::in_select(select, self.context.functions))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
-        flow(table_factor(factor))
+        match set_returning::relation(factor, &mut self.rewritten.visible) {
+            Ok(true) => ControlFlow::Continue(()),
+            Ok(false) => flow(table_factor(factor)),
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> Flow {
@@ -157,6 +159,7 @@ fn clauses(query: &mut Query) -> Result<()> {
             }
         }
     }
+    bare_columns(&mut query.body);
     match &mut *query.body {
         SetExpr::Table(table) => {
             let parts = [table.schema_name.take(), table.table_name.take()];
@@ -169,6 +172,24 @@ fn clauses(query: &mut Query) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// DataFusion finds the columns of INTERSECT's and EXCEPT's sides by their bare names, so that two of them may not share one.
+fn bare_columns(body: &mut SetExpr) {
+    let SetExpr::SetOperation { op: SetOperator::Intersect | SetOperator::Except, left, right, .. } = body else {
+        return;
+    };
+    for side in [left, right] {
+        bare_columns(side);
+        let SetExpr::Select(select) = &mut **side else { continue };
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) = &*item
+                && let Some(alias) = parts.last().cloned()
+            {
+                *item = SelectItem::ExprWithAlias { expr: Expr::CompoundIdentifier(parts.clone()), alias };
+            }
+        }
+    }
 }
 
 /// `SELECT * FROM name`.
@@ -203,7 +224,7 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
     match factor {
         TableFactor::Table {
             name,
-            alias,
+            alias: _,
             args,
             with_hints,
             version,
@@ -225,34 +246,9 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
             if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
                 return Err(Error::unsupported(what).at(span));
             }
-            if let Some(args) = args {
-                let function = Function {
-                    name: unqualified(name),
-                    uses_odbc_syntax: false,
-                    parameters: FunctionArguments::None,
-                    args: FunctionArguments::List(FunctionArgumentList {
-                        duplicate_treatment: None,
-                        args: args.args.clone(),
-                        clauses: Vec::new(),
-                    }),
-                    filter: None,
-                    null_treatment: None,
-                    over: None,
-                    within_group: Vec::new(),
-                };
-                let bare = function.name.to_string().to_lowercase();
-                if bare == "session" {
-                    return Err(Error::unsupported("SESSION(…) windows").at(span));
-                }
-                if let Some(array) = array_of_series(&function) {
-                    let alias = Some(series_alias(alias.take(), &bare));
-                    *factor = unnest(array, alias);
-                }
+            if args.is_some() && unqualified(name).to_string().eq_ignore_ascii_case("session") {
+                return Err(Error::unsupported("SESSION(…) windows").at(span));
             }
-            Ok(())
-        }
-        TableFactor::UNNEST { alias, with_ordinality: false, with_offset: false, .. } => {
-            *alias = Some(series_alias(alias.take(), "unnest"));
             Ok(())
         }
         TableFactor::Derived { sample: None, .. } | TableFactor::NestedJoin { .. } => Ok(()),
@@ -260,53 +256,8 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
     }
 }
 
-fn unnest(array: Expr, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::UNNEST {
-        alias,
-        array_exprs: vec![array],
-        with_offset: false,
-        with_offset_alias: None,
-        with_ordinality: false,
-    }
-}
-
-/// The column of a function in FROM is called as its alias, or as the function.
-fn series_alias(alias: Option<TableAlias>, function: &str) -> TableAlias {
-    let mut alias = alias.unwrap_or_else(|| TableAlias {
-        explicit: true,
-        name: Ident::new(function),
-        columns: Vec::new(),
-        at: None,
-    });
-    if alias.columns.is_empty() {
-        alias.columns = vec![TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
-    }
-    alias
-}
-
-/// `generate_series` and `generate_subscripts` in a SELECT list give rows, which functions put into an array here.
-fn rows_of_series(expr: &mut Expr) {
-    if let Expr::Function(function) = expr
-        && let Some(array) = array_of_series(function)
-    {
-        *expr = call("unnest", vec![array]);
-    }
-}
-
-/// The array of what a function gives that gives a series.
-fn array_of_series(function: &Function) -> Option<Expr> {
-    let mut function = function.clone();
-    function.name = unqualified(&function.name);
-    match function.name.to_string().to_lowercase().as_str() {
-        "generate_series" => {}
-        "generate_subscripts" => function.name = ObjectName::from(vec![Ident::new("array_subscripts")]),
-        _ => return None,
-    }
-    Some(Expr::Function(function))
-}
-
 /// A name without `pg_catalog.`.
-fn unqualified(name: &ObjectName) -> ObjectName {
+pub(super) fn unqualified(name: &ObjectName) -> ObjectName {
     match name.0.as_slice() {
         [schema, rest @ ..] if !rest.is_empty() && schema.to_string().eq_ignore_ascii_case("pg_catalog") => {
             ObjectName(rest.to_vec())
@@ -466,7 +417,7 @@ impl Rewriter<'_> {
         if SESSION_VALUES.contains(&name.as_str()) || name == "current_database" {
             return Ok(Some(self.session_value(&name)));
         }
-        if name == "generate_series" || name == "unnest" || name == "grouping" || name == "row" {
+        if name == "unnest" || name == "grouping" || name == "row" {
             return Ok(None);
         }
         if name == "array"

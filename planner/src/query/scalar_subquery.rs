@@ -36,7 +36,8 @@ pub(super) fn aggregated(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.data)
 }
 
-fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
+/// The subquery as one that gives a row at most, or fails.
+pub(super) fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
     let plan = &subquery.subquery;
     let (input, value, is_list) = match first_row(plan) {
         Some(Ordered { input, value, order }) => (input, first_value(value, order), false),
@@ -94,7 +95,7 @@ fn first_row(plan: &LogicalPlan) -> Option<Ordered> {
 }
 
 /// Whether an aggregate without groups makes the row.
-fn is_aggregate(plan: &LogicalPlan) -> bool {
+pub(super) fn is_aggregate(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => is_aggregate(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => is_aggregate(&alias.input),

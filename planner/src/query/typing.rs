@@ -7,15 +7,15 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use catalog::sql_type::NUMERIC_DEFAULT;
 use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
     SetComparison, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, RecursiveQuery, Subquery, Union, Values,
-    WindowFunctionDefinition,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery, Subquery,
+    Union, Unnest, Values, WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
@@ -129,7 +129,7 @@ impl Typing<'_> {
                     };
                     Ok(Transformed::yes(expr))
                 })?;
-                plan.data.recompute_schema()
+                with_element_types(plan.data.recompute_schema()?)
             }
         }
     }
@@ -404,17 +404,7 @@ impl Typing<'_> {
                     return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
                 }
             }
-            // A series of int4 is one of int4: DataFusion makes bigints of all integers.
-            "generate_series" => {
-                let small = |arg: &Expr| {
-                    let data_type = arg.get_type(schema);
-                    data_type.is_ok_and(|data_type| matches!(data_type, DataType::Int16 | DataType::Int32))
-                };
-                if function.args.iter().all(small) {
-                    let integers = SqlType::Array(Box::new(SqlType::Integer)).data_type();
-                    return Ok(Expr::Cast(Cast::new(Box::new(Expr::ScalarFunction(function)), integers)));
-                }
-            }
+            "generate_series" => series_arguments(&mut function.args, schema)?,
             _ => {
                 // A parameter among numbers is a number.
                 let numeric = function.args.iter().find(|arg| {
@@ -491,6 +481,21 @@ fn is_negative(expr: &Expr) -> bool {
     }
 }
 
+/// Arguments without a type take that of the series; the third of times is an interval.
+fn series_arguments(args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
+    let fields = args.iter().map(|arg| match is_unknown(arg) {
+        true => Ok(Field::new("", DataType::Null, true).into()),
+        false => Ok(arg.to_field(schema)?.1),
+    });
+    let element = crate::functions::series::element_of(&fields.collect::<DataFusionResult<Vec<_>>>()?)?;
+    let is_time = matches!(element, SqlType::Timestamp | SqlType::Timestamptz);
+    for (position, arg) in args.iter_mut().enumerate().filter(|(_, arg)| is_unknown(arg)) {
+        let wanted = if is_time && position == 2 { &SqlType::Interval } else { &element };
+        *arg = resolve(std::mem::take(arg), wanted)?;
+    }
+    Ok(())
+}
+
 /// `expr IN (SELECT …)`: what has no type takes that of the subquery's column.
 fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
     let column = subquery.subquery.schema().fields().first().and_then(|field| SqlType::of_field(field));
@@ -521,6 +526,40 @@ fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> 
     };
     *arg = Expr::Cast(Cast::new(Box::new(std::mem::take(arg)), target));
     Ok(())
+}
+
+/// DataFusion's UNNEST forgets what an array says about the SQL type of its elements, and takes only one level of arrays in arrays apart.
+fn with_element_types(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let LogicalPlan::Unnest(unnest) = &plan else { return Ok(plan) };
+    let element = |input: usize| match unnest.input.schema().field(input).data_type() {
+        DataType::List(item) if unnest.list_type_columns.iter().any(|(list, _)| *list == input) => Some(item),
+        _ => None,
+    };
+    let elements = unnest.dependency_indices.iter().map(|input| element(*input));
+    let outputs: Vec<(Column, Option<&FieldRef>)> = plan.schema().columns().into_iter().zip(elements).collect();
+    let nested =
+        outputs.iter().filter(|(_, item)| item.is_some_and(|item| matches!(item.data_type(), DataType::List(_))));
+    let nested: Vec<Column> = nested.map(|(column, _)| column.clone()).collect();
+    if !nested.is_empty() {
+        if unnest.list_type_columns.len() > 1 {
+            return Err(crate::Error::unsupported("UNNEST of an array of arrays beside another array").into());
+        }
+        let inner = Unnest::try_new(Arc::new(plan.clone()), nested, unnest.options.clone())?;
+        return with_element_types(LogicalPlan::Unnest(inner));
+    }
+    if outputs.iter().all(|(_, item)| item.is_none_or(|item| item.metadata().is_empty())) {
+        return Ok(plan);
+    }
+    let typed = outputs.into_iter().map(|(column, item)| match item {
+        Some(item) if !item.metadata().is_empty() => {
+            let field = item.as_ref().clone().with_name(OWN_CAST).with_nullable(true);
+            let cast = Expr::Cast(Cast::new_from_field(Box::new(Expr::Column(column.clone())), field.into()));
+            cast.alias_qualified(column.relation, column.name)
+        }
+        _ => Expr::Column(column),
+    });
+    let typed = typed.collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(typed, Arc::new(plan))?))
 }
 
 /// What the expressions of a node see.

@@ -11,6 +11,7 @@ use sql::walk;
 use crate::Error;
 use crate::error::ErrorKind;
 use crate::query::name::folded;
+use crate::query::set_returning::returns_set;
 
 /// The error with the place of the first construct in the query that it may be about, unless it has a place.
 pub(super) fn located(error: Error, query: &Query) -> Error {
@@ -48,7 +49,7 @@ impl Search<'_> {
         };
         named
             || self.is("a window function") && function.over.is_some()
-            || self.is("UNNEST") && matches!(name.as_str(), "unnest" | "generate_series")
+            || self.is("UNNEST") && returns_set(&function.name)
     }
 }
 

@@ -151,10 +151,19 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
     }
 }
 
-/// The file has a statement in one line, then what comes of it. `UPDATE_GOLDEN=1` rewrites it.
 #[test]
 fn statements_plan_as_recorded() {
-    let golden = include_str!("tests/statements.txt");
+    recorded("statements.txt", include_str!("tests/statements.txt"));
+}
+
+/// Set operations, set-returning functions and LATERAL, as operators.
+#[test]
+fn rows_of_rows_plan_as_recorded() {
+    recorded("rows.txt", include_str!("tests/rows.txt"));
+}
+
+/// The file has a statement in one line, then what comes of it. `UPDATE_GOLDEN=1` rewrites it.
+fn recorded(name: &str, golden: &str) {
     let shop = shop();
     let mut found = String::new();
     for line in golden.lines().filter(|line| !line.starts_with("  ")) {
@@ -173,7 +182,7 @@ fn statements_plan_as_recorded() {
         }
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/statement/tests/statements.txt"), &found).unwrap();
+        std::fs::write(format!("{}/src/statement/tests/{name}", env!("CARGO_MANIFEST_DIR")), &found).unwrap();
     }
     let differing: Vec<_> = found.lines().zip(golden.lines()).filter(|(mine, theirs)| mine != theirs).take(5).collect();
     assert!(found == golden, "run with UPDATE_GOLDEN=1 and read the difference: {differing:#?}");

@@ -1,0 +1,133 @@
+//! Subqueries in expressions that take arrays of the outer row apart: `WHERE EXISTS (SELECT 1 FROM unnest(t.tags) AS tag WHERE …)`.
+//!
+//! DataFusion makes joins only of subqueries over relations. These here are aggregates over each outer row's elements, so they become a lateral
+//! join of one row, whose column stands in their place.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, JoinType, Result};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Filter, LogicalPlan, Subquery, SubqueryAlias, lit};
+
+use super::attach::has_unnest;
+use super::{columns, of_join, project, referred};
+use crate::query::scalar_subquery::{is_aggregate, one_row};
+
+/// The node without such subqueries in its expressions, if it has any.
+pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<LogicalPlan>> {
+    let (LogicalPlan::Filter(_) | LogicalPlan::Projection(_)) = node else { return Ok(None) };
+    let is_subquery = |expr: &Expr| matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+    let mut found = false;
+    node.apply_expressions(|expr| {
+        found |= expr.exists(|expr| Ok(is_subquery(expr)))?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !found {
+        return Ok(None);
+    }
+    let mut input = node.inputs()[0].clone();
+    let visible: Vec<Expr> = columns(input.schema()).collect();
+    let before = *number;
+    let mut replaced = Vec::new();
+    let preserver = NamePreserver::new(node);
+    for expr in node.expressions() {
+        let name = preserver.save(&expr);
+        let is_condition = matches!(node, LogicalPlan::Filter(_));
+        let expr = expr.transform_up(|expr| replace(expr, &mut input, number, is_condition))?.data;
+        replaced.push(name.restore(expr));
+    }
+    if *number == before {
+        return Ok(None);
+    }
+    match (node, replaced.pop()) {
+        (LogicalPlan::Filter(_), Some(predicate)) => {
+            let filter = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?);
+            project(filter, visible).map(Some)
+        }
+        (_, last) => project(input, replaced.into_iter().chain(last).collect()).map(Some),
+    }
+}
+
+fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition: bool) -> Result<Transformed<Expr>> {
+    let replaced = match &expr {
+        Expr::ScalarSubquery(subquery) if is_wanted(subquery, input)? => {
+            let one = one_row(subquery.clone())?.data;
+            let one = one.transform_up(|expr| match &expr {
+                Expr::ScalarSubquery(subquery) if is_aggregate(&subquery.subquery) => {
+                    let column = join(subquery.subquery.as_ref().clone(), input, number)?;
+                    Ok(column.map_or(Transformed::no(expr), Transformed::yes))
+                }
+                _ => Ok(Transformed::no(expr)),
+            })?;
+            one.transformed.then_some(one.data)
+        }
+        Expr::Exists(Exists { subquery, negated }) if is_wanted(subquery, input)? => {
+            let rows = number_of_rows(subquery.subquery.as_ref().clone())?;
+            let number = join(rows, input, number)?;
+            number.map(|number| if *negated { number.eq(lit(0_i64)) } else { number.gt(lit(0_i64)) })
+        }
+        // Where NULL and false are the same.
+        Expr::InSubquery(InSubquery { expr: value, subquery, negated: false })
+            if is_condition && is_wanted(subquery, input)? =>
+        {
+            let plan = subquery.subquery.as_ref().clone();
+            let [element] = plan
+                .schema()
+                .columns()
+                .try_into()
+                .map_err(|_| crate::Error::new(crate::error::ErrorKind::Syntax, "subquery has too many columns"))?;
+            let value = outward(value.as_ref().clone(), input)?;
+            let equal = LogicalPlan::Filter(Filter::try_new(value.eq(Expr::Column(element)), Arc::new(plan))?);
+            join(number_of_rows(equal)?, input, number)?.map(|number| number.gt(lit(0_i64)))
+        }
+        _ => None,
+    };
+    Ok(replaced.map_or(Transformed::no(expr), Transformed::yes))
+}
+
+/// Whether a subquery refers to columns of the input, and takes arrays apart.
+fn is_wanted(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
+    Ok(has_unnest(&subquery.subquery) && !referred(&subquery.subquery, input.schema())?.is_empty())
+}
+
+fn number_of_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let calls = vec![count(lit(1_i64)).alias("rows")];
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan), vec![], calls)?))
+}
+
+/// Joins the one row of a plan to the input; the plan's column, if that can be done.
+fn join(plan: LogicalPlan, input: &mut LogicalPlan, number: &mut usize) -> Result<Option<Expr>> {
+    let [column] = plan
+        .schema()
+        .columns()
+        .try_into()
+        .map_err(|_| crate::Error::new(crate::error::ErrorKind::Syntax, "subquery must return only one column"))?;
+    *number += 1;
+    let alias = format!("subquery{number}");
+    let plan = project(plan, vec![Expr::Column(column).alias("value")])?;
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Default::default() };
+    let right = SubqueryAlias::try_new(Arc::new(LogicalPlan::Subquery(subquery)), alias.as_str())?;
+    let right = LogicalPlan::SubqueryAlias(right);
+    let LogicalPlan::Join(lateral) = super::join_on(input.clone(), right, None, JoinType::Inner)? else {
+        return Ok(None);
+    };
+    let Some(joined) = of_join(&lateral, *number)? else { return Ok(None) };
+    *input = joined;
+    Ok(Some(Expr::Column(Column::new(Some(alias), "value"))))
+}
+
+/// An expression over the input as the subquery sees it.
+fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
+    let outward = expr.transform_up(|expr| match &expr {
+        Expr::Column(column) => {
+            let (_, field) = Expr::Column(column.clone()).to_field(input.schema())?;
+            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column.clone())))
+        }
+        _ => Ok(Transformed::no(expr)),
+    })?;
+    Ok(outward.data)
+}
