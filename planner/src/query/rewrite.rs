@@ -344,6 +344,8 @@ impl Rewriter<'_> {
                 }
                 *expr = (**inner).clone();
             }
+            // DataFusion's planner forgets outer rows and the types of parameters within brackets.
+            Expr::Array(array) => *expr = call("make_array", std::mem::take(&mut array.elem)),
             Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
                     *op = named_operator(parts, span)?;

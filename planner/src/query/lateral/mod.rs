@@ -50,7 +50,7 @@ fn of_join(join: &Join, number: usize) -> Result<Option<LogicalPlan>> {
         return Ok(None);
     }
     let referred = referred(&join.right, join.left.schema())?;
-    if referred.is_empty() {
+    if referred.is_empty() || is_shadowed(&join.right, join.left.schema())? {
         return Ok(None);
     }
     let equalities = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
@@ -86,6 +86,21 @@ fn outer_references(plan: &LogicalPlan) -> Result<HashSet<Column>> {
         })
     })?;
     Ok(found)
+}
+
+/// Whether a name of the outer columns' relations means another one within, where a subquery in an expression refers outward too: a reference
+/// doesn't say which of the two it means.
+fn is_shadowed(plan: &LogicalPlan, outer: &DFSchema) -> Result<bool> {
+    let relations: HashSet<_> = outer.iter().filter_map(|(relation, _)| relation).collect();
+    let (mut named_again, mut subqueries) = (false, false);
+    plan.apply_with_subqueries(|node| {
+        named_again |= node.schema().iter().any(|(relation, _)| relation.is_some_and(|name| relations.contains(name)));
+        node.apply_expressions(|expr| {
+            subqueries |= expr.exists(|expr| Ok(subquery::is_subquery(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(named_again && subqueries)
 }
 
 /// The outer rows in the place of what the subquery begins with.

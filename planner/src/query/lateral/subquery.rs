@@ -19,7 +19,6 @@ use crate::query::scalar_subquery::{is_aggregate, one_row};
 /// The node without such subqueries in its expressions, if it has any.
 pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<LogicalPlan>> {
     let (LogicalPlan::Filter(_) | LogicalPlan::Projection(_)) = node else { return Ok(None) };
-    let is_subquery = |expr: &Expr| matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
     let mut found = false;
     node.apply_expressions(|expr| {
         found |= expr.exists(|expr| Ok(is_subquery(expr)))?;
@@ -49,6 +48,11 @@ pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<Lo
         }
         (_, last) => project(input, replaced.into_iter().chain(last).collect()).map(Some),
     }
+}
+
+/// Whether an expression is a subquery.
+pub(super) fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
 }
 
 fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition: bool) -> Result<Transformed<Expr>> {
