@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use crate::ast::{
-    Delete, Expr, GroupByExpr, Insert, ObjectName, Query, Select, SelectItem, Statement, TableFactor, Update, ValueWithSpan, Visit, VisitMut,
-    Visitor, VisitorMut,
+    Delete, Expr, GroupByExpr, Insert, ObjectName, Query, Select, SelectItem, Statement, TableFactor, Update,
+    ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 /// A node of the syntax tree that can be walked.

@@ -35,14 +35,29 @@ pub(crate) enum Values {
     Float32(Vec<f32>),
     Float64(Vec<f64>),
     /// `exact`: no scale was declared to which a value could be rounded.
-    Decimal { values: Vec<i128>, precision: u8, scale: i8, exact: bool },
-    Text { views: Views, kind: TextKind },
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+        exact: bool,
+    },
+    Text {
+        views: Views,
+        kind: TextKind,
+    },
     Binary(Views),
     Date(Vec<i32>),
     Time(Vec<i64>),
-    Timestamp { values: Vec<i64>, utc: bool },
+    Timestamp {
+        values: Vec<i64>,
+        utc: bool,
+    },
     Interval(Vec<IntervalMonthDayNano>),
-    List { offsets: Vec<i32>, element: Box<Column>, field: FieldRef },
+    List {
+        offsets: Vec<i32>,
+        element: Box<Column>,
+        field: FieldRef,
+    },
 }
 
 /// What else a text must obey.

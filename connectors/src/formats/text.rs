@@ -66,15 +66,17 @@ impl Column {
             Values::UInt32(values) => text_of().parse().ok().map(|value| values.push(value)),
             Values::Float32(values) => text_of().parse().ok().map(|value| values.push(value)),
             Values::Float64(values) => text_of().parse().ok().map(|value| values.push(value)),
-            Values::Decimal { values, precision, scale, exact } => match decimal::of_column(trimmed, *precision, *scale, *exact) {
-                Ok(value) => {
-                    values.push(value);
-                    Some(())
+            Values::Decimal { values, precision, scale, exact } => {
+                match decimal::of_column(trimmed, *precision, *scale, *exact) {
+                    Ok(value) => {
+                        values.push(value);
+                        Some(())
+                    }
+                    Err(decimal::Trouble::TooManyDigits) => return Err(self.too_many_digits(trimmed)),
+                    Err(decimal::Trouble::OutOfRange) => return Err(self.out_of_range(trimmed)),
+                    Err(decimal::Trouble::NotANumber) => None,
                 }
-                Err(decimal::Trouble::TooManyDigits) => return Err(self.too_many_digits(trimmed)),
-                Err(decimal::Trouble::OutOfRange) => return Err(self.out_of_range(trimmed)),
-                Err(decimal::Trouble::NotANumber) => None,
-            },
+            }
             Values::Date(values) => datetime::date(trimmed).map(|value| values.push(value)),
             Values::Time(values) => datetime::time(trimmed).map(|value| values.push(value)),
             Values::Timestamp { values, utc } => {

@@ -20,9 +20,9 @@ use planner::statement::plan::{DeletePlan, DoUpdate, InsertPlan, OnConflict, Ret
 use super::answer::batch_answer;
 use super::{Parameter, Prepared, Response, Session};
 use crate::coordinator::{dataflow_error, delta_error};
+use crate::error::Subject;
 use crate::published::Published;
 use crate::query::{conform, evaluate_on, query_error};
-use crate::error::Subject;
 use crate::{Error, ErrorKind, Result};
 
 /// How often a statement is computed again because another session changed the same rows first.

@@ -68,9 +68,7 @@ pub(super) fn functions() -> Vec<Definition> {
         ("acosd", |args| inverse(args, |value| 90.0 - asind(value))),
         ("atand", |args| degrees(args, |value| atand(value, 1.0))),
     ];
-    functions.extend(
-        of_degrees.map(|(name, invoke)| Definition::new(name, float(1), |_| Ok(SqlType::Double), invoke)),
-    );
+    functions.extend(of_degrees.map(|(name, invoke)| Definition::new(name, float(1), |_| Ok(SqlType::Double), invoke)));
     functions
 }
 
@@ -190,8 +188,11 @@ fn exact_bucket(operand: i256, low: i256, high: i256, count: i32) -> Result<i32>
     if low == high {
         return bucket_error("lower bound cannot equal upper bound");
     }
-    let (into, width) =
-        if low < high { (operand.wrapping_sub(low), high.wrapping_sub(low)) } else { (low.wrapping_sub(operand), low.wrapping_sub(high)) };
+    let (into, width) = if low < high {
+        (operand.wrapping_sub(low), high.wrapping_sub(low))
+    } else {
+        (low.wrapping_sub(operand), low.wrapping_sub(high))
+    };
     if into < i256::ZERO {
         return Ok(0);
     }
@@ -243,8 +244,7 @@ fn count(args: &ScalarFunctionArgs, wanted: bool) -> Result<ColumnarValue> {
     let Some(first) = columns.first() else { return unexpected("a count of NULLs") };
     let nulls: Vec<_> = columns.iter().map(|column| column.logical_nulls()).collect();
     let is_null = |nulls: &Option<NullBuffer>, row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-    let numbers =
-        (0..first.len()).map(|row| nulls.iter().filter(|nulls| is_null(nulls, row) == wanted).count() as i32);
+    let numbers = (0..first.len()).map(|row| nulls.iter().filter(|nulls| is_null(nulls, row) == wanted).count() as i32);
     columnar(args, Arc::new(numbers.collect::<Int32Array>()))
 }
 
@@ -287,11 +287,8 @@ fn asind(value: f64) -> f64 {
         return value;
     }
     let size = value.abs();
-    let angle = if size <= 0.5 {
-        size.asin() / 0.5_f64.asin() * 30.0
-    } else {
-        90.0 - size.acos() / 0.5_f64.acos() * 60.0
-    };
+    let angle =
+        if size <= 0.5 { size.asin() / 0.5_f64.asin() * 30.0 } else { 90.0 - size.acos() / 0.5_f64.acos() * 60.0 };
     angle.copysign(value)
 }
 
@@ -313,9 +310,10 @@ mod tests {
 
     #[test]
     fn angles_in_degrees_are_exact_where_they_can_be() {
-        assert_eq!([sind(0.0), sind(30.0), sind(90.0), sind(150.0), sind(180.0), sind(-30.0), sind(270.0)], [
-            0.0, 0.5, 1.0, 0.5, 0.0, -0.5, -1.0
-        ]);
+        assert_eq!(
+            [sind(0.0), sind(30.0), sind(90.0), sind(150.0), sind(180.0), sind(-30.0), sind(270.0)],
+            [0.0, 0.5, 1.0, 0.5, 0.0, -0.5, -1.0]
+        );
         assert_eq!([asind(0.5), asind(1.0), asind(-0.5), 90.0 - asind(0.5)], [30.0, 90.0, -30.0, 60.0]);
         assert_eq!(atand(1.0, 1.0), 45.0);
     }
@@ -325,7 +323,10 @@ mod tests {
         let exact = |operand, low, high| {
             exact_bucket(i256::from_i128(operand), i256::from_i128(low), i256::from_i128(high), 5).unwrap()
         };
-        assert_eq!([exact(-1, 0, 10), exact(0, 0, 10), exact(9, 0, 10), exact(10, 0, 10), exact(9, 10, 0)], [0, 1, 5, 6, 1]);
+        assert_eq!(
+            [exact(-1, 0, 10), exact(0, 0, 10), exact(9, 0, 10), exact(10, 0, 10), exact(9, 10, 0)],
+            [0, 1, 5, 6, 1]
+        );
         assert_eq!(float_bucket(5.35, 0.024, 10.06, 5).unwrap(), 3);
     }
 }

@@ -41,10 +41,7 @@ pub(super) fn functions() -> Vec<Definition> {
         // `date_trunc` of an interval.
         Definition::new(
             "interval_trunc",
-            one_of(
-                &[&[DataType::Utf8View, DataType::Interval(IntervalUnit::MonthDayNano)]],
-                Volatility::Immutable,
-            ),
+            one_of(&[&[DataType::Utf8View, DataType::Interval(IntervalUnit::MonthDayNano)]], Volatility::Immutable),
             |_| Ok(SqlType::Interval),
             truncate,
         ),

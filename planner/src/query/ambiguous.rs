@@ -32,7 +32,8 @@ pub(super) fn check(plan: &LogicalPlan, input: &DFSchema) -> DataFusionResult<()
 
 fn has_twin(column: &Column, plan: &LogicalPlan, input: &DFSchema) -> DataFusionResult<bool> {
     let twins = input.iter().filter(|(relation, field)| {
-        original(field.name()) == Some(&column.name) && (column.relation.is_none() || column.relation.as_ref() == *relation)
+        original(field.name()) == Some(&column.name)
+            && (column.relation.is_none() || column.relation.as_ref() == *relation)
     });
     for (_, twin) in twins {
         if !is_stored(twin.name(), plan)? {

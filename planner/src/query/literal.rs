@@ -163,7 +163,9 @@ fn fraction_digits(text: &str) -> i64 {
 pub(crate) fn too_many_digits(text: &str) -> Error {
     let digits = NUMERIC_DEFAULT.1;
     Error::new(ErrorKind::OutOfRange, "numeric field overflow")
-        .with_detail(format!("\"{text}\" has more than {digits} digits behind the point, which plain numeric holds here."))
+        .with_detail(format!(
+            "\"{text}\" has more than {digits} digits behind the point, which plain numeric holds here."
+        ))
         .with_hint("A numeric(p, s) with a larger scale holds them, or rounds them to its own.")
 }
 

@@ -38,9 +38,7 @@ pub(crate) fn placed(error: Error, query: &Query, again: impl Fn(&Query) -> Opti
             let number = message.split(" position ").nth(1).and_then(|rest| rest.split(' ').next());
             number.and_then(|number| find(query, Position { number, grouped: message.starts_with("GROUP BY") }))
         }
-        ErrorKind::UndefinedTable => {
-            message.split('"').nth(1).and_then(|relation| find(query, Wildcard { relation }))
-        }
+        ErrorKind::UndefinedTable => message.split('"').nth(1).and_then(|relation| find(query, Wildcard { relation })),
         ErrorKind::UndefinedObject if message.starts_with("window \"") => {
             message.split('"').nth(1).and_then(|window| find(query, Over { window }))
         }

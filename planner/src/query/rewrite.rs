@@ -403,7 +403,8 @@ impl Rewriter<'_> {
                 } else {
                     let target = types::sql_type(data_type).map_err(|error| error.at(span))?;
                     if let (CastKind::Cast | CastKind::DoubleColon, Some(text)) = (&kind, string_literal(inner)) {
-                        literal::parse(text, &operator::of_literal(text, target)).map_err(|error| error.at(place(&**inner)))?;
+                        literal::parse(text, &operator::of_literal(text, target))
+                            .map_err(|error| error.at(place(&**inner)))?;
                     }
                     if matches!(kind, CastKind::Cast | CastKind::DoubleColon) && format.is_none() {
                         *expr = written_cast::call((**inner).clone(), data_type.clone());

@@ -1,9 +1,7 @@
 //! Functions and operators that are other ones under another name, or with arguments that may be left out.
 
 use sql::Span;
-use sql::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value,
-};
+use sql::ast::{BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value};
 
 use super::cast::is_utc;
 use super::name::folded;
@@ -20,7 +18,9 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
         || matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty());
     Ok(match name {
         "ceiling" => plain_arguments(function).map(|[value]| call("ceil", vec![value.clone()])),
-        "localtime" if plain => Some(cast(if is_utc(zone) { call("localtimestamp", Vec::new()) } else { local() }, "time")),
+        "localtime" if plain => {
+            Some(cast(if is_utc(zone) { call("localtimestamp", Vec::new()) } else { local() }, "time"))
+        }
         "localtimestamp" if plain && !is_utc(zone) => Some(local()),
         "current_date" if plain && !is_utc(zone) => Some(cast(local(), "date")),
         // To the beginning of a day in a zone, say: the local time is cut.

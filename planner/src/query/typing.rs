@@ -9,8 +9,8 @@ use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction, SetComparison,
-    WindowFunction,
+    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
+    SetComparison, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -19,8 +19,8 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{self, Context};
-use super::{units, written_cast};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
+use super::{units, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -497,7 +497,8 @@ fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> 
     let [arg] = args else {
         return match func.name() {
             "count" if args.len() > 1 => {
-                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
+                let fields =
+                    args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
                 crate::functions::undefined("count", &fields)
             }
             _ => Ok(()),

@@ -104,7 +104,10 @@ mod tests {
 
     #[test]
     fn units_are_known_in_either_number() {
-        assert_eq!([singular("hours"), singular("centuries"), singular("dow"), singular("s")], ["hour", "century", "dow", "s"]);
+        assert_eq!(
+            [singular("hours"), singular("centuries"), singular("dow"), singular("s")],
+            ["hour", "century", "dow", "s"]
+        );
         let error = of_part("foo", &SqlType::Timestamp).expect_err("it is none");
         assert_eq!(error.message, "unit \"foo\" not recognized for type timestamp without time zone");
         assert!(of_trunc("dow", &SqlType::Timestamp).is_err());

@@ -239,11 +239,13 @@ fn number_value(column: &mut Column, record: &[u8], at: usize) -> Result<usize, 
             Ok(value) if value.is_finite() => values.push(value),
             _ => return out_of_range(column),
         },
-        Values::Decimal { values, precision, scale, exact } => match decimal::of_column(raw, *precision, *scale, *exact) {
-            Ok(value) => values.push(value),
-            Err(decimal::Trouble::TooManyDigits) => return bad(column.too_many_digits(raw)),
-            Err(_) => return out_of_range(column),
-        },
+        Values::Decimal { values, precision, scale, exact } => {
+            match decimal::of_column(raw, *precision, *scale, *exact) {
+                Ok(value) => values.push(value),
+                Err(decimal::Trouble::TooManyDigits) => return bad(column.too_many_digits(raw)),
+                Err(_) => return out_of_range(column),
+            }
+        }
         _ => return bad(column.expected(&format!("number {text}"))),
     }
     Ok(number.end)
