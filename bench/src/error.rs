@@ -9,7 +9,7 @@ pub enum Error {
         /// What was being done.
         what: String,
         /// Its answer.
-        error: engine::Error,
+        error: Box<engine::Error>,
     },
     /// A name that no query has.
     #[error("no query is called \"{name}\"; there are {known}")]
@@ -56,6 +56,6 @@ impl Error {
 
     pub(crate) fn engine(what: impl Into<String>) -> impl FnOnce(engine::Error) -> Self {
         let what = what.into();
-        move |error| Self::Engine { what, error }
+        move |error| Self::Engine { what, error: Box::new(error) }
     }
 }

@@ -107,7 +107,7 @@ impl Session {
     /// The error with the place of the option that it is about.
     fn placed(&self, refused: Refused, statement: &Statement) -> Error {
         let option = refused.option.and_then(|name| statement.kind.options()?.get(&name));
-        let Some(option) = option else { return refused.error };
+        let Some(option) = option else { return *refused.error };
         let span = if refused.name { option.span } else { option.value_span };
         let position = span.start.byte_offset(&self.text.lock());
         refused.error.at(position)
@@ -162,7 +162,7 @@ impl Session {
 
 /// Why a connector can't be used, and which of its options is to blame.
 struct Refused {
-    error: Error,
+    error: Box<Error>,
     option: Option<String>,
     /// Whether it is the option's name, not its value.
     name: bool,
@@ -173,14 +173,14 @@ impl Refused {
         Self {
             option: error.option().map(str::to_owned),
             name: matches!(error, connectors::Error::UnknownOption { .. }),
-            error: external(name, error),
+            error: Box::new(external(name, error)),
         }
     }
 }
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        Self { error, option: None, name: false }
+        Self { error: Box::new(error), option: None, name: false }
     }
 }
 

@@ -50,7 +50,8 @@ pub(super) fn functions() -> Vec<Definition> {
 /// The type of a function whose first argument is bytea.
 fn of_bytes(function: &str, fields: &[FieldRef], result: SqlType) -> Result<SqlType> {
     match fields[0].data_type() {
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null => Ok(result),
+        // A literal that gets its type later.
+        DataType::Utf8 | DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::Null => Ok(result),
         _ => undefined(function, fields),
     }
 }

@@ -38,13 +38,6 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("justify_hours", interval(), |_| Ok(SqlType::Interval), |args| justify(args, hours)),
         Definition::new("justify_days", interval(), |_| Ok(SqlType::Interval), |args| justify(args, days)),
         Definition::new("justify_interval", interval(), |_| Ok(SqlType::Interval), |args| justify(args, signs)),
-        // `date_trunc` of an interval.
-        Definition::new(
-            "interval_trunc",
-            one_of(&[&[DataType::Utf8View, DataType::Interval(IntervalUnit::MonthDayNano)]], Volatility::Immutable),
-            |_| Ok(SqlType::Interval),
-            truncate,
-        ),
         Definition::new("make_time", numbers(2, &[]), |_| Ok(SqlType::Time), make_time),
         Definition::new("make_timestamp", numbers(5, &[]), |_| Ok(SqlType::Timestamp), make_timestamp),
         // Where the statement gives no zone, the session's is put there.
@@ -121,45 +114,6 @@ fn justify(
         }
     }
     columnar(args, Arc::new(builder.finish()))
-}
-
-fn truncate(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let columns = arrays(args)?;
-    let (units, intervals) = (as_views(&columns[0])?, columns[1].as_primitive::<IntervalMonthDayNanoType>());
-    let mut builder = IntervalMonthDayNanoBuilder::with_capacity(intervals.len());
-    for (unit, value) in units.iter().zip(intervals) {
-        match unit.zip(value) {
-            Some((unit, value)) => builder.append_value(truncated(unit, value)?),
-            None => builder.append_null(),
-        }
-    }
-    columnar(args, Arc::new(builder.finish()))
-}
-
-/// What is left of an interval in whole units.
-fn truncated(unit: &str, value: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
-    let whole = |number: i32, size: i32| number / size * size;
-    let clock = |size: i64| value.nanoseconds / size * size;
-    let months = match unit {
-        "quarter" => whole(value.months, 3),
-        "year" => whole(value.months, 12),
-        _ => value.months,
-    };
-    let nanos = match unit {
-        "microsecond" => clock(1_000),
-        "millisecond" => clock(1_000_000),
-        "second" => clock(1_000_000_000),
-        "minute" => clock(60_000_000_000),
-        "hour" => clock(3_600_000_000_000),
-        "week" => {
-            return Err(Error::unsupported("date_trunc of an interval to the week")
-                .with_hint("A month is no number of weeks.")
-                .into());
-        }
-        _ => 0,
-    };
-    let days = if matches!(unit, "month" | "quarter" | "year") { 0 } else { value.days };
-    Ok(IntervalMonthDayNano::new(months, days, nanos))
 }
 
 /// 24 hours are a day; what is left has the sign of the days.

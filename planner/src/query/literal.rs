@@ -61,7 +61,9 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
             if *sql_type == SqlType::Numeric(None) && fraction_digits(trimmed) > i64::from(NUMERIC_DEFAULT.1) {
                 return Err(too_many_digits(trimmed));
             }
-            return through_arrow(trimmed, &sql_type.data_type()).map_err(|_| {
+            // Arrow reads no exponent.
+            let plain = trimmed.contains(['e', 'E']).then(|| without_exponent(trimmed)).flatten();
+            return through_arrow(plain.as_deref().unwrap_or(trimmed), &sql_type.data_type()).map_err(|_| {
                 Error::new(ErrorKind::OutOfRange, "numeric field overflow")
                     .with_detail(format!("{trimmed} does not fit into {sql_type}."))
             });
@@ -143,6 +145,13 @@ fn integer(text: &str) -> Option<i128> {
 
 fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite) && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// A number's digits with the point where its exponent moves it; `None` if there are too many.
+fn without_exponent(text: &str) -> Option<String> {
+    let digits = super::number::plain_digits(text.trim_start_matches(['-', '+']))?;
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    Some(format!("{sign}{}", digits.trim_end_matches('.')))
 }
 
 /// Digits behind the point that a number needs: without zeros at its end.
@@ -434,6 +443,10 @@ mod tests {
             ("{", SqlType::Array(Box::new(SqlType::Integer)), "malformed array literal: \"{\""),
             ("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", SqlType::Uuid, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
             ("1.5", SqlType::Numeric(Some((4, 2))), "1.50"),
+            ("-1.5e-3", SqlType::Numeric(Some((8, 4))), "-0.0015"),
+            ("1e3", SqlType::Numeric(Some((6, 0))), "1000"),
+            ("1.12345678901", SqlType::Numeric(None), "numeric field overflow"),
+            ("1e-11", SqlType::Numeric(None), "numeric field overflow"),
             ("x", SqlType::Numeric(None), "invalid input syntax for type numeric: \"x\""),
         ];
         for (text, sql_type, expected) in golden {

@@ -28,7 +28,7 @@ pub(crate) fn rewritten(text: &str) -> Option<Expr> {
 
 /// A constant's digits with the point where its exponent moves it, and with a point in any case, so that it isn't taken for an integer; `None` if
 /// there are too many.
-fn plain_digits(text: &str) -> Option<String> {
+pub(super) fn plain_digits(text: &str) -> Option<String> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i64 = exponent.parse().ok()?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

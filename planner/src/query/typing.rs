@@ -361,12 +361,7 @@ impl Typing<'_> {
                 if let [unit, value] = function.args.as_mut_slice()
                     && let Some(written) = text_of(unit)
                 {
-                    let sql_type = sql_type_of(value, schema)?;
-                    let known = units::of_trunc(written, &sql_type)?;
-                    if sql_type == SqlType::Interval {
-                        let arguments = vec![Expr::Literal(ScalarValue::from(known), None), std::mem::take(value)];
-                        return self.context.functions.own.call("interval_trunc", arguments);
-                    }
+                    let known = units::of_trunc(written, &sql_type_of(value, schema)?)?;
                     *unit = Expr::Literal(ScalarValue::from(known), None);
                 }
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use catalog::SqlType;
 use datafusion::common::{Result, internal_err};
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{ScalarFunction, TryCast};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -21,7 +21,8 @@ pub(crate) const NAME: &str = "::";
 /// The call that stands for a cast.
 pub(crate) fn call(value: ast::Expr, data_type: ast::DataType) -> ast::Expr {
     let target = ast::Expr::Cast {
-        kind: ast::CastKind::DoubleColon,
+        // A cast that typing leaves as it is.
+        kind: ast::CastKind::TryCast,
         expr: Box::new(ast::Expr::value(ast::Value::Null)),
         data_type,
         array: false,
@@ -71,7 +72,7 @@ fn is_cast(function: &ast::Function) -> bool {
 pub(crate) fn parts(function: &ScalarFunction) -> Option<(&Expr, &FieldRef)> {
     function.func.inner().downcast_ref::<WrittenCast>()?;
     match function.args.as_slice() {
-        [value, Expr::Cast(Cast { field, .. })] => Some((value, field)),
+        [value, Expr::TryCast(TryCast { field, .. })] => Some((value, field)),
         _ => None,
     }
 }
@@ -94,7 +95,7 @@ impl ScalarUDFImpl for WrittenCast {
     /// `x::integer`.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
-            [value, Expr::Cast(Cast { field, .. })] => {
+            [value, Expr::TryCast(TryCast { field, .. })] => {
                 let sql_type = SqlType::of_field(field);
                 let name = sql_type.map_or_else(|| field.data_type().to_string(), |sql_type| sql_type.to_string());
                 Ok(format!("{}::{name}", value.schema_name()))

@@ -11,3 +11,6 @@ CREATE INDEX by_city_n ON by_city (n);
 \d adults
 \d by_city
 \dn
+\z people
+DESCRIBE by_city_n;
+SELECT current_schema, current_user, session_user, current_catalog, current_role;
