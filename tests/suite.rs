@@ -12,6 +12,7 @@ mod oracle;
 mod simulation;
 mod sqllogictest;
 mod support;
+mod tpch;
 mod watermarks;
 
 use libtest_mimic::{Arguments, Trial};
@@ -23,6 +24,7 @@ fn main() {
     trials.extend(simulation::trials());
     trials.extend(engine::trials());
     trials.extend(sqllogictest::trials());
+    trials.extend(tpch::trials());
     trials.extend(watermarks::trials());
     trials.extend(clients::trials());
     trials.extend(kafka::trials());
