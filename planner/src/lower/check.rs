@@ -23,27 +23,27 @@ pub(super) fn supported(plan: &LogicalPlan) -> Result<()> {
 }
 
 fn node_supported(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError> {
-    let refused = match plan {
+    let known = matches!(
+        plan,
         LogicalPlan::Aggregate(_)
-        | LogicalPlan::Projection(_)
-        | LogicalPlan::Filter(_)
-        | LogicalPlan::Join(_)
-        | LogicalPlan::Union(_)
-        | LogicalPlan::TableScan(_)
-        | LogicalPlan::EmptyRelation(_)
-        | LogicalPlan::Subquery(_)
-        | LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::Values(_)
-        | LogicalPlan::Extension(_)
-        | LogicalPlan::Sort(_)
-        | LogicalPlan::Limit(_)
-        | LogicalPlan::Window(_)
-        | LogicalPlan::RecursiveQuery(_)
-        | LogicalPlan::Unnest(_)
-        | LogicalPlan::Distinct(_) => false,
-        _ => true,
-    };
-    if !refused {
+            | LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Union(_)
+            | LogicalPlan::TableScan(_)
+            | LogicalPlan::EmptyRelation(_)
+            | LogicalPlan::Subquery(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Values(_)
+            | LogicalPlan::Extension(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::RecursiveQuery(_)
+            | LogicalPlan::Unnest(_)
+            | LogicalPlan::Distinct(_)
+    );
+    if known {
         return Ok(());
     }
     let span = plan.expressions().iter().find_map(span_of);

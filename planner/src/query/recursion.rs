@@ -129,11 +129,12 @@ impl Terms<'_> {
         if let Some(span) = in_expressions {
             return self.reference(if place == Place::Recursive { Place::Subquery } else { place }, span);
         }
-        if self.seen.len() > before && select.from.iter().any(|table| self.is_in(table)) {
-            if let Some(span) = placement::aggregate_of(select, self.functions) {
-                let message = "aggregate functions are not allowed in a recursive query's recursive term";
-                return Err(invalid(message.to_owned()).at(span));
-            }
+        if self.seen.len() > before
+            && select.from.iter().any(|table| self.is_in(table))
+            && let Some(span) = placement::aggregate_of(select, self.functions)
+        {
+            let message = "aggregate functions are not allowed in a recursive query's recursive term";
+            return Err(invalid(message.to_owned()).at(span));
         }
         Ok(())
     }
@@ -270,7 +271,7 @@ pub(super) fn without_casts(term: LogicalPlan, wanted: &DFSchema) -> DataFusionR
             return Ok(expr);
         }
         let name = alias.unwrap_or_else(|| expr.schema_name().to_string());
-        Ok(inner.as_ref().clone().alias_if_changed(name)?)
+        inner.as_ref().clone().alias_if_changed(name)
     };
     let expressions = expr.into_iter().zip(wanted.fields()).map(bare).collect::<DataFusionResult<Vec<_>>>()?;
     Ok(LogicalPlan::Projection(Projection::try_new(expressions, input)?))
