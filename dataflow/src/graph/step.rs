@@ -136,13 +136,16 @@ impl Graph {
         let mut output = done.result?;
         output.deltas.retain(|delta| !delta.is_empty());
         vertex.rows_out += output.deltas.iter().map(|delta| delta.num_rows() as u64).sum::<u64>();
-        if !output.late.is_empty()
-            && let Node::Window(node) = vertex.node.as_ref()
-        {
+        let windows = match vertex.node.as_ref() {
+            Node::Window(node) => Some((&node.watermark_of, node.late, &node.input)),
+            Node::Session(node) => Some((&node.watermark_of, node.late, &node.input)),
+            _ => None,
+        };
+        if let Some((sources, policy, input)) = windows.filter(|_| !output.late.is_empty()) {
             outputs.late.push(LateRows {
-                sources: node.watermark_of.clone(),
-                policy: node.late,
-                labels: column_labels(&node.input),
+                sources: sources.clone(),
+                policy,
+                labels: column_labels(input),
                 rows: output.late,
             });
         }

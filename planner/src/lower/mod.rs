@@ -34,7 +34,7 @@ use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
 use crate::{Error, Result};
 
-pub(crate) use expression::column_index;
+pub(crate) use expression::{column, column_index};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 

@@ -233,9 +233,6 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
                     within_group: Vec::new(),
                 };
                 let bare = function.name.to_string().to_lowercase();
-                if bare == "session" {
-                    return Err(Error::unsupported("SESSION(…) windows").at(span));
-                }
                 if let Some(array) = array_of_series(&function) {
                     let alias = Some(series_alias(alias.take(), &bare));
                     *factor = unnest(array, alias);
