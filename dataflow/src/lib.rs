@@ -25,5 +25,5 @@ pub use error::{Error, Result};
 pub use failures::RowError;
 pub use graph::{EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator};
 pub use operator::{Operator, StepContext};
-pub use operators::assign_windows;
+pub use operators::{assign_sessions, assign_windows};
 pub use view::{IndexLayout, PublishedView, Scan, ViewForm, ViewLayout};

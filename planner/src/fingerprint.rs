@@ -37,6 +37,11 @@ impl Node {
                 "window {:?} time={} watermark_of={:?} late={:?}",
                 node.kind, node.time, node.watermark_of, node.late
             ),
+            Self::Session(node) => write!(
+                out,
+                "session {} time={} keys={:?} watermark_of={:?} late={:?}",
+                node.gap_us, node.time, node.keys, node.watermark_of, node.late
+            ),
             Self::TemporalFilter(node) => write!(out, "temporal from={:?} until={:?}", node.from, node.until),
             Self::Aggregate(node) => write!(out, "aggregate window={:?}", node.window).map(|()| {
                 write_expressions(out, "key", node.keys.iter());

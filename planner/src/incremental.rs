@@ -23,8 +23,10 @@ pub enum Node {
     Input(Input),
     /// Filter and projection in one pass.
     Map(Map),
-    /// `TUMBLE` and `HOP`: adds `window_start` and `window_end`.
+    /// `TUMBLE`, `HOP` and `CUMULATE`: adds `window_start` and `window_end`.
     Window(Window),
+    /// `SESSION`: adds `window_start` and `window_end`, which other rows change.
+    Session(Session),
     /// A condition on `now()`: each row is there from a time on, or until a time.
     TemporalFilter(TemporalFilter),
     /// `GROUP BY`.
@@ -102,6 +104,23 @@ pub enum WindowKind {
         /// Length.
         size_us: i64,
     },
+    /// Windows that begin every `size_us` and end one step further each, up to `size_us`: each row is in those that end behind it.
+    Cumulate {
+        /// Distance of ends.
+        step_us: i64,
+        /// The length of the longest, a multiple of the step.
+        size_us: i64,
+    },
+}
+
+impl WindowKind {
+    /// How far ends are apart, and the length of the longest window.
+    pub fn lengths(self) -> (i64, i64) {
+        match self {
+            Self::Tumble { size_us } => (size_us, size_us),
+            Self::Hop { slide_us: step_us, size_us } | Self::Cumulate { step_us, size_us } => (step_us, size_us),
+        }
+    }
 }
 
 /// See [`Node::Window`]. Output: the input's columns, then `window_start` and `window_end` in the time column's type. Rows whose time
@@ -117,6 +136,26 @@ pub struct Window {
     /// The sources whose watermark (the least of them) closes windows; empty: no window ever closes.
     pub watermark_of: Vec<ObjectId>,
     /// What happens to rows of closed windows.
+    pub late: LatePolicy,
+    /// Types of the output.
+    pub schema: SchemaRef,
+}
+
+/// See [`Node::Session`]. Output: the input's columns, then `window_start` and `window_end` in the time column's type. Rows whose time is null
+/// are in no session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// Where rows come from.
+    pub input: Arc<Node>,
+    /// The event time column.
+    pub time: usize,
+    /// A session ends so long after its last row: one that comes before that goes on with it. Microseconds.
+    pub gap_us: i64,
+    /// Rows that are equal in these columns (NULLs are equal) have sessions of their own.
+    pub keys: Vec<usize>,
+    /// The sources whose watermark (the least of them) closes sessions; empty: no session ever closes.
+    pub watermark_of: Vec<ObjectId>,
+    /// What happens to rows that could only be in closed sessions.
     pub late: LatePolicy,
     /// Types of the output.
     pub schema: SchemaRef,
@@ -341,6 +380,7 @@ impl Node {
             Self::Input(node) => &node.schema,
             Self::Map(node) => &node.schema,
             Self::Window(node) => &node.schema,
+            Self::Session(node) => &node.schema,
             Self::TemporalFilter(node) => node.input.schema(),
             Self::Aggregate(node) => &node.schema,
             Self::Join(node) => &node.schema,
@@ -362,6 +402,7 @@ impl Node {
             Self::Input(_) | Self::Constant(_) | Self::Hole(_) => vec![],
             Self::Map(node) => vec![&node.input],
             Self::Window(node) => vec![&node.input],
+            Self::Session(node) => vec![&node.input],
             Self::TemporalFilter(node) => vec![&node.input],
             Self::Aggregate(node) => vec![&node.input],
             Self::Join(node) => vec![&node.left, &node.right],
@@ -390,6 +431,7 @@ impl Node {
             }),
             Self::Map(node) => Self::Map(Map { input: of(&node.input), on_error, ..node }),
             Self::Window(node) => Self::Window(Window { input: of(&node.input), ..node }),
+            Self::Session(node) => Self::Session(Session { input: of(&node.input), ..node }),
             Self::TemporalFilter(node) => Self::TemporalFilter(TemporalFilter { input: of(&node.input), ..node }),
             Self::Aggregate(node) => Self::Aggregate(Aggregate { input: of(&node.input), on_error, ..node }),
             Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
@@ -414,9 +456,8 @@ impl Node {
             Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
             Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Unnest(_) => None,
-            Self::Distinct(_) | Self::WindowClose(_) | Self::TemporalFilter(_) | Self::Recursive(_) | Self::Hole(_) => {
-                None
-            }
+            Self::Distinct(_) | Self::WindowClose(_) | Self::Session(_) | Self::TemporalFilter(_) => None,
+            Self::Recursive(_) | Self::Hole(_) => None,
         }
     }
 
@@ -444,7 +485,7 @@ impl Node {
             Self::Unnest(node) => node.input.append_only(),
             Self::Distinct(node) => node.input.append_only(),
             // A row that comes changes what comes of the others.
-            Self::Partition(_) => false,
+            Self::Partition(_) | Self::Session(_) => false,
             Self::Recursive(node) => node.append_only(),
             // What is above a hole is no plan of its own.
             Self::Hole(_) => false,

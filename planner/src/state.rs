@@ -86,6 +86,16 @@ impl Node {
         match self {
             Self::Input(_) | Self::Map(_) | Self::Window(_) | Self::Union(_) | Self::Unnest(_) => Vec::new(),
             Self::Constant(_) | Self::Hole(_) => Vec::new(),
+            Self::Session(node) => {
+                let keys = || node.keys.iter().map(|key| crate::lower::column(*key));
+                let ends = std::iter::once(crate::lower::column(node.time)).chain(keys()).collect();
+                let rows = table("rows", Some(keys().collect()), 0, "rows of open sessions");
+                if node.watermark_of.is_empty() {
+                    vec![rows]
+                } else {
+                    vec![rows, table("ends", Some(ends), 0, "that a session ends")]
+                }
+            }
             Self::TemporalFilter(_) => vec![table("waiting", None, 0, "weight, by when the row comes or goes")],
             Self::Recursive(node) => {
                 let rows = (!node.all).then(|| table("rows", None, 0, "derivations"));

@@ -297,12 +297,14 @@ fn a_cancel_request_ends_the_statement_and_not_the_session() {
     assert_eq!(client.query("select 1")[1], "D 1");
 }
 
-/// Joins that compute for minutes: one that makes rows all the time, one that makes none, one in a statement that writes.
-const LONG_ONES: [&str; 4] = [
+/// Queries that compute for minutes: joins that make rows all the time, or none, one in a statement that writes; recursions without an end.
+const LONG_ONES: [&str; 6] = [
     LONG,
     "select count(*) from generate_series(1, 300000) a(x), generate_series(1, 300000) b(y) where a.x * b.y = -1",
     "select a.x from generate_series(1, 300000) a(x) join generate_series(1, 300000) b(y) on a.x % 2 = b.y % 2 where a.x + b.y < 0",
     "insert into t select a.x from generate_series(1, 300000) a(x), generate_series(1, 300000) b(y) where a.x * b.y = -1",
+    "with recursive r(n) as (select 1 union all select n from r) select count(*) from r",
+    "with recursive r(n) as (select 1::bigint union select n + 1 from r) select count(*) from r",
 ];
 
 #[test]

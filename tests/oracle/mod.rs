@@ -36,12 +36,24 @@ pub fn trials() -> Vec<Trial> {
     let first = Random::seed(1);
     let group = |group: u64| {
         let name = format!("oracle::random_queries_{group}");
-        trial(&name, move || (0..cases).for_each(|case| run_case(first + group * 1_000 + case)))
+        trial(&name, move || (0..cases).for_each(|case| run_case(first + group * 1_000 + case, Views::Any)))
     };
-    (0..GROUPS).map(group).collect()
+    let recursions = |group: u64| {
+        let name = format!("oracle::random_recursions_{group}");
+        let seeds = first + (GROUPS + group) * 1_000..;
+        trial(&name, move || seeds.take(2 * cases as usize).for_each(|seed| run_case(seed, Views::Recursive)))
+    };
+    (0..GROUPS).map(group).chain((0..2).map(recursions)).collect()
 }
 
-fn run_case(seed: u64) {
+/// What the views of a case are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Views {
+    Any,
+    Recursive,
+}
+
+fn run_case(seed: u64, kind: Views) {
     let mut random = Random::new(seed);
     let directory = tempfile::tempdir().unwrap();
     let durable = random.one_in(2);
@@ -62,14 +74,14 @@ fn run_case(seed: u64) {
     }
     let mut views: Vec<(String, Query)> = Vec::new();
     for _ in 0..VIEWS {
-        make_view(&mut db, &mut views, &mut random, seed);
+        make_view(&mut db, &mut views, &mut random, kind, seed);
     }
     compare(&mut db, &model, &views, seed, &history);
     for step in 0..CHANGES {
         change(&mut db, &mut model, &mut random, &mut history);
         if random.one_in(6) {
             // Over rows that are there, beside views that run.
-            make_view(&mut db, &mut views, &mut random, seed);
+            make_view(&mut db, &mut views, &mut random, kind, seed);
             history.push(format!("-- v{} is made", views.len() - 1));
         }
         if durable && step % 5 == 4 {
@@ -81,12 +93,15 @@ fn run_case(seed: u64) {
 }
 
 /// One more view, over tables and the views that are there.
-fn make_view(db: &mut Database, views: &mut Vec<(String, Query)>, random: &mut Random, seed: u64) {
+fn make_view(db: &mut Database, views: &mut Vec<(String, Query)>, random: &mut Random, kind: Views, seed: u64) {
     let name = format!("v{}", views.len());
     let mut relations = Relation::tables();
     relations.extend(views.iter().map(|(name, query)| query.as_relation(name)));
     for _ in 0..REFUSED {
-        let query = Query::generate(random, &relations, 2);
+        let query = match kind {
+            Views::Any => Query::generate(random, &relations, 2),
+            Views::Recursive => recursion::generate(random, &relations),
+        };
         let statement = format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql);
         match db.try_run(&statement) {
             Ok(_) => return views.push((name, query)),

@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         trial("watermarks::windows_close_when_the_watermark_passes", windows_close_when_the_watermark_passes),
         trial("watermarks::late_rows_are_dropped_and_counted", late_rows_are_dropped_and_counted),
         trial("watermarks::late_rows_are_dead_letters_if_the_source_says_so", late_rows_are_dead_letters),
+        trial("watermarks::sessions_close_when_nothing_comes", sessions_close_when_nothing_comes),
         trial("watermarks::views_over_windows_of_views", views_over_windows_of_views),
     ]
 }
@@ -88,6 +89,28 @@ fn windows_close_when_the_watermark_passes() {
     clicks.db.wait_for("SELECT * FROM hops", &["10:00:30|2", "10:01:00|4", "10:01:30|4", "10:02:00|2"]);
     let running = [&closed[..], &["10:02:00|ann|64|1"]].concat();
     clicks.db.wait_for("SELECT * FROM running", &running);
+}
+
+fn sessions_close_when_nothing_comes() {
+    const SESSIONS: &str = "SELECT who, window_start::time AS since, window_end::time AS until, sum(n) AS total
+        FROM SESSION(clicks, at, INTERVAL '10 seconds', who) GROUP BY who, window_start, window_end";
+    let mut clicks = Clicks::new("drop");
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW running AS {SESSIONS}"));
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW closed AS {SESSIONS} EMIT ON WINDOW CLOSE"));
+    clicks.append(&[("ann", 1, "00:10"), ("bob", 2, "00:11"), ("ann", 4, "00:25")]);
+    let apart = ["ann|10:00:10|10:00:20|1", "ann|10:00:25|10:00:35|4", "bob|10:00:11|10:00:21|2"];
+    clicks.db.wait_for("SELECT * FROM running", &apart);
+    // The watermark is at 10:00:20: the first session is over, the others are not.
+    clicks.db.wait_for("SELECT * FROM closed", &apart[..1]);
+    // A row between two open sessions makes them one; one behind a closed session is late.
+    clicks.append(&[("bob", 16, "00:20.5"), ("bob", 8, "00:26"), ("ann", 32, "00:09")]);
+    let joined = ["ann|10:00:10|10:00:20|1", "ann|10:00:25|10:00:35|4", "bob|10:00:11|10:00:36|26"];
+    clicks.db.wait_for("SELECT * FROM running", &joined);
+    clicks.db.wait_for("SELECT late_rows FROM mr_catalog.sources", &["1"]);
+    clicks.db.reopen();
+    clicks.append(&[("cid", 64, "01:00")]);
+    clicks.db.wait_for("SELECT * FROM closed", &joined);
+    clicks.db.wait_for("SELECT count(*) FROM running", &["4"]);
 }
 
 fn late_rows_are_dropped_and_counted() {

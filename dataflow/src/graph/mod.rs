@@ -199,7 +199,7 @@ impl Graph {
             // The change of a row is one.
             Node::Recursive(node) => !node.all && first(node.schema.fields().len()),
             Node::WindowClose(_) | Node::Constant(_) => true,
-            Node::Join(_) | Node::Union(_) | Node::SetOperation(_) | Node::Hole(_) => false,
+            Node::Join(_) | Node::Union(_) | Node::SetOperation(_) | Node::Session(_) | Node::Hole(_) => false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use catalog::ObjectId;
 use delta::Delta;
-use planner::explain::{column_labels, window_by};
+use planner::explain::{column_labels, session_by, window_by};
 use planner::incremental::Node;
 use rayon::prelude::*;
 
@@ -136,17 +136,22 @@ impl Graph {
         let mut output = done.result?;
         output.deltas.retain(|delta| !delta.is_empty());
         vertex.rows_out += output.deltas.iter().map(|delta| delta.num_rows() as u64).sum::<u64>();
-        if !output.late.is_empty()
-            && let Node::Window(node) = vertex.node.as_ref()
-        {
-            let labels = column_labels(&node.input);
-            outputs.late.push(LateRows {
-                sources: node.watermark_of.clone(),
-                policy: node.late,
-                window: window_by(node.kind, &labels[node.time]),
-                labels,
-                rows: output.late,
-            });
+        let windows = match vertex.node.as_ref() {
+            _ if output.late.is_empty() => None,
+            Node::Window(node) => {
+                let labels = column_labels(&node.input);
+                let window = window_by(node.kind, &labels[node.time]);
+                Some((&node.watermark_of, node.late, labels, window))
+            }
+            Node::Session(node) => {
+                let labels = column_labels(&node.input);
+                let window = session_by(node, &labels);
+                Some((&node.watermark_of, node.late, labels, window))
+            }
+            _ => None,
+        };
+        if let Some((sources, policy, labels, window)) = windows {
+            outputs.late.push(LateRows { sources: sources.clone(), policy, window, labels, rows: output.late });
         }
         changes.vertices[done.vertex] = output.deltas;
         if !output.errors.is_empty() {

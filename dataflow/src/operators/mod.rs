@@ -1,5 +1,6 @@
 //! The operators, one per file, and how a plan's node becomes one.
 
+mod agenda;
 mod aggregate;
 mod closing;
 mod constant;
@@ -10,6 +11,7 @@ mod nested_loop;
 mod partition;
 mod recursive;
 mod row_bag;
+mod session;
 mod set_operation;
 mod shards;
 mod temporal;
@@ -35,6 +37,7 @@ pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
 pub use recursive::Recursive;
+pub use session::{Session, assign_sessions};
 pub use set_operation::SetOperation;
 pub use temporal::TemporalFilter;
 pub use union::Union;
@@ -64,6 +67,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Input(_) | Node::Hole(_) => return Err(Error::Broken("an input is no operator".to_owned())),
         Node::Map(node) => Box::new(Map::new(node)?),
         Node::Window(node) => Box::new(Window::new(node)?),
+        Node::Session(node) => Box::new(Session::new(node, states)?),
         Node::TemporalFilter(node) => Box::new(TemporalFilter::new(node, states)?),
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
         Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),

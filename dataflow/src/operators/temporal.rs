@@ -6,7 +6,6 @@
 //!   that stay for good are forgotten. What is in memory is found by time ([`Agenda`]); in the store, the rows of a virtual node lie by time.
 //! - A retraction takes a row away wherever it waits, and out of the output if it is there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray, UInt32Array};
@@ -17,7 +16,8 @@ use planner::incremental::TemporalFilter as Node;
 use storage::{ChangeSet, Snapshot};
 
 use super::States;
-use super::closing::{first_column, load, stored_keys};
+use super::agenda::Agenda;
+use super::closing::load;
 use super::shards::{checkpoint, share};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
@@ -50,17 +50,6 @@ struct Shared {
 struct Shard {
     rows: Keyed<Weights>,
     agenda: Agenda,
-}
-
-/// When the rows of a shard come or go.
-#[derive(Debug)]
-struct Agenda {
-    /// Those in memory. A slot that is free by now, or has another row, may still stand here.
-    in_memory: BTreeMap<i64, Vec<u32>>,
-    /// How many stand there.
-    entries: usize,
-    /// No row that is only in the store comes or goes before.
-    stored: i64,
 }
 
 /// What new rows are now, and what waits.
@@ -163,87 +152,11 @@ fn taken(delta: &Delta, rows: Vec<u32>) -> Result<Option<Delta>> {
     Ok(if rows.is_empty() { None } else { Some(delta.take(&UInt32Array::from(rows))?) })
 }
 
-impl Agenda {
-    fn new() -> Self {
-        Self { in_memory: BTreeMap::new(), entries: 0, stored: i64::MIN }
-    }
-
-    fn note(&mut self, rows: &Keyed<Weights>, touched: &[Touched]) {
-        touched.iter().for_each(|touched| self.enter(rows, touched.slot));
-    }
-
-    fn enter(&mut self, rows: &Keyed<Weights>, slot: u32) {
-        if let Some(when) = first_column(rows.keys.key(slot)) {
-            self.in_memory.entry(when).or_default().push(slot);
-            self.entries += 1;
-        }
-    }
-
-    /// Rows have left memory, to come back from the store if `evicted`. What still stands here of rows that were taken away before their time is
-    /// cleared out once it is more than there are rows.
-    fn tidy(&mut self, rows: &Keyed<Weights>, evicted: bool) {
-        const FEW: usize = 64;
-        if evicted {
-            self.stored = self.stored.min(self.in_memory.first_key_value().map_or(i64::MAX, |(when, _)| *when));
-        } else if self.entries <= 2 * rows.keys.len() + FEW {
-            return;
-        }
-        self.in_memory.clear();
-        self.entries = 0;
-        rows.keys.occupied().for_each(|slot| self.enter(rows, slot));
-    }
-
-    fn bytes(&self) -> usize {
-        const ENTRY_BYTES: usize = 48;
-        self.entries * ENTRY_BYTES
-    }
-
-    /// The slots of all rows whose time has come, by time; those in the store are brought into memory.
-    fn due(
-        &mut self,
-        rows: &mut Keyed<Weights>,
-        encoder: &KeyEncoder,
-        now: i64,
-        store: &dyn Snapshot,
-    ) -> Result<Vec<u32>> {
-        if rows.is_complete(store)? {
-            self.stored = i64::MAX;
-        } else if self.stored <= now {
-            let (keys, next) = stored_keys(rows.state(), rows.shard(), now, store)?;
-            let touched = load(rows, encoder, &keys, store)?;
-            self.note(rows, &touched);
-            self.stored = next;
-        }
-        let later = match now.checked_add(1) {
-            Some(next) => self.in_memory.split_off(&next),
-            None => BTreeMap::new(),
-        };
-        let mut due = Vec::new();
-        for (when, mut slots) in std::mem::replace(&mut self.in_memory, later) {
-            self.entries -= slots.len();
-            slots.retain(|slot| {
-                let is_it = rows.keys.is_occupied(*slot) && first_column(rows.keys.key(*slot)) == Some(when);
-                is_it && rows.values.0[*slot as usize] != 0
-            });
-            // The order of slots says what was in memory first; that of rows doesn't.
-            slots.sort_unstable_by(|a, b| rows.keys.key(*a).cmp(rows.keys.key(*b)));
-            slots.dedup();
-            due.extend(slots);
-        }
-        Ok(due)
-    }
-
-    /// When the next row comes or goes, or one that is no more.
-    fn next(&self) -> i64 {
-        self.in_memory.first_key_value().map_or(self.stored, |(when, _)| self.stored.min(*when))
-    }
-}
-
 impl Shard {
     /// Takes out the rows whose time has come.
     fn take_due(&mut self, shared: &Shared, now: i64, store: &dyn Snapshot) -> Result<Option<Delta>> {
         self.rows.begin_step();
-        let due = self.agenda.due(&mut self.rows, &shared.encoder, now, store)?;
+        let due = self.agenda.due(&mut self.rows, now, store, |rows, keys| load(rows, &shared.encoder, keys, store))?;
         if due.is_empty() {
             return Ok(None);
         }

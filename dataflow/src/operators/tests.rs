@@ -1,8 +1,10 @@
 //! Each operator against recomputation. See [`super::testing`].
 #![allow(clippy::unwrap_used)]
 
+mod cumulate;
 mod nested_loop;
 mod recursive;
+mod session;
 mod set_operation;
 mod temporal;
 mod unnest;
@@ -233,17 +235,12 @@ pub(crate) fn windowed(kind: WindowKind, kinds: &[Kind]) -> Arc<Node> {
 }
 
 fn window_starts(kind: WindowKind, time: i64) -> Vec<i64> {
-    let (slide, size) = match kind {
-        WindowKind::Tumble { size_us } => (size_us, size_us),
-        WindowKind::Hop { slide_us, size_us } => (slide_us, size_us),
-    };
+    let (slide, size) = kind.lengths();
     (-100..100).map(|i| i * slide).filter(|start| *start <= time && time < start + size).collect()
 }
 
 pub(crate) fn size(kind: WindowKind) -> i64 {
-    match kind {
-        WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => size_us,
-    }
+    kind.lengths().1
 }
 
 /// The rows that go into windows, over all epochs.

@@ -1,4 +1,4 @@
-//! `TUMBLE` and `HOP`: which windows a row is in, by integer arithmetic on its time.
+//! `TUMBLE`, `HOP` and `CUMULATE`: which windows a row is in, by integer arithmetic on its time.
 //!
 //! - Rule: `Δout = { row × window : row ∈ Δin, window ∋ row's time, window open }`; it is linear.
 //! - State: none.
@@ -26,8 +26,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Window {
     time: usize,
-    slide_us: i64,
-    size_us: i64,
+    kind: WindowKind,
     watermark_of: Vec<ObjectId>,
     schema: SchemaRef,
     time_type: DataType,
@@ -36,18 +35,14 @@ pub struct Window {
 impl Window {
     /// The operator of a node.
     pub fn new(node: &Node) -> Result<Self> {
-        let (slide_us, size_us) = match node.kind {
-            WindowKind::Tumble { size_us } => (size_us, size_us),
-            WindowKind::Hop { slide_us, size_us } => (slide_us, size_us),
-        };
+        let (slide_us, size_us) = node.kind.lengths();
         let time_type = node.input.schema().field(node.time).data_type().clone();
         if !matches!(time_type, DataType::Timestamp(TimeUnit::Microsecond, _)) || slide_us <= 0 || size_us <= 0 {
             return Err(Error::Broken(format!("windows of {size_us} by {slide_us} over a {time_type}")));
         }
         Ok(Self {
             time: node.time,
-            slide_us,
-            size_us,
+            kind: node.kind,
             watermark_of: node.watermark_of.clone(),
             schema: nullable(&node.schema),
             time_type,
@@ -59,28 +54,42 @@ impl Window {
         let times = cast(delta.column(self.time), &DataType::Int64)?;
         let times = times.as_primitive::<Int64Type>();
         let mut starts: Vec<i64> = Vec::with_capacity(times.len());
+        let mut ends: Vec<i64> = Vec::with_capacity(times.len());
+        let (step_us, size_us) = self.kind.lengths();
         let mut rows: Vec<u32> = Vec::with_capacity(times.len());
         let mut late: Vec<u32> = Vec::new();
-        let is_open = |start: i64| closed_to.is_none_or(|closed| start.saturating_add(self.size_us) > closed);
+        let is_open = |end: i64| closed_to.is_none_or(|closed| end > closed);
         for (row, time) in times.values().iter().enumerate() {
             if times.is_null(row) {
                 continue;
             }
-            let newest = time.saturating_sub(time.rem_euclid(self.slide_us));
+            // From the window that ends last to the one that ends first, while they are open.
+            let mut window = match self.kind {
+                WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+                    let newest = time.saturating_sub(time.rem_euclid(step_us));
+                    (newest, newest.saturating_add(size_us))
+                }
+                WindowKind::Cumulate { .. } => {
+                    let start = time.saturating_sub(time.rem_euclid(size_us));
+                    (start, start.saturating_add(size_us))
+                }
+            };
             // With a slide longer than the windows there are gaps between them.
-            if newest.saturating_add(self.size_us) <= *time {
+            if window.1 <= *time {
                 continue;
             }
-            if !is_open(newest) {
+            if !is_open(window.1) {
                 late.push(row as u32);
                 continue;
             }
-            let mut start = newest;
-            while start > time.saturating_sub(self.size_us) && is_open(start) {
-                starts.push(start);
+            while window.1 > *time && is_open(window.1) {
+                starts.push(window.0);
+                ends.push(window.1);
                 rows.push(row as u32);
-                let Some(earlier) = start.checked_sub(self.slide_us) else { break };
-                start = earlier;
+                let (Some(start), Some(end)) = (window.0.checked_sub(step_us), window.1.checked_sub(step_us)) else {
+                    break;
+                };
+                window = (if let WindowKind::Cumulate { .. } = self.kind { window.0 } else { start }, end);
             }
         }
         let late = if late.is_empty() { None } else { Some(delta.take(&UInt32Array::from(late))?) };
@@ -89,7 +98,6 @@ impl Window {
         }
         let each_once = rows.len() == delta.num_rows() && rows.iter().enumerate().all(|(i, row)| i == *row as usize);
         let kept = if each_once { delta.clone() } else { delta.take(&UInt32Array::from(rows))? };
-        let ends = starts.iter().map(|start| start.saturating_add(self.size_us)).collect::<Vec<_>>();
         let mut columns = kept.batch().columns().to_vec();
         columns.push(self.time_column(starts)?);
         columns.push(self.time_column(ends)?);
@@ -105,12 +113,8 @@ impl Window {
 
 /// The rows of a batch in all their windows, for queries that aren't kept up to date: no window is ever closed.
 pub fn assign_windows(batch: &RecordBatch, time: usize, kind: WindowKind, schema: &SchemaRef) -> Result<RecordBatch> {
-    let (slide_us, size_us) = match kind {
-        WindowKind::Tumble { size_us } => (size_us, size_us),
-        WindowKind::Hop { slide_us, size_us } => (slide_us, size_us),
-    };
     let time_type = batch.column(time).data_type().clone();
-    let window = Window { time, slide_us, size_us, watermark_of: vec![], schema: nullable(schema), time_type };
+    let window = Window { time, kind, watermark_of: vec![], schema: nullable(schema), time_type };
     match window.assign(&Delta::inserts(batch.clone()), None)?.0 {
         Some(rows) => Ok(rows.batch().clone()),
         None => Ok(RecordBatch::new_empty(window.schema)),

@@ -27,6 +27,9 @@ pub trait SlotValues: Send {
     fn bytes(&self) -> usize;
 }
 
+/// The greatest number of a step. A recursion has many steps in an epoch: in some days they are more than an u32 counts.
+pub(super) const LAST_STEP: u32 = u32::MAX - 2;
+
 /// A slot that a step has touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touched {
@@ -75,7 +78,20 @@ impl<V: SlotValues> Keyed<V> {
 
     /// Slots touched from now on count as touched by a new step.
     pub fn begin_step(&mut self) {
+        if self.step >= LAST_STEP {
+            self.number_anew();
+        }
         self.step += 1;
+    }
+
+    /// Begins again with small numbers: what was written last is 1, what has changed since is 2.
+    fn number_anew(&mut self) {
+        let slots: Vec<u32> = self.keys.occupied().collect();
+        for slot in slots {
+            let stamp = if self.is_changed(slot) { 2 } else { 1 };
+            self.keys.set_stamp(slot, stamp);
+        }
+        (self.written, self.step) = (1, 2);
     }
 
     /// Whether every key of the shard is in memory.

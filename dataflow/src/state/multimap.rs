@@ -19,7 +19,7 @@ use self::long::LongChains;
 use storage::{ChangeSet, Snapshot, StateId, vnode_prefix};
 
 use super::arena::{Address, Arena};
-use super::keyed::is_shard_empty;
+use super::keyed::{LAST_STEP, is_shard_empty};
 use super::keys::{EncodedKeys, KeyTable, NO_SLOT};
 use super::row::{EncodedRows, RowCodec};
 use super::{read_signed, write_signed};
@@ -134,6 +134,14 @@ impl Multimap {
 
     /// Keys touched from now on count as touched by a new step.
     pub fn begin_step(&mut self) {
+        if self.step >= LAST_STEP {
+            // Which keys are the oldest is forgotten.
+            let slots: Vec<u32> = self.keys.occupied().collect();
+            for slot in slots {
+                self.keys.set_stamp(slot, 1);
+            }
+            self.step = 1;
+        }
         self.step += 1;
     }
 

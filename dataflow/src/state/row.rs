@@ -73,6 +73,15 @@ impl EncodedRows {
         &self.bytes[self.starts[index]..self.starts[index + 1]]
     }
 
+    /// Adds one row.
+    pub fn push(&mut self, row: &[u8]) {
+        if self.starts.is_empty() {
+            self.starts.push(0);
+        }
+        self.bytes.extend_from_slice(row);
+        self.starts.push(self.bytes.len());
+    }
+
     /// Bytes of all rows.
     pub fn byte_size(&self) -> usize {
         self.bytes.len()

@@ -331,7 +331,8 @@ impl Coordinator {
         let now = Instant::now();
         let mut at = now + HEARTBEAT;
         if let Some(left) = self.due_in() {
-            at = at.min(now + left.min(HEARTBEAT));
+            // An epoch that is due may have to wait for something else.
+            at = at.min(now + left.clamp(Duration::from_millis(1), HEARTBEAT));
         }
         for due in [self.checkpoint_due(), self.next_build()].into_iter().flatten() {
             at = at.min(due);

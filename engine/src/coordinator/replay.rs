@@ -28,7 +28,7 @@ use crate::query::Queries;
 use crate::recovery::{self, SavedEpoch};
 use crate::watermark::WatermarkTracker;
 
-const DEFINITIONS: [&str; 9] = [
+const DEFINITIONS: [&str; 12] = [
     "CREATE SOURCE orders (order_id bigint, customer text, quantity int, amount numeric(12,2), ordered_at timestamptz,
        WATERMARK FOR ordered_at AS ordered_at - INTERVAL '1 second')
        WITH (connector = 'generator', kind = 'orders', table = 'orders', partitions = 3, keys = 500)",
@@ -51,6 +51,13 @@ const DEFINITIONS: [&str; 9] = [
     "CREATE MATERIALIZED VIEW names AS SELECT DISTINCT customer, quantity FROM orders WHERE quantity > 2",
     "CREATE MATERIALIZED VIEW log AS SELECT order_id, amount FROM orders
        UNION ALL SELECT order_id, amount FROM payments",
+    "CREATE MATERIALIZED VIEW chains AS WITH RECURSIVE up (id, rank) AS (SELECT id, rank FROM regions WHERE rank < 20
+       UNION SELECT r.id, r.rank FROM up u JOIN regions r ON r.rank BETWEEN u.rank AND u.rank + 3) SELECT id, rank FROM up",
+    "CREATE MATERIALIZED VIEW present AS SELECT id, rank FROM regions
+       WHERE now() BETWEEN TIMESTAMPTZ '2023-11-14 22:13:20+00' + rank * INTERVAL '1 millisecond'
+         AND TIMESTAMPTZ '2023-11-14 22:13:20.01+00' + rank * INTERVAL '1 millisecond'",
+    "CREATE MATERIALIZED VIEW visits AS SELECT customer, window_start, window_end, count(*) AS n
+       FROM SESSION(orders, ordered_at, INTERVAL '200 milliseconds', customer) GROUP BY customer, window_start, window_end",
 ];
 
 /// Made in the middle: built beside the others, from what is stored.
@@ -322,7 +329,7 @@ fn views_are_the_same_when_state_leaves_memory_all_the_time() {
             _ => None,
         })
         .collect();
-    assert_eq!(stored.len(), 8, "seven views and a table");
+    assert_eq!(stored.len(), 11, "ten views and a table");
     let of_view = |key: &[u8]| stored.iter().any(|state| key.starts_with(state));
     let (found, expected) = (run(&recording, 2, 1 << 20), run(&recording, 1, 1 << 30));
     assert!(expected.last().is_some_and(|last| last.keys().any(|key| of_view(key))), "there are views");

@@ -20,7 +20,8 @@ pub use words::sql_words;
 
 use crate::fingerprint::join_name;
 use crate::incremental::{
-    AggregateCall, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, ViewPlan, Window, WindowKind,
+    AggregateCall, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, Session, ViewPlan, Window,
+    WindowKind,
 };
 
 /// The plan as a tree, one operator per line, its inputs and state tables below it.
@@ -117,6 +118,7 @@ impl Explain<'_> {
             }
             Node::Map(map) => describe_map(map, &names[0]),
             Node::Window(window) => self.describe_window(window, &names[0]),
+            Node::Session(session) => self.describe_session(session, &names[0]),
             Node::TemporalFilter(filter) => {
                 let bound = |word: &str, columns: &[usize], between: &str| match columns {
                     [] => String::new(),
@@ -211,14 +213,26 @@ impl Explain<'_> {
     fn describe_window(&self, window: &Window, names: &[String]) -> String {
         let time = &names[window.time];
         let mut text = window_by(window.kind, time);
-        if !window.watermark_of.is_empty() {
-            let late = match window.late {
-                LatePolicy::Drop => "dropped",
-                LatePolicy::DeadLetter => "dead letters",
-            };
-            write(&mut text, format_args!("; late by {}: {late}", self.watermark(&window.watermark_of)));
-        }
+        text.push_str(&self.describe_late(&window.watermark_of, window.late));
         text
+    }
+
+    fn describe_session(&self, session: &Session, names: &[String]) -> String {
+        let mut text = session_by(session, names);
+        text.push_str(&self.describe_late(&session.watermark_of, session.late));
+        text
+    }
+
+    /// What happens to late rows, if there are any.
+    fn describe_late(&self, watermark_of: &[ObjectId], late: LatePolicy) -> String {
+        if watermark_of.is_empty() {
+            return String::new();
+        }
+        let late = match late {
+            LatePolicy::Drop => "dropped",
+            LatePolicy::DeadLetter => "dead letters",
+        };
+        format!("; late by {}: {late}", self.watermark(watermark_of))
     }
 
     fn watermark(&self, sources: &[ObjectId]) -> String {
@@ -239,6 +253,9 @@ impl Explain<'_> {
                 let mut names = of(&window.input);
                 names.extend(["window_start".to_owned(), "window_end".to_owned()]);
                 names
+            }
+            Node::Session(session) => {
+                [of(&session.input), vec!["window_start".to_owned(), "window_end".to_owned()]].concat()
             }
             Node::TemporalFilter(filter) => of(&filter.input),
             Node::Aggregate(aggregate) => {
@@ -322,7 +339,20 @@ pub fn window_by(kind: WindowKind, time: &str) -> String {
         WindowKind::Hop { slide_us, size_us } => {
             format!("Hop {time} slide {} size {}", duration(slide_us), duration(size_us))
         }
+        WindowKind::Cumulate { step_us, size_us } => {
+            format!("Cumulate {time} step {} size {}", duration(step_us), duration(size_us))
+        }
     }
+}
+
+/// Sessions as a plan names them: `Session at gap 5m by customer`.
+pub fn session_by(session: &Session, names: &[String]) -> String {
+    let mut text = format!("Session {} gap {}", names[session.time], duration(session.gap_us));
+    if !session.keys.is_empty() {
+        let keys: Vec<&str> = session.keys.iter().map(|key| names[*key].as_str()).collect();
+        write(&mut text, format_args!(" by {}", keys.join(", ")));
+    }
+    text
 }
 
 /// A length of time in the largest unit that says it exactly.

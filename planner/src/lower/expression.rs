@@ -12,7 +12,7 @@ use crate::incremental::{Node, column_name};
 use crate::{Error, Result};
 
 /// Column `index` of an operator's input.
-pub(super) fn column(index: usize) -> Expr {
+pub(crate) fn column(index: usize) -> Expr {
     Expr::Column(Column::new_unqualified(column_name(index)))
 }
 

@@ -195,7 +195,7 @@ fn refused(node: &Node) -> Error {
         Node::Aggregate(_) | Node::Distinct(_) => "DISTINCT, GROUP BY or an aggregate",
         Node::Partition(_) => "a window function, LIMIT, DISTINCT ON or an aggregate",
         Node::Join(_) => "this form of join",
-        Node::Window(_) => "a window of time",
+        Node::Window(_) | Node::Session(_) => "a window of time",
         Node::Recursive(_) => "another recursion",
         _ => "this construct",
     };

@@ -213,6 +213,17 @@ fn conditions_on_the_clock_say_from_when_until_when() {
 }
 
 #[test]
+fn sessions_close_by_watermarks() {
+    golden!(plans(&[
+        "SELECT auction, window_start, window_end, count(*) FROM session_bid GROUP BY auction, window_start, window_end",
+        "SELECT * FROM session_bid WHERE auction = 7 AND price > 5",
+        "SELECT window_start, max(window_end) FROM session_bid GROUP BY window_start",
+    ]));
+    let closing = "SELECT auction, window_end, sum(price) FROM session_bid GROUP BY auction, window_end";
+    golden!(closing_plan(closing).unwrap());
+}
+
+#[test]
 fn what_cannot_be_kept_up_to_date_is_named() {
     let refused = |query: &str| {
         let error = lower_sql(query).unwrap_err();

@@ -1,4 +1,4 @@
-//! `TUMBLE` and `HOP`.
+//! `TUMBLE`, `HOP`, `CUMULATE` and `SESSION`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,32 +11,34 @@ use super::expression::numbered_schema;
 use super::lowered::{ColumnInfo, Lowered};
 use super::{Lowering, Relations, shared};
 use crate::Result;
-use crate::incremental::{Node, TimeBound, TimeKind, Window, WindowKind};
-use crate::query::{RelationRef, RelationSource, WindowTvf};
+use crate::incremental::{Node, Session, TimeBound, TimeKind, Window, WindowKind};
+use crate::query::{RelationRef, RelationSource, WindowTvf, Windows};
 
 impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowTvf) -> Result<Lowered> {
         let input = self.node(&window.input)?;
         let time = window.time_index()?;
-        let (slide_us, size_us) = match window.kind {
-            WindowKind::Tumble { size_us } => (size_us, size_us),
-            WindowKind::Hop { slide_us, size_us } => (slide_us, size_us),
+        let kind = match &window.windows {
+            Windows::Fixed(kind) => *kind,
+            Windows::Session { gap_us, .. } => return self.session(input, time, *gap_us, window.key_indexes()?),
         };
+        let (slide_us, size_us) = kind.lengths();
         let bound = input.columns[time].time.clone().filter(|bound| is_event_time(bound, slide_us, size_us));
 
-        // A window's start determines its end.
+        // A window's start determines its end, but not where several begin together.
         let class = input.free_class();
-        let column = |offset_us: i64| ColumnInfo {
+        let end_class = class + usize::from(matches!(kind, WindowKind::Cumulate { .. }));
+        let column = |class: usize, offset_us: i64| ColumnInfo {
             class,
             not_null: true,
             time: bound.clone().map(|bound| TimeBound { kind: TimeKind::Window { offset_us }, ..bound }),
         };
         let mut output = input.clone();
         output.columns[time].not_null = true;
-        output.columns.extend([column(size_us), column(0)]);
-        if let WindowKind::Hop { .. } = window.kind {
+        output.columns.extend([column(class, size_us), column(end_class, 0)]);
+        if let WindowKind::Hop { .. } | WindowKind::Cumulate { .. } = kind {
             output.keys.iter_mut().for_each(|key: &mut BTreeSet<_>| {
-                key.insert(class);
+                key.insert(end_class);
             });
         }
         let time_type = input.node.schema().field(time).data_type().clone();
@@ -45,7 +47,35 @@ impl Lowering<'_> {
             schema: numbered_schema(types.chain([&time_type, &time_type])),
             input: input.node.clone(),
             time,
-            kind: window.kind,
+            kind,
+            late: bound.as_ref().map_or(LatePolicy::Drop, |bound| bound.late),
+            watermark_of: bound.map(|bound| bound.sources).unwrap_or_default(),
+        }));
+        Ok(output)
+    }
+
+    fn session(&mut self, input: Lowered, time: usize, gap_us: i64, keys: Vec<usize>) -> Result<Lowered> {
+        // Nothing comes before the watermark that could change a session that ended before it; where a session begins says nothing of that.
+        let is_time = |bound: &TimeBound| matches!(bound.kind, TimeKind::Event | TimeKind::Window { offset_us: 0 });
+        let bound = input.columns[time].time.clone().filter(is_time);
+        if bound.is_none() && input.node.append_only() {
+            self.notice("SESSION keeps all rows of an input that only grows: over the time of a WATERMARK it keeps those of open sessions");
+        }
+        let class = input.free_class();
+        let end = bound.clone().map(|bound| TimeBound { kind: TimeKind::Window { offset_us: 0 }, ..bound });
+        let mut output = input.clone();
+        output.columns.iter_mut().for_each(|column| column.time = None);
+        output.columns[time].not_null = true;
+        output.columns.push(ColumnInfo { not_null: true, ..ColumnInfo::unknown(class) });
+        output.columns.push(ColumnInfo { class: class + 1, not_null: true, time: end });
+        let time_type = input.node.schema().field(time).data_type().clone();
+        let types = input.node.schema().fields().iter().map(|field| field.data_type());
+        output.node = shared(Node::Session(Session {
+            schema: numbered_schema(types.chain([&time_type, &time_type])),
+            input: input.node.clone(),
+            time,
+            gap_us,
+            keys,
             late: bound.as_ref().map_or(LatePolicy::Drop, |bound| bound.late),
             watermark_of: bound.map(|bound| bound.sources).unwrap_or_default(),
         }));

@@ -57,7 +57,7 @@ use crate::{Error, PlanContext, Result};
 
 pub use source::{RelationRef, RelationSource};
 pub use types::sql_type;
-pub use window::WindowTvf;
+pub use window::{WindowTvf, Windows};
 
 /// A planned query.
 #[derive(Clone, Debug)]

@@ -225,7 +225,7 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
         TableFactor::Table {
             name,
             alias: _,
-            args,
+            args: _,
             with_hints,
             version,
             with_ordinality,
@@ -245,9 +245,6 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
             ];
             if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
                 return Err(Error::unsupported(what).at(span));
-            }
-            if args.is_some() && unqualified(name).to_string().eq_ignore_ascii_case("session") {
-                return Err(Error::unsupported("SESSION(…) windows").at(span));
             }
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! Functions in FROM: `TUMBLE(rel, col, size)`, `HOP(rel, col, slide, size)`.
+//! Functions in FROM: `TUMBLE(rel, col, size)`, `HOP(rel, col, slide, size)`, `CUMULATE(rel, col, step, size)`, `SESSION(rel, col, gap [, key…])`.
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion::common::{Column, Result as DataFusionResult, ScalarValue};
@@ -8,9 +8,9 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use sql::Span;
 use sql::ast::{self, FunctionArg, FunctionArgExpr, Ident, ObjectName, Spanned, TableFactor};
 
-use super::WindowTvf;
 use super::name::folded;
 use super::window::{WINDOW_END, WINDOW_START};
+use super::{WindowTvf, Windows};
 use crate::error::ErrorKind;
 use crate::incremental::WindowKind;
 use crate::{Error, Result};
@@ -40,6 +40,8 @@ impl RelationPlanner for TableFunctions {
 enum Function {
     Tumble,
     Hop,
+    Cumulate,
+    Session,
 }
 
 impl Function {
@@ -48,6 +50,8 @@ impl Function {
         match folded(part.as_ident()?).as_str() {
             "tumble" => Some(Self::Tumble),
             "hop" => Some(Self::Hop),
+            "cumulate" => Some(Self::Cumulate),
+            "session" => Some(Self::Session),
             _ => None,
         }
     }
@@ -56,6 +60,8 @@ impl Function {
         match self {
             Self::Tumble => "TUMBLE(relation, time_column, size)",
             Self::Hop => "HOP(relation, time_column, slide, size)",
+            Self::Cumulate => "CUMULATE(relation, time_column, step, size)",
+            Self::Session => "SESSION(relation, time_column, gap [, key_column, …])",
         }
     }
 
@@ -63,7 +69,8 @@ impl Function {
         let expressions: Vec<&ast::Expr> = args.iter().filter_map(expression).collect();
         let wanted = match self {
             Self::Tumble => 3,
-            Self::Hop => 4,
+            Self::Hop | Self::Cumulate => 4,
+            Self::Session => args.len().max(3),
         };
         if expressions.len() != wanted || args.len() != wanted {
             let message = format!("{} is called with {} arguments", self.usage(), args.len());
@@ -78,6 +85,13 @@ impl Function {
         }
         let time = time_column(expressions[1], &input, context)?;
         let kind = match self {
+            Self::Session => {
+                let gap_us = length(expressions[2], context)?;
+                let keys = expressions[3..].iter().map(|key| column(key, &input, context, "a key"));
+                let windows = Windows::Session { gap_us, keys: keys.collect::<Result<_>>()? };
+                let node = WindowTvf::try_new(input, time, windows)?;
+                return Ok(LogicalPlan::Extension(Extension { node: std::sync::Arc::new(node) }));
+            }
             Self::Tumble => WindowKind::Tumble { size_us: length(expressions[2], context)? },
             Self::Hop => {
                 let (slide_us, size_us) = (length(expressions[2], context)?, length(expressions[3], context)?);
@@ -87,8 +101,16 @@ impl Function {
                 }
                 WindowKind::Hop { slide_us, size_us }
             }
+            Self::Cumulate => {
+                let (step_us, size_us) = (length(expressions[2], context)?, length(expressions[3], context)?);
+                if size_us % step_us != 0 {
+                    let message = "the window of CUMULATE must be a multiple of its step";
+                    return Err(Error::new(ErrorKind::InvalidParameterValue, message).at(place(expressions[3])));
+                }
+                WindowKind::Cumulate { step_us, size_us }
+            }
         };
-        let node = WindowTvf::try_new(input, time, kind)?;
+        let node = WindowTvf::try_new(input, time, Windows::Fixed(kind))?;
         Ok(LogicalPlan::Extension(Extension { node: std::sync::Arc::new(node) }))
     }
 }
@@ -143,22 +165,34 @@ fn time_column(expr: &ast::Expr, input: &LogicalPlan, context: &mut dyn Relation
         }
         other => Some(other.clone()),
     };
-    let not_a_column = || {
-        Error::new(ErrorKind::DatatypeMismatch, "the second argument of a window function must be a column")
-            .at(place(expr))
+    let column = column(descriptor.as_ref().unwrap_or(expr), input, context, "the second argument")
+        .map_err(|error| error.at(place(expr)))?;
+    let (_, field) = input.schema().qualified_field_from_column(&column)?;
+    if !matches!(field.data_type(), DataType::Timestamp(..)) {
+        let message = format!("column \"{}\" of a window function must be a timestamp", field.name());
+        return Err(Error::new(ErrorKind::DatatypeMismatch, message).at(place(expr)));
+    }
+    Ok(column)
+}
+
+/// A column of the input; `what` is what it is to the function.
+fn column(
+    expr: &ast::Expr,
+    input: &LogicalPlan,
+    context: &mut dyn RelationPlannerContext,
+    what: &str,
+) -> Result<Column> {
+    let planned = context.sql_to_expr(expr.clone(), input.schema())?;
+    let Expr::Column(column) = planned else {
+        let message = format!("{what} of a window function must be a column");
+        return Err(Error::new(ErrorKind::DatatypeMismatch, message).at(place(expr)));
     };
-    let planned = context.sql_to_expr(descriptor.ok_or_else(not_a_column)?, input.schema())?;
-    let Expr::Column(column) = planned else { return Err(not_a_column()) };
     // Found by position, so that the column has the qualifier that the input gives it.
     let index = input
         .schema()
         .index_of_column(&column)
         .or_else(|error| input.schema().index_of_column_by_name(None, &column.name).ok_or(error))?;
     let (qualifier, field) = input.schema().qualified_field(index);
-    if !matches!(field.data_type(), DataType::Timestamp(..)) {
-        let message = format!("column \"{}\" of a window function must be a timestamp", field.name());
-        return Err(Error::new(ErrorKind::DatatypeMismatch, message).at(place(expr)));
-    }
     Ok(Column::new(qualifier.cloned(), field.name()))
 }
 

@@ -1,6 +1,6 @@
-//! `TUMBLE(rel, col, size)` and `HOP(rel, col, slide, size)` in FROM: a node that adds `window_start` and `window_end`.
+//! `TUMBLE(rel, col, size)`, `HOP(rel, col, slide, size)` and `CUMULATE(rel, col, step, size)` in FROM: a node that adds `window_start` and `window_end`.
 //!
-//! An ad-hoc query runs it as a projection over [`WindowTvf::input`] (with an unnest for HOP); a view lowers it to
+//! An ad-hoc query runs it as a projection over [`WindowTvf::input`] (with an unnest for HOP and CUMULATE); a view lowers it to
 //! [`crate::incremental::Window`].
 
 use std::cmp::Ordering;
@@ -18,6 +18,20 @@ pub const WINDOW_START: &str = "window_start";
 /// The name of the column that says where a row's window ends.
 pub const WINDOW_END: &str = "window_end";
 
+/// How rows are assigned to windows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Windows {
+    /// Windows that lie where they lie, whatever rows there are.
+    Fixed(WindowKind),
+    /// `SESSION(rel, col, gap [, key…])`: windows that go on as long as rows come, one after the other within the gap.
+    Session {
+        /// Microseconds.
+        gap_us: i64,
+        /// Rows that are equal in these columns have sessions of their own.
+        keys: Vec<Column>,
+    },
+}
+
 /// Assigns rows to windows of time. Output: the input's columns, then [`WINDOW_START`] and [`WINDOW_END`] in the time column's type and
 /// with its qualifier. A row whose time is NULL is in no window.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,8 +40,8 @@ pub struct WindowTvf {
     pub input: LogicalPlan,
     /// The event time: a column of the input, timestamp or timestamptz.
     pub time: Column,
-    /// How the windows lie; they are aligned to 1970-01-01 00:00 UTC.
-    pub kind: WindowKind,
+    /// How the windows lie; those that are fixed are aligned to 1970-01-01 00:00 UTC.
+    pub windows: Windows,
     /// Late rows are kept somewhere, so they come with all their columns, read or not.
     pub whole_rows: bool,
     schema: DFSchemaRef,
@@ -35,7 +49,7 @@ pub struct WindowTvf {
 
 impl WindowTvf {
     /// Over `input`, by its column `time`.
-    pub fn try_new(input: LogicalPlan, time: Column, kind: WindowKind) -> Result<Self> {
+    pub fn try_new(input: LogicalPlan, time: Column, windows: Windows) -> Result<Self> {
         let (qualifier, time_field) = input.schema().qualified_field_from_column(&time)?;
         let mut fields: Vec<_> =
             input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
@@ -47,12 +61,20 @@ impl WindowTvf {
             fields.push((qualifier.cloned(), field.into()));
         }
         let schema = DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?;
-        Ok(Self { schema: schema.into(), input, time, kind, whole_rows: false })
+        Ok(Self { schema: schema.into(), input, time, windows, whole_rows: false })
     }
 
     /// With all columns of the input read, for late rows.
     pub fn with_whole_rows(&self) -> Self {
         Self { whole_rows: true, ..self.clone() }
+    }
+
+    /// Positions of a session's keys in the input.
+    pub fn key_indexes(&self) -> Result<Vec<usize>> {
+        match &self.windows {
+            Windows::Fixed(_) => Ok(vec![]),
+            Windows::Session { keys, .. } => keys.iter().map(|key| self.input.schema().index_of_column(key)).collect(),
+        }
     }
 
     /// Position of the time column in the input.
@@ -72,9 +94,11 @@ impl PartialOrd for WindowTvf {
 
 impl UserDefinedLogicalNodeCore for WindowTvf {
     fn name(&self) -> &str {
-        match self.kind {
-            WindowKind::Tumble { .. } => "Tumble",
-            WindowKind::Hop { .. } => "Hop",
+        match self.windows {
+            Windows::Fixed(WindowKind::Tumble { .. }) => "Tumble",
+            Windows::Fixed(WindowKind::Hop { .. }) => "Hop",
+            Windows::Fixed(WindowKind::Cumulate { .. }) => "Cumulate",
+            Windows::Session { .. } => "Session",
         }
     }
 
@@ -87,30 +111,58 @@ impl UserDefinedLogicalNodeCore for WindowTvf {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        vec![Expr::Column(self.time.clone())]
+        let keys = match &self.windows {
+            Windows::Fixed(_) => &[],
+            Windows::Session { keys, .. } => keys.as_slice(),
+        };
+        std::iter::once(&self.time).chain(keys).cloned().map(Expr::Column).collect()
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        // A condition on any other column picks the same rows before windows are assigned as after.
-        HashSet::from([WINDOW_START.to_owned(), WINDOW_END.to_owned()])
+        match &self.windows {
+            // A condition on any other column picks the same rows before windows are assigned as after.
+            Windows::Fixed(_) => HashSet::from([WINDOW_START.to_owned(), WINDOW_END.to_owned()]),
+            // A row that is left out leaves a gap, but not in the sessions of other keys.
+            Windows::Session { keys, .. } => {
+                let names = self.schema.fields().iter().map(|field| field.name());
+                names.filter(|name| !keys.iter().any(|key| key.name == **name)).cloned().collect()
+            }
+        }
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
+        let kind = match &self.windows {
+            Windows::Fixed(kind) => *kind,
+            Windows::Session { gap_us, keys } => {
+                write!(f, "Session: {}, gap={}", self.time, Micros(*gap_us))?;
+                return keys.iter().try_for_each(|key| write!(f, ", {key}"));
+            }
+        };
+        match kind {
             WindowKind::Tumble { size_us } => write!(f, "Tumble: {}, size={}", self.time, Micros(size_us)),
             WindowKind::Hop { slide_us, size_us } => {
                 write!(f, "Hop: {}, slide={}, size={}", self.time, Micros(slide_us), Micros(size_us))
+            }
+            WindowKind::Cumulate { step_us, size_us } => {
+                write!(f, "Cumulate: {}, step={}, size={}", self.time, Micros(step_us), Micros(size_us))
             }
         }
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let (Ok([Expr::Column(time)]), Ok([input])) =
-            (<[Expr; 1]>::try_from(exprs), <[LogicalPlan; 1]>::try_from(inputs))
-        else {
+        let columns = exprs.into_iter().map(|expr| match expr {
+            Expr::Column(column) => Ok(column),
+            other => plan_err!("a window function is of columns, not of {other}"),
+        });
+        let mut columns = columns.collect::<Result<Vec<_>>>()?.into_iter();
+        let (Some(time), Ok([input])) = (columns.next(), <[LogicalPlan; 1]>::try_from(inputs)) else {
             return plan_err!("a window function has one input and one time column");
         };
-        Ok(Self { whole_rows: self.whole_rows, ..Self::try_new(input, time, self.kind)? })
+        let windows = match self.windows {
+            Windows::Fixed(kind) => Windows::Fixed(kind),
+            Windows::Session { gap_us, .. } => Windows::Session { gap_us, keys: columns.collect() },
+        };
+        Ok(Self { whole_rows: self.whole_rows, ..Self::try_new(input, time, windows)? })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -120,6 +172,7 @@ impl UserDefinedLogicalNodeCore for WindowTvf {
         let width = self.input.schema().fields().len();
         let mut needed: Vec<usize> = output_columns.iter().copied().filter(|column| *column < width).collect();
         needed.push(self.time_index().ok()?);
+        needed.extend(self.key_indexes().ok()?);
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

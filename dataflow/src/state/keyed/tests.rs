@@ -90,3 +90,18 @@ fn a_deleted_key_is_known_to_be_gone_while_its_checkpoint_is_under_way() {
     map.committed(0);
     assert_eq!(add(&mut map, &store, &[(key, 1)]), [2]);
 }
+
+#[test]
+fn steps_are_numbered_anew_before_they_run_out() {
+    let store = MemoryStore::new();
+    let mut map = Keyed::new(StateId(7), 0, Weights::default());
+    let keys: Vec<i64> = numbers().take(3).collect();
+    add(&mut map, &store, &[(keys[0], 1), (keys[1], 1)]);
+    assert_eq!(checkpoint(&mut map, &store, usize::MAX), 2);
+    map.step = LAST_STEP - 1;
+    add(&mut map, &store, &[(keys[1], 1), (keys[2], 1)]);
+    add(&mut map, &store, &[(keys[2], 1)]);
+    assert!(map.step < 10);
+    assert_eq!(checkpoint(&mut map, &store, usize::MAX), 2);
+    assert_eq!(add(&mut map, &store, &[(keys[0], 0), (keys[1], 0), (keys[2], 0)]), [1, 2, 2]);
+}

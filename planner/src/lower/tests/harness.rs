@@ -22,7 +22,7 @@ use crate::explain;
 use crate::incremental::{TimeBound, TimeKind, ViewPlan, WindowKind};
 use crate::lower::{LowerOptions, RelationInfo, Relations, lower};
 use crate::query::source::ViewSource;
-use crate::query::{RelationRef, RelationSource, WindowTvf};
+use crate::query::{RelationRef, RelationSource, WindowTvf, Windows};
 use crate::{Error, Result};
 
 const SECOND: i64 = 1_000_000;
@@ -132,15 +132,23 @@ impl Fixed {
         Some(Arc::new(RelationSource { relation: RelationRef::Object(ObjectId(index as u32 + 1)), schema }))
     }
 
-    /// `tumble_x` and `hop_x` stand for `TUMBLE(x, date_time, '10 s')` and `HOP(x, date_time, '2 s', '10 s')`.
+    /// `session_x` stands for `SESSION(x, date_time, '10 s', auction)`, `tumble_x` and `hop_x` for `TUMBLE(x, date_time, '10 s')` and `HOP(x, date_time, '2 s', '10 s')`.
     fn windowed(&self, name: &str) -> Option<Arc<dyn TableSource>> {
         let (kind, relation) = match name.split_once('_')? {
             ("tumble", relation) => (WindowKind::Tumble { size_us: 10 * SECOND }, relation),
+            ("session", relation) => {
+                let keys = vec![Column::new(Some(relation), "auction")];
+                return self.windows_over(relation, Windows::Session { gap_us: 10 * SECOND, keys });
+            }
             ("hop", relation) => (WindowKind::Hop { slide_us: 2 * SECOND, size_us: 10 * SECOND }, relation),
             _ => return None,
         };
+        self.windows_over(relation, Windows::Fixed(kind))
+    }
+
+    fn windows_over(&self, relation: &str, windows: Windows) -> Option<Arc<dyn TableSource>> {
         let scan = LogicalPlanBuilder::scan(relation, self.source(relation)?, None).unwrap().build().unwrap();
-        let window = WindowTvf::try_new(scan, Column::new(Some(relation), "date_time"), kind).unwrap();
+        let window = WindowTvf::try_new(scan, Column::new(Some(relation), "date_time"), windows).unwrap();
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(window) });
         let schema = Arc::new(plan.schema().as_arrow().clone());
         Some(Arc::new(ViewSource { plan, schema }))
