@@ -67,8 +67,21 @@ fn make_interval(function: &Function) -> Result<Option<Expr>> {
     Ok(Some(call("make_interval", parts)))
 }
 
-/// What takes the place of an operator with one operand.
+/// Whether an expression is written with an operator in front.
+fn begins_with_operator(expr: &Expr) -> bool {
+    match expr {
+        Expr::UnaryOp { .. } => true,
+        Expr::BinaryOp { left, .. } => begins_with_operator(left),
+        _ => false,
+    }
+}
+
+/// What takes the place of an operator with one operand. Two operators in a row are refused further on: sqlparser writes `@ -5`, which a view
+/// may be stored with, as `@-5`, and reads it as one operator.
 pub(super) fn unary(op: &UnaryOperator, operand: &Expr) -> Option<Expr> {
+    if begins_with_operator(operand) {
+        return None;
+    }
     let name = match op {
         UnaryOperator::PGSquareRoot => "sqrt",
         UnaryOperator::PGCubeRoot => "cbrt",
