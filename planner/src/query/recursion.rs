@@ -129,11 +129,10 @@ impl Terms<'_> {
         if let Some(span) = in_expressions {
             return self.reference(if place == Place::Recursive { Place::Subquery } else { place }, span);
         }
-        if self.seen.len() > before && select.from.iter().any(|table| self.is_in(table)) {
-            if let Some(span) = placement::aggregate_of(select, self.functions) {
-                let message = "aggregate functions are not allowed in a recursive query's recursive term";
-                return Err(invalid(message.to_owned()).at(span));
-            }
+        let own = self.seen.len() > before && select.from.iter().any(|table| self.is_in(table));
+        if own && let Some(span) = placement::aggregate_of(select, self.functions) {
+            let message = "aggregate functions are not allowed in a recursive query's recursive term";
+            return Err(invalid(message.to_owned()).at(span));
         }
         Ok(())
     }
