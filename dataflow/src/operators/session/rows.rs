@@ -85,18 +85,18 @@ pub(super) fn accept(
     let mut accepted = Vec::with_capacity(parts.len());
     for (number, part) in parts.iter().enumerate() {
         let (mut is_in, mut is_late) = (vec![true; part.delta.num_rows()], vec![false; part.delta.num_rows()]);
-        for row in 0..part.delta.num_rows() {
+        for (row, (is_in, is_late)) in is_in.iter_mut().zip(&mut is_late).enumerate() {
             let (bytes, weight) = (rows[number].row(row), part.delta.weight(row));
             let which = group_of(number, row);
             let group = groups.get_mut(&which).expect("every key has a group");
             if let Some(closed_to) = closed_to {
                 if weight > 0 && session_at(&all[&which], shared.time_of(bytes)).1 <= closed_to {
-                    (is_in[row], is_late[row]) = (false, true);
+                    (*is_in, *is_late) = (false, true);
                     continue;
                 }
                 // What is taken away of a closed session isn't there any more.
                 if weight < 0 && !group.after.contains_key(bytes) {
-                    is_in[row] = false;
+                    *is_in = false;
                     continue;
                 }
             }
