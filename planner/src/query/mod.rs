@@ -29,6 +29,7 @@ pub(crate) mod table_function;
 pub mod types;
 pub(crate) mod typing;
 mod using;
+mod whole_row;
 pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +190,7 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     match bind_as_written(query.clone(), context, all_unique) {
         Err(error) if error.kind == ErrorKind::UndefinedColumn => {
             let mut query = query.clone();
-            match set_returning::expand_whole_rows(&mut query) {
+            match whole_row::expanded(&mut query) {
                 true => bind_as_written(query, context, all_unique).map_err(|_| error),
                 false => Err(error),
             }
