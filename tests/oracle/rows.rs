@@ -44,7 +44,9 @@ fn in_list(random: &mut Random, from: &Relation) -> Query {
     let tail = filter(random, &from.columns);
     columns.push(Column { name: v.clone(), kind: Kind::Int });
     let sql = format!("SELECT {list}, {call} AS {v} FROM {}{tail}", from.sql);
-    Query::new(sql, format!("SELECT {list}, unnest({array}) AS {v} FROM {}{tail}", from.oracle), columns)
+    // DataFusion itself takes a column and what the list calls so for one name.
+    let rows = format!("SELECT e.*, unnest({array}) AS {v} FROM {}{tail}", from.oracle);
+    Query::new(sql, format!("SELECT {list}, {v} FROM ({rows}) AS e"), columns)
 }
 
 /// In FROM, beside the row that they are made of.
