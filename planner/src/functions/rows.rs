@@ -308,6 +308,7 @@ fn array_numbers(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
