@@ -12,6 +12,7 @@ use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_limit::EliminateLimit;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
@@ -145,6 +146,8 @@ impl Model {
         };
         let plain = builder().with_optimizer_rules(vec![
             Arc::new(SimplifyExpressions::new()),
+            // No rows at all are no first rows to DataFusion's executor.
+            Arc::new(EliminateLimit::new()),
             Arc::new(ReplaceDistinctWithAggregate::new()),
             Arc::new(DecorrelatePredicateSubquery::new()),
             Arc::new(ExtractEquijoinPredicate::new()),

@@ -39,6 +39,7 @@ pub(crate) mod typing;
 mod union;
 mod units;
 mod using;
+mod whole_row;
 pub mod window;
 mod written_cast;
 
@@ -187,7 +188,7 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     match bind_as_written(query.clone(), context, all_unique) {
         Err(error) if error.kind == ErrorKind::UndefinedColumn => {
             let mut query = query.clone();
-            match set_returning::expand_whole_rows(&mut query) {
+            match whole_row::expanded(&mut query) {
                 true => bind_as_written(query, context, all_unique).map_err(|_| error),
                 false => Err(error),
             }

@@ -98,7 +98,8 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = super::exists::in_list(select, self.context.functions) {
             return ControlFlow::Break(Box::new(error));
         }
-        flow(set_returning::in_select(select, self.context.functions))
+        let apart = set_returning::apart_from_columns(select);
+        flow(apart.and_then(|()| set_returning::in_select(select, self.context.functions)))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
@@ -181,14 +182,36 @@ fn bare_columns(body: &mut SetExpr) {
     };
     for side in [left, right] {
         bare_columns(side);
-        let SetExpr::Select(select) = &mut **side else { continue };
-        for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) = &*item
-                && let Some(alias) = parts.last().cloned()
-            {
-                *item = SelectItem::ExprWithAlias { expr: Expr::CompoundIdentifier(parts.clone()), alias };
-            }
+        if let SetExpr::Select(select) = &mut **side {
+            named_columns(select);
         }
+    }
+}
+
+/// Gives plain columns their names as aliases, without a relation's.
+fn named_columns(select: &mut Select) {
+    for item in &mut select.projection {
+        let alias = match &*item {
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().cloned(),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
+            _ => None,
+        };
+        if let (SelectItem::UnnamedExpr(expr), Some(alias)) = (&*item, alias) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// In LATERAL a column may be the outer row's, which DataFusion gives no name.
+fn lateral_columns(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => named_columns(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            lateral_columns(left);
+            lateral_columns(right);
+        }
+        SetExpr::Query(query) => lateral_columns(&mut query.body),
+        _ => {}
     }
 }
 
@@ -246,6 +269,10 @@ fn table_factor(factor: &mut TableFactor) -> Result<()> {
             if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
                 return Err(Error::unsupported(what).at(span));
             }
+            Ok(())
+        }
+        TableFactor::Derived { sample: None, lateral: true, subquery, .. } => {
+            lateral_columns(&mut subquery.body);
             Ok(())
         }
         TableFactor::Derived { sample: None, .. } | TableFactor::NestedJoin { .. } => Ok(()),

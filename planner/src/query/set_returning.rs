@@ -3,14 +3,14 @@
 //! Each is a function that gives an array (or one array per output column), which UNNEST makes rows of: DataFusion plans UNNEST in both places, several
 //! arrays side by side, shorter ones filled up with NULL. Where such a call may not stand, it is refused as PostgreSQL does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use sql::Span;
 use sql::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator,
-    ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableAliasColumnDef, TableFactor,
-    Value, Visitor, VisitorMut,
+    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinConstraint,
+    JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableAliasColumnDef, TableFactor, Value, Visitor, VisitorMut,
 };
 use sql::walk::{self, Walk};
 
@@ -79,12 +79,7 @@ pub(super) fn relation(factor: &mut TableFactor, visible: &mut HashMap<String, S
         columns.push(Ident::with_quote('"', "ordinality"));
         arrays.push(super::rewrite::call("array_numbers", arrays.clone()));
     }
-    let mut alias = call.alias.unwrap_or_else(|| TableAlias {
-        explicit: true,
-        name: Ident::with_quote('"', call.name.clone()),
-        columns: Vec::new(),
-        at: None,
-    });
+    let mut alias = call.alias.unwrap_or_else(|| table_alias(call.name.clone()));
     if alias.columns.len() > columns.len() {
         let (name, has, wanted) = (folded(&alias.name), columns.len(), alias.columns.len());
         let message = format!("table \"{name}\" has {has} columns available but {wanted} columns specified");
@@ -169,7 +164,7 @@ pub(super) fn in_select(select: &mut Select, functions: &FunctionRegistry) -> Re
     }
     for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
         if let JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_) = join.join_operator {
-            apart(&mut join.relation);
+            apart(&mut join.relation)?;
         }
         if let JoinOperator::Join(JoinConstraint::On(condition))
         | JoinOperator::Inner(JoinConstraint::On(condition))
@@ -193,22 +188,91 @@ pub(super) fn in_select(select: &mut Select, functions: &FunctionRegistry) -> Re
     Ok(())
 }
 
-/// A set-returning function that is joined with what it can't refer to: a subquery of its own, as DataFusion takes any UNNEST in FROM for LATERAL.
-fn apart(factor: &mut TableFactor) {
-    let Some(call) = Call::of(factor).filter(|call| find(&call.name).is_some()) else { return };
-    let alias = call.alias.unwrap_or_else(|| TableAlias {
-        explicit: true,
-        name: Ident::with_quote('"', call.name),
-        columns: Vec::new(),
-        at: None,
+/// `SELECT upper(name) AS name, unnest(tags)`: DataFusion takes the column and what is called so for one name. Such a list goes into a subquery in
+/// which its columns have names of their own.
+pub(super) fn apart_from_columns(select: &mut Select) -> Result<()> {
+    let named = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { expr, alias } => Some((expr.clone(), folded(alias))),
+        SelectItem::UnnamedExpr(expr) => Some((expr.clone(), super::name::column_name(expr))),
+        _ => None,
+    };
+    let Some(items) = select.projection.iter().map(named).collect::<Option<Vec<_>>>() else { return Ok(()) };
+    if !items.iter().any(|(expr, _)| refuse(expr, "").is_err()) || matches!(select.distinct, Some(Distinct::On(_))) {
+        return Ok(());
+    }
+    let mut columns = ColumnNames::default();
+    items.iter().for_each(|(expr, _)| {
+        let ControlFlow::Continue(()) = walk::read(expr, &mut columns);
     });
-    let Ok(parsed) = sql::parse_one("SELECT * FROM t") else { return };
-    let sql::StatementKind::Query(parsed) = parsed.kind else { return };
-    let mut subquery = parsed.query;
-    let SetExpr::Select(select) = &mut *subquery.body else { return };
-    select.from[0].relation = factor.clone();
+    let is_column = |expr: &Expr, name: &str| match expr {
+        Expr::Identifier(column) => folded(column) == name,
+        Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|column| folded(column) == name),
+        _ => false,
+    };
+    if !items.iter().any(|(expr, name)| !is_column(expr, name) && columns.0.contains(name)) {
+        return Ok(());
+    }
+    let (mut outer, mut inner) = (Vec::new(), Vec::new());
+    for (position, (expr, name)) in items.into_iter().enumerate() {
+        let unique = Ident::with_quote('"', format!("{name}:{position}"));
+        let alias = Ident::with_quote('"', name);
+        outer.push(SelectItem::ExprWithAlias { expr: Expr::Identifier(unique.clone()), alias });
+        inner.push(SelectItem::ExprWithAlias { expr, alias: unique });
+    }
+    let mut subquery = select_all()?;
+    let mut whole = select_all()?;
+    if let (SetExpr::Select(inside), SetExpr::Select(outside)) = (&mut *subquery.body, &mut *whole.body) {
+        std::mem::swap(&mut **inside, select);
+        inside.projection = inner;
+        outside.projection = outer;
+        outside.distinct = inside.distinct.take();
+        let alias = Some(table_alias("rows".to_owned()));
+        outside.from[0].relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+        *select = (**outside).clone();
+    }
+    Ok(())
+}
+
+/// The last parts of the names of columns in expressions, those of subqueries aside.
+#[derive(Default)]
+struct ColumnNames(HashSet<String>);
+
+impl Visitor for ColumnNames {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        match expr {
+            Expr::Identifier(name) => self.0.insert(folded(name)),
+            Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|name| self.0.insert(folded(name))),
+            _ => false,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+/// A query to be filled in.
+fn select_all() -> Result<Box<Query>> {
+    match sql::parse_one("SELECT * FROM t")?.kind {
+        sql::StatementKind::Query(parsed) => Ok(parsed.query),
+        _ => Err(Error::internal("a SELECT is a query")),
+    }
+}
+
+fn table_alias(name: String) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None }
+}
+
+/// A set-returning function that is joined with what it can't refer to: a subquery of its own, as DataFusion takes any UNNEST in FROM for LATERAL.
+fn apart(factor: &mut TableFactor) -> Result<()> {
+    let Some(call) = Call::of(factor).filter(|call| find(&call.name).is_some()) else { return Ok(()) };
+    let alias = call.alias.unwrap_or_else(|| table_alias(call.name));
+    let mut subquery = select_all()?;
+    if let SetExpr::Select(select) = &mut *subquery.body {
+        select.from[0].relation = factor.clone();
+    }
     let alias = Some(TableAlias { columns: Vec::new(), ..alias });
     *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+    Ok(())
 }
 
 /// As [`in_select`], for what belongs to the whole query.
@@ -388,31 +452,8 @@ impl VisitorMut for ToUnnest<'_> {
     }
 }
 
-/// `SELECT e FROM jsonb_array_elements(…) AS e`: the alias of a function of one column stands for that column, where no column is called so.
-/// Says whether anything was changed.
-pub(super) fn expand_whole_rows(query: &mut Query) -> bool {
-    let mut expander = WholeRows { scopes: Vec::new(), changed: false };
-    let ControlFlow::Continue(()) = walk::change(query, &mut expander);
-    expander.changed
-}
-
-struct WholeRows {
-    /// Alias and column of the functions in FROM, by SELECT.
-    scopes: Vec<Vec<(String, Ident)>>,
-    changed: bool,
-}
-
-impl WholeRows {
-    /// The column that a name stands for.
-    fn column(&self, name: &Ident) -> Option<Expr> {
-        let name_folded = folded(name);
-        let (_, column) = self.scopes.iter().rev().flatten().find(|(alias, _)| *alias == name_folded)?;
-        Some(Expr::CompoundIdentifier(vec![name.clone(), column.clone()]))
-    }
-}
-
 /// The alias of a function of one column in FROM, and the column.
-fn single_column(factor: &TableFactor) -> Option<(String, Ident)> {
+pub(super) fn single_column(factor: &TableFactor) -> Option<(String, Ident)> {
     let call = Call::of(factor)?;
     let function = find(&call.name)?;
     let width = if function.arrays.is_empty() { call.args.len() } else { function.arrays.len() };
@@ -423,41 +464,5 @@ fn single_column(factor: &TableFactor) -> Option<(String, Ident)> {
         ([column], []) => Some((folded(&alias.name), column.clone())),
         ([_], [named]) => Some((folded(&alias.name), named.name.clone())),
         _ => None,
-    }
-}
-
-impl VisitorMut for WholeRows {
-    type Break = std::convert::Infallible;
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        let factors = select
-            .from
-            .iter()
-            .flat_map(|table| std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)));
-        self.scopes.push(factors.filter_map(single_column).collect());
-        for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = &*item
-                && let Some(expr) = self.column(name)
-            {
-                *item = SelectItem::ExprWithAlias { expr, alias: name.clone() };
-                self.changed = true;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_select(&mut self, _select: &mut Select) -> ControlFlow<Self::Break> {
-        self.scopes.pop();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        if let Expr::Identifier(name) = &*expr
-            && let Some(column) = self.column(name)
-        {
-            *expr = column;
-            self.changed = true;
-        }
-        ControlFlow::Continue(())
     }
 }
