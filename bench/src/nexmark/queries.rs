@@ -22,17 +22,19 @@ const fn query(name: &'static str, sql: &'static str, tables: &'static [&'static
 
 const SIDE_INPUT: &str = include_str!("../../queries/side_input.sql");
 
-const QUERIES: [Query; 21] = [
+const QUERIES: [Query; 23] = [
     query("q0", include_str!("../../queries/q0.sql"), &["bid"]),
     query("q1", include_str!("../../queries/q1.sql"), &["bid"]),
     query("q2", include_str!("../../queries/q2.sql"), &["bid"]),
     query("q3", include_str!("../../queries/q3.sql"), &["auction", "person"]),
     query("q4", include_str!("../../queries/q4.sql"), &["auction", "bid"]),
     query("q5", include_str!("../../queries/q5.sql"), &["bid"]),
+    query("q6", include_str!("../../queries/q6.sql"), &["auction", "bid"]),
     query("q7", include_str!("../../queries/q7.sql"), &["bid"]),
     query("q8", include_str!("../../queries/q8.sql"), &["auction", "person"]),
     query("q9", include_str!("../../queries/q9.sql"), &["auction", "bid"]),
     query("q10", include_str!("../../queries/q10.sql"), &["bid"]),
+    query("q11", include_str!("../../queries/q11.sql"), &["bid"]),
     query("q12", include_str!("../../queries/q12.sql"), &["bid"]),
     Query { setup: Some(SIDE_INPUT), ..query("q13", include_str!("../../queries/q13.sql"), &["bid"]) },
     query("q14", include_str!("../../queries/q14.sql"), &["bid"]),
