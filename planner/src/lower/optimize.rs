@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use datafusion::common::JoinType;
+use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan};
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -20,7 +22,8 @@ use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
+use datafusion::scalar::ScalarValue;
 
 use crate::Result;
 
@@ -29,6 +32,7 @@ pub(super) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
+        Arc::new(Unmet),
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
@@ -47,4 +51,38 @@ pub(super) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let context = OptimizerContext::new_with_config_options(Arc::new(options)).without_query_execution_start_time();
     Ok(Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})?)
+}
+
+/// An inner join whose condition is false has no rows. The condition must not be pushed down: below an aggregate without groups it would leave
+/// that aggregate's row.
+#[derive(Debug)]
+struct Unmet;
+
+impl OptimizerRule for Unmet {
+    fn name(&self) -> &str {
+        "unmet"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> datafusion::common::Result<Transformed<LogicalPlan>> {
+        let never = |filter: &Expr| matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(false) | None), _));
+        Ok(match plan {
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner && join.filter.as_ref().is_some_and(never) => {
+                let empty = EmptyRelation { produce_one_row: false, schema: join.schema };
+                Transformed::yes(LogicalPlan::EmptyRelation(empty))
+            }
+            other => Transformed::no(other),
+        })
+    }
 }
