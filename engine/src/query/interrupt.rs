@@ -1,7 +1,7 @@
 //! Pauses in plans that would compute without one.
 //!
 //! DataFusion's leaves let other tasks in after some batches. A join makes many batches out of two, and one whose condition never holds
-//! makes none: the outputs of joins pause as leaves do, and the condition of a nested loop fails once nobody wants its result.
+//! makes none: the outputs of joins pause as leaves do, and the condition of a nested loop or a hash join fails once nobody wants its result.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -40,6 +40,12 @@ pub(super) fn interruptible(plan: Arc<dyn ExecutionPlan>, unwanted: &Unwanted) -
         if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
             let filter = join.filter().map(|filter| watched(filter, unwanted));
             let join = NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?;
+            return Ok(Transformed::yes(pausing(Arc::new(join))));
+        }
+        if let Some(join) = node.downcast_ref::<HashJoinExec>()
+            && let Some(filter) = join.filter()
+        {
+            let join = join.builder().with_filter(Some(watched(filter, unwanted))).build()?;
             return Ok(Transformed::yes(pausing(Arc::new(join))));
         }
         if node.is::<CrossJoinExec>() || node.is::<HashJoinExec>() || node.is::<SortMergeJoinExec>() {
