@@ -272,8 +272,18 @@ pub(crate) fn binary(
     if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo) {
         return Ok(None);
     }
+    let (left, left_class, left_arrow) = signed(left, left_class, left_arrow);
+    let (right, right_class, right_arrow) = signed(right, right_class, right_arrow);
     arithmetic(op, (left, left_class, &left_arrow), (right, right_class, &right_arrow), own)?
         .map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
+}
+
+/// What DataFusion counts without a sign (`row_number()`, `regr_count`) is a bigint, and divides as one.
+fn signed(expr: Expr, class: Class, data_type: DataType) -> (Expr, Class, DataType) {
+    match data_type {
+        DataType::UInt64 => (cast(expr, DataType::Int64), Class::Integer, DataType::Int64),
+        other => (expr, class, other),
+    }
 }
 
 /// The blanks that fill a `char(n)` up are no part of the value that operators and functions see.
