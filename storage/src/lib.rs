@@ -22,5 +22,5 @@ pub use change_set::{Change, ChangeSet};
 pub use error::{Error, Result};
 pub use key::{StateId, state_key, state_prefix, state_range, vnode_prefix};
 pub use memory::MemoryStore;
-pub use rocks::{RocksOptions, RocksStore};
+pub use rocks::{BackupInfo, RocksOptions, RocksStore, backups, keep_backups, restore_backup};
 pub use store::{Durability, Snapshot, Store, StoreStats, Visit};
