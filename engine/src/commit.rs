@@ -1,5 +1,6 @@
 //! The thread that commits checkpoints, one at a time, beside the epochs that go on meanwhile.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use storage::{ChangeSet, Durability, Store};
 
 use crate::command::{Command, CommandSender};
+use crate::panics;
 
 /// How long the thread waits before it tries a commit again that found the disk full.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
@@ -140,7 +142,12 @@ fn commit(store: &dyn Store, checkpoint: &Checkpoint, shared: &Shared) -> storag
 
 /// Tries to commit; `None` when there is no room and it shall be tried again.
 fn attempt(store: &dyn Store, checkpoint: &Checkpoint, shared: &Shared) -> Option<storage::Result<()>> {
-    match store.commit(checkpoint.changes.clone(), checkpoint.durability) {
+    let tried = catch_unwind(AssertUnwindSafe(|| store.commit(checkpoint.changes.clone(), checkpoint.durability)));
+    let tried = tried.unwrap_or_else(|panic| {
+        let detail = format!("the commit panicked: {}", panics::message(&*panic));
+        Err(storage::Error::Uncertain { detail })
+    });
+    match tried {
         Err(storage::Error::Full { .. }) if !shared.give_up.load(Ordering::Acquire) => {
             let text = "the disk is full: input waits until there is room".to_owned();
             if shared.trouble.lock().replace(text).is_none() {

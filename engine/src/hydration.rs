@@ -22,6 +22,7 @@ use crate::command::{Command, CommandSender, Doorbell};
 use crate::coordinator::{dataflow_error, storage_error};
 use crate::inputs::{SavedInput, external, spec, watermark_tracker};
 use crate::outside::Outside;
+use crate::panics::contained;
 use crate::planted::{Bug, is_planted};
 use crate::published::Published;
 use crate::watermark::WatermarkTracker;
@@ -216,7 +217,9 @@ impl Hydration {
     /// Builds the view, on a thread of its own.
     pub(crate) fn run(mut self) {
         let (view, commands) = (self.view.id, self.commands.clone());
-        let done = match self.build() {
+        let what = format!("the build of {}", self.view.name);
+        let built = contained(&what, || self.build());
+        let done = match built {
             Ok(()) => HydrationCommand::Ready { view, graph: Box::new(self.graph) },
             Err(_) if self.leash.is_cut() => return,
             Err(error) => HydrationCommand::Failed { view, error },

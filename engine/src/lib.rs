@@ -22,6 +22,7 @@ mod late;
 pub mod metrics;
 mod outbox;
 mod outside;
+mod panics;
 mod pg_catalog;
 mod planted;
 mod published;

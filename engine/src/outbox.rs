@@ -1,6 +1,6 @@
 //! What a sink still has to emit, kept in the store from the epoch's own commit until the sink has confirmed it.
 //!
-//! Key: `[state][vnode 0][epoch: u64 BE][part: u32 BE]`; value: one Arrow IPC stream of the epoch's rows with their weights behind them.
+//! Key: `[state][vnode 0][epoch: u64 BE][part: u32 BE]`; value: `[checksum of what follows: u32]`, then one Arrow IPC stream of the epoch's rows with their weights behind them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use connectors::SinkRow;
 use delta::{Delta, Epoch};
-use storage::{ChangeSet, Snapshot, StateId, Visit, vnode_prefix};
+use storage::{ChangeSet, Snapshot, StateId, Visit, checksum, vnode_prefix};
 
 use crate::coordinator::storage_error;
 use crate::planted::{Bug, is_planted};
@@ -90,9 +90,17 @@ impl Outbox {
         }
     }
 
-    /// Bytes that wait, compressed.
+    /// Whether the store still has what the sink has confirmed.
+    pub(crate) fn has_delivered(&self) -> bool {
+        let delivered = Epoch(self.delivered.load(Ordering::Acquire));
+        self.entries.front().is_some_and(|(epoch, ..)| *epoch <= delivered)
+    }
+
+    /// Bytes that wait for the sink, compressed.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        let delivered = Epoch(self.delivered.load(Ordering::Acquire));
+        let confirmed = self.entries.iter().take_while(|(epoch, ..)| *epoch <= delivered);
+        self.bytes - confirmed.map(|(.., bytes)| bytes).sum::<usize>()
     }
 }
 
@@ -164,7 +172,8 @@ pub(crate) fn encode(delta: &Delta, inputs: &str) -> Result<Vec<u8>> {
         writer.write(&batch)?;
         writer.into_inner()
     };
-    write().map_err(|e| Error::internal(format!("changes can't be written to an outbox: {e}")))
+    let stream = write().map_err(|e| Error::internal(format!("changes can't be written to an outbox: {e}")))?;
+    Ok([&checksum(&stream).to_le_bytes()[..], &stream].concat())
 }
 
 fn with_weight(schema: &SchemaRef, inputs: &str) -> SchemaRef {
@@ -177,7 +186,12 @@ fn with_weight(schema: &SchemaRef, inputs: &str) -> SchemaRef {
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Delta, String)> {
     let damaged =
         |what: String| Error::new(crate::ErrorKind::Storage, format!("an outbox entry can't be read: {what}"));
-    let mut reader = StreamReader::try_new(bytes, None).map_err(|e| damaged(e.to_string()))?;
+    let (sum, stream) = bytes.split_first_chunk().ok_or_else(|| damaged("it is too short".to_owned()))?;
+    // Arrow and its decompression trust what they are given.
+    if checksum(stream) != u32::from_le_bytes(*sum) {
+        return Err(damaged("its checksum is another".to_owned()));
+    }
+    let mut reader = StreamReader::try_new(stream, None).map_err(|e| damaged(e.to_string()))?;
     let batch = reader.next().ok_or_else(|| damaged("it is empty".to_owned()))?.map_err(|e| damaged(e.to_string()))?;
     let last = batch.num_columns().checked_sub(1).ok_or_else(|| damaged("it has no columns".to_owned()))?;
     let weights = batch.column(last).as_any().downcast_ref::<Int64Array>();
@@ -222,8 +236,21 @@ mod tests {
         let mut again = Outbox::open(StateId(7), &snapshot).expect("reads");
         assert_eq!(again.bytes(), outbox.bytes());
         again.delivered().store(3, Ordering::Release);
+        assert!(again.has_delivered() && again.bytes() > 0 && again.bytes() < outbox.bytes(), "what is out doesn't wait");
         let mut changes = ChangeSet::new();
         again.forget_delivered(&mut changes);
         assert_eq!(changes.len(), 2);
+        assert!(!again.has_delivered());
+    }
+
+    #[test]
+    fn damaged_entries_are_no_changes() {
+        let whole = encode(&delta(vec![1, 2, 3], vec![1, -1, 1]), "{}").expect("encodes");
+        assert_eq!(decode(&whole).expect("reads").0.num_rows(), 3);
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            assert!(decode(&damaged).is_err() && decode(&whole[..at]).is_err(), "byte {at}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::command::Doorbell;
 use crate::inputs::external;
 use crate::outbox::{self, Outbox};
 use crate::outside::Outside;
+use crate::panics::contained;
 use crate::planted::{Bug, is_planted};
 use crate::{Error, Result};
 
@@ -171,7 +172,7 @@ impl Courier {
     pub(crate) fn run(mut self) {
         let mut backoff = FIRST_BACKOFF;
         loop {
-            match self.step() {
+            match contained("a sink", || self.step()) {
                 Ok(Step::Delivered) => backoff = FIRST_BACKOFF,
                 Ok(Step::Idle) => {
                     if self.bell.recv().is_err() {

@@ -10,6 +10,7 @@
 //! stores), [`fault`] (a store that fails on purpose), [`meta`].
 
 pub mod change_set;
+mod checksum;
 pub mod error;
 pub mod fault;
 pub mod key;
@@ -19,6 +20,7 @@ pub mod rocks;
 pub mod store;
 
 pub use change_set::{Change, ChangeSet};
+pub use checksum::checksum;
 pub use error::{Error, Result};
 pub use key::{StateId, state_key, state_prefix, state_range, vnode_prefix};
 pub use memory::MemoryStore;

@@ -43,7 +43,7 @@ use crate::{Change, ChangeSet, Error, Result, state_range};
 const LAYOUT_KEY: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0];
 
 /// The layout of keys and the hash behind virtual nodes; raised when either changes.
-const LAYOUT: &[u8] = b"2";
+const LAYOUT: &[u8] = b"3";
 
 /// Sorted files are made here, inside the data directory: linking needs the same filesystem.
 const SORTED_FILES: &str = "ingest";
@@ -254,6 +254,7 @@ impl Store for RocksStore {
             committed_bytes: self.committed_bytes.load(Ordering::Relaxed),
             commits: self.committed.load(Ordering::Relaxed),
             ingested_files: self.ingested_files.load(Ordering::Relaxed),
+            free_bytes: rustix::fs::statvfs(&self.path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         }
     }
 

@@ -72,4 +72,6 @@ pub struct StoreStats {
     pub commits: u64,
     /// Sorted files added whole instead of key by key.
     pub ingested_files: u64,
+    /// Room left on the disk; `None` if there is none behind it.
+    pub free_bytes: Option<u64>,
 }

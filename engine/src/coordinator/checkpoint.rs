@@ -29,8 +29,9 @@ impl Coordinator {
         Some(regular)
     }
 
-    /// Starts a checkpoint if one is due.
+    /// Starts a checkpoint if one is due. What sinks have confirmed is reason enough for one: their outboxes are to be empty.
     pub(super) fn checkpoint_if_due(&mut self) -> Result<()> {
+        self.pending.dirty |= self.sinks.values().any(|sink| sink.outbox.has_delivered());
         match self.checkpoint_due() {
             Some(due) if due <= self.outside.now() => self.checkpoint(),
             _ => Ok(()),

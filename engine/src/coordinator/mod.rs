@@ -44,6 +44,7 @@ use crate::dead_letters::DeadLetters;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
 use crate::outside::Outside;
+use crate::panics::contained;
 use crate::published::{Published, PublishedCell};
 use crate::recovery::{self, SavedEpoch};
 use crate::runtime::Runtime;
@@ -249,23 +250,26 @@ impl Coordinator {
 
     /// Runs until it is told to stop, or a commit fails for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>, bell: &Receiver<()>) {
-        if let Err(error) = self.catch_up(commands) {
+        if let Err(error) = contained("the epoch thread", || self.catch_up(commands)) {
             self.fail(error);
         }
         while !self.has_stopped() {
             let timeout = self.timeout();
-            select! {
+            let first = select! {
                 recv(commands) -> command => match command {
-                    Ok(command) => self.handle(command),
+                    Ok(command) => Some(command),
                     Err(_) => return,
                 },
-                recv(bell) -> _ => {}
-                default(timeout) => {}
-            }
-            for command in commands.try_iter() {
-                self.handle(command);
-            }
-            if let Err(error) = self.work() {
+                recv(bell) -> _ => None,
+                default(timeout) => None,
+            };
+            let round = contained("the epoch thread", || {
+                for command in first.into_iter().chain(commands.try_iter()) {
+                    self.handle(command);
+                }
+                self.work()
+            });
+            if let Err(error) = round {
                 self.fail(error);
             }
         }
