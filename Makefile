@@ -77,8 +77,7 @@ fuzz: build
 # Needs no other program and no port; the seeds of `make test` are the first ones.
 simulate:
 	@scripts/setup.sh build
-	@SECONDS='$(SECONDS)' SEED='$(SEED)' COUNT='$(COUNT)' JOBS='$(JOBS)' cargo test --release --locked --workspace --lib -q -- \
-	  --ignored --exact coordinator::simulation::tests::for_as_long_as_told --nocapture
+	@SECONDS_='$(SECONDS)' SEED='$(SEED)' COUNT='$(COUNT)' JOBS='$(JOBS)' scripts/simulate.sh
 
 CASES ?= 100000
 

@@ -243,6 +243,14 @@ mod tests {
         assert!(!again.has_delivered());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_bytes_an_entry_has_it_is_changes_or_an_error(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            assert!(decode(&bytes).is_err());
+            let _ = parse_key(&bytes);
+        }
+    }
+
     #[test]
     fn damaged_entries_are_no_changes() {
         let whole = encode(&delta(vec![1, 2, 3], vec![1, -1, 1]), "{}").expect("encodes");

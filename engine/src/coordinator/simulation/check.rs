@@ -9,7 +9,7 @@ use storage::{Snapshot, StateId, Store, Visit};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::life::{contents, saved_epoch};
-use super::model::{DEFINITIONS, Moment, VIEWS, emitted};
+use super::model::{DEFINITIONS, Moment, PASSING, VIEWS, emitted};
 use super::rows::{Bag, add};
 use super::topic::PARTITIONS;
 use super::{Follower, Simulation, hash, is_passing, random};
@@ -120,6 +120,11 @@ impl Simulation<'_> {
         for (name, exists) in &self.exists {
             let found = self.life.as_ref().is_some_and(|life| life.find(name).is_some());
             assert_eq!(found, *exists, "2: whether {name} exists was acknowledged");
+        }
+        // What was found stays, unless somebody drops it.
+        for (name, _) in DEFINITIONS.iter().chain(&PASSING) {
+            let found = self.life.as_ref().is_some_and(|life| life.find(name).is_some());
+            self.exists.insert((*name).to_owned(), found);
         }
         let life = self.life.as_ref().expect("it has just started");
         let source = life.find("events");

@@ -216,7 +216,8 @@ impl Simulation<'_> {
             return;
         }
         match self.random.below(100) {
-            0..=9 => {
+            // Views that let late rows go have all of the topic if they are there before it.
+            0..=9 if self.is_defined() => {
                 let (partition, records) = (self.random.below(PARTITIONS as u64), self.random.below(6));
                 self.world.produce(partition as i32, records as i64);
             }
@@ -250,6 +251,11 @@ impl Simulation<'_> {
             _ => {}
         }
         self.hear();
+    }
+
+    /// Everything that there must always be is there, and has been acknowledged.
+    fn is_defined(&self) -> bool {
+        DEFINITIONS.iter().all(|(name, _)| self.exists.get(*name) == Some(&true))
     }
 
     fn failure(&mut self) -> Option<String> {

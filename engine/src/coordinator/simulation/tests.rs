@@ -44,8 +44,6 @@ fn a_seed_is_repeated_to_the_byte() {
 #[test]
 fn planted_bugs_are_found() {
     let queries = queries();
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
     let mut missed = Vec::new();
     for bug in Bug::ALL {
         plant(Some(bug));
@@ -61,11 +59,10 @@ fn planted_bugs_are_found() {
             None => missed.push(bug),
         }
     }
-    std::panic::set_hook(hook);
     assert!(missed.is_empty(), "not found in {SEEDS_PER_BUG} seeds: {missed:?}");
 }
 
-/// `make simulate`: from seed to seed until told to stop (SECONDS), with a line of progress. A seed that fails is printed, and repeats the
+/// `make simulate`: from seed to seed until told to stop (SIMULATE_SECONDS), with a line of progress. A seed that fails is printed, and repeats the
 /// failure: `SEED=N COUNT=1`, with `MILLRACE_TRACE=1` turn by turn.
 #[test]
 #[ignore = "it runs as long as it is told to: make simulate"]
@@ -76,7 +73,7 @@ fn for_as_long_as_told() {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs() * 1_000_000)
     });
-    let (seconds, count) = (number("SECONDS"), number("COUNT"));
+    let (seconds, count) = (number("SIMULATE_SECONDS"), number("COUNT"));
     let threads = number("JOBS").unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
     let began = Instant::now();
     let (next, stop) = (Arc::new(AtomicU64::new(first)), Arc::new(AtomicBool::new(false)));
