@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use catalog::ObjectId;
 use connectors::Positions;
-use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
+use planner::statement::plan::{AlterPlan, CommentPlan, CreatePlan, DropPlan};
 
 /// Where the views of queries that are followed are, as long as they are.
 pub(crate) const TEMPORARY_SCHEMA: &str = "mr_temp";
@@ -22,6 +22,8 @@ pub(crate) enum DdlChange {
     CreateSchema(String),
     /// Objects and schemas that go.
     Drop(DropPlan),
+    /// Other definitions of objects that exist.
+    Alter(Box<AlterPlan>),
     /// A comment.
     Comment(CommentPlan),
     /// A query that is kept up to date for as long as somebody listens, under a number that no object has.

@@ -213,7 +213,7 @@ fn server_id(store: &dyn Store) -> Result<String> {
     Ok(id)
 }
 
-/// Plans every stored definition again, in the order in which they were made.
+/// Plans every stored definition again; what an object reads comes before it.
 fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
     let plan = |object: &Arc<Object>| -> Result<(Arc<Object>, Option<ViewPlan>)> {
         let planned = match &object.kind {
@@ -222,7 +222,7 @@ fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, 
         };
         Ok((object.clone(), planned))
     };
-    catalog.objects().map(plan).collect()
+    catalog.in_order_of_reading().into_iter().map(plan).collect()
 }
 
 /// What a client sees when the engine has been stopped.

@@ -72,6 +72,7 @@ impl Coordinator {
                 Ok(DdlDone::default())
             }
             DdlChange::Drop(drop) => self.drop_objects(drop),
+            DdlChange::Alter(alter) => self.alter(*alter),
             DdlChange::Comment(CommentPlan { object, column, comment }) => {
                 self.set_catalog(self.catalog.set_comment(object, column, comment).map_err(catalog_error)?)?;
                 Ok(DdlDone::default())
@@ -414,7 +415,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn set_catalog(&mut self, next: Catalog) -> Result<()> {
+    pub(super) fn set_catalog(&mut self, next: Catalog) -> Result<()> {
         recovery::put_counters(next.counters(), &mut self.pending.changes)?;
         self.catalog = Arc::new(next);
         Ok(())

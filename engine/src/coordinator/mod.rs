@@ -4,6 +4,7 @@
 //! commit thread ([`checkpoint`]); and changes the catalog between epochs ([`ddl`]). Everything that it decides from a clock (an
 //! epoch's timestamp, an idle partition) becomes part of the epoch's recorded inputs.
 
+mod alter;
 mod checkpoint;
 mod ddl;
 mod epoch;

@@ -74,6 +74,7 @@ impl Session {
             }
             Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
             Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
+            Plan::Alter(alter) => DdlChange::Alter(alter.clone()),
             Plan::Comment(comment) => DdlChange::Comment(comment.clone()),
             _ => return Err(Error::internal("this statement changes no catalog")),
         })

@@ -22,6 +22,8 @@ pub enum Plan {
     },
     /// Drops objects and schemas.
     Drop(DropPlan),
+    /// Changes objects; see [`AlterPlan`].
+    Alter(Box<AlterPlan>),
     /// Sets the comment of an object.
     Comment(CommentPlan),
     /// A SELECT, VALUES or TABLE.
@@ -150,6 +152,17 @@ pub struct DropPlan {
     /// Schemas that go, after their objects.
     pub schemas: Vec<String>,
     /// What the user is told: what CASCADE takes along, what IF EXISTS did not find.
+    pub notices: Vec<String>,
+    /// The command tag.
+    pub tag: &'static str,
+}
+
+/// Changes objects that exist, all of them at once.
+#[derive(Clone, Debug)]
+pub struct AlterPlan {
+    /// What they are from then on: the object that the statement names, and those whose definitions follow it.
+    pub objects: Vec<Object>,
+    /// What the user is told.
     pub notices: Vec<String>,
     /// The command tag.
     pub tag: &'static str,
