@@ -23,7 +23,10 @@ impl Session {
     pub(super) async fn ddl(&mut self, prepared: &Arc<Prepared>, tag: &str) -> Result<Response> {
         self.outside_block(tag)?;
         self.check_writable(tag)?;
-        self.change_catalog(prepared).await?;
+        match &prepared.plan {
+            Plan::Alter(_) => self.alter(prepared).await?,
+            _ => self.change_catalog(prepared).await?,
+        }
         Ok(Response::Done { tag: tag.to_owned() })
     }
 
@@ -74,14 +77,13 @@ impl Session {
             }
             Plan::CreateSchema { name } => DdlChange::CreateSchema(name.clone()),
             Plan::Drop(drop) => DdlChange::Drop(drop.clone()),
-            Plan::Alter(alter) => DdlChange::Alter(alter.clone()),
             Plan::Comment(comment) => DdlChange::Comment(comment.clone()),
             _ => return Err(Error::internal("this statement changes no catalog")),
         })
     }
 
     /// Where the topics and files end that a new relation is the first to read. One that doesn't answer keeps no query waiting.
-    async fn past(&self, create: &CreatePlan) -> HashMap<ObjectId, Positions> {
+    pub(super) async fn past(&self, create: &CreatePlan) -> HashMap<ObjectId, Positions> {
         let mut past = HashMap::new();
         if self.shared.settings.offline {
             return past;

@@ -3,6 +3,7 @@
 //! A session is used by one task at a time. The server keeps names of prepared statements and portals; the session keeps what a
 //! statement can see: settings, the transaction, the current schema.
 
+mod alter;
 mod answer;
 mod ddl;
 mod dml;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
+use catalog::Catalog;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
@@ -256,10 +258,21 @@ impl Session {
 
     fn plan(&self, statement: &Statement, parameter_types: &[Option<SqlType>]) -> Result<Prepared> {
         let published = self.published();
+        self.plan_against(statement, parameter_types, &published, &published.catalog)
+    }
+
+    /// Plans against a catalog that is, or might be, that of an epoch.
+    fn plan_against(
+        &self,
+        statement: &Statement,
+        parameter_types: &[Option<SqlType>],
+        published: &Published,
+        catalog: &Catalog,
+    ) -> Result<Prepared> {
         let settings = self.plan_settings();
         let system = crate::system::Relations;
         let context = PlanContext {
-            catalog: &published.catalog,
+            catalog,
             settings: &settings,
             system: &system,
             functions: &self.shared.queries.functions,
@@ -268,7 +281,7 @@ impl Session {
         let plan = planner::plan(statement, &context).map_err(|e| located(e, &self.text.lock()))?;
         Ok(Prepared {
             parameter_types: plan.parameters().to_vec(),
-            columns: self.columns(&plan, &published),
+            columns: self.columns(&plan, published),
             statement: statement.clone(),
             given_types: parameter_types.to_vec(),
             plan,

@@ -102,7 +102,7 @@ pub(super) fn create(
     tag: &'static str,
 ) -> CreatePlan {
     let object = Object { id: ObjectId(0), name, sql: sql.to_owned(), columns, depends_on: Vec::new(), kind };
-    CreatePlan { object, replaces: None, view: None, notices: Vec::new(), tag }
+    CreatePlan { object, view: None, notices: Vec::new(), tag }
 }
 
 /// The type of a column that is kept: not one that only the catalog has.

@@ -237,7 +237,8 @@ fn create(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
     } else if cursor.word("TABLE") {
         StatementKind::CreateTable(Box::new(create_table::parse(cursor)?))
     } else if cursor.words(&["MATERIALIZED", "VIEW"]) {
-        StatementKind::CreateMaterializedView(Box::new(create_view::parse_materialized(cursor)?))
+        let create = create_view::parse_materialized(cursor, or_replace)?;
+        return Ok(StatementKind::CreateMaterializedView(Box::new(create)));
     } else if cursor.word("VIEW") {
         return Ok(StatementKind::CreateView(Box::new(create_view::parse(cursor, or_replace)?)));
     } else if cursor.word("SINK") {

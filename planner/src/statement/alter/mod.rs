@@ -1,7 +1,11 @@
 //! ALTER: other names, other columns, another query. What reads the object goes on: its definition follows ([`definition`]).
 
 pub(super) mod definition;
+pub(super) mod explain;
+mod follow;
 mod rename;
+pub(super) mod replace;
+mod same;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,9 +42,7 @@ pub(super) fn plan(alter: &Alter, context: &PlanContext<'_>) -> Result<Plan> {
         AlterAction::Columns(_) => {
             Err(Error::unsupported(format!("this form of ALTER {}", alter.kind)).at(name_span(&alter.name)))
         }
-        AlterAction::As(_) => {
-            Err(Error::unsupported("ALTER MATERIALIZED VIEW … AS").at(name_span(&alter.name)))
-        }
+        AlterAction::As(query) => replace::alter_as(&object, query, name_span(&alter.name), context),
     }
 }
 

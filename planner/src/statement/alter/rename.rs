@@ -94,7 +94,9 @@ fn finish(names: Names, tag: &'static str, context: &PlanContext<'_>) -> Result<
         object.sql = definition::index_text(object, &on);
     }
     check(&changed, context)?;
-    Ok(Plan::Alter(Box::new(AlterPlan { objects: changed.into_values().collect(), notices: Vec::new(), tag })))
+    let objects = changed.into_values().collect();
+    let alter = AlterPlan { objects, attach: Vec::new(), drops: Vec::new(), rewrite: None, notices: Vec::new(), tag };
+    Ok(Plan::Alter(Box::new(alter)))
 }
 
 /// One object under its new name, if it has one, and with the new names of what it reads.
