@@ -36,13 +36,30 @@ impl Coordinator {
         let differences = self.differences(&plan, &built)?;
         let rows = plan.rewrite.as_ref().map(|rewrite| self.rewritten(rewrite, &plan, &values)).transpose()?;
         let notices = std::mem::take(&mut plan.notices);
+        match self.carry_out(plan, &built, differences, rows) {
+            Ok(()) => Ok(DdlDone { notices }),
+            Err(error) => {
+                // Some operators are gone and others not yet there: only what is in the store is whole.
+                self.fail(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        mut plan: AlterPlan,
+        built: &HashMap<ObjectId, BuiltBeside>,
+        differences: HashMap<ObjectId, Vec<Delta>>,
+        rows: Option<(ObjectId, Vec<Delta>)>,
+    ) -> Result<()> {
         for id in std::mem::take(&mut plan.drops) {
             self.drop_object(id)?;
         }
-        let before = self.concerned(&plan, &built);
-        let next = self.with_states(&mut plan, &built)?;
-        self.detach_all(&plan, &built);
-        self.redefine(next, &plan, &built)?;
+        let before = self.concerned(&plan, built);
+        let next = self.with_states(&mut plan, built)?;
+        self.detach_all(&plan, built);
+        self.redefine(next, &plan, built)?;
         let (ready, beside): (Vec<&Attach>, Vec<&Attach>) =
             plan.attach.iter().partition(|attach| matches!(attach.how, Attached::Kept(_)));
         if let Some((table, rows)) = rows {
@@ -67,8 +84,7 @@ impl Coordinator {
             self.index_again(attach.relation)?;
         }
         self.clear_unused(&before);
-        self.stop_unread_sources()?;
-        Ok(DdlDone { notices })
+        self.stop_unread_sources()
     }
 
     /// Whether everything that changes, and all that reads it, is built.
@@ -303,7 +319,7 @@ impl Coordinator {
         for built in built.values() {
             self.graph.detach(built.hidden);
         }
-        for rewrite in &plan.rewrite {
+        if let Some(rewrite) = &plan.rewrite {
             self.graph.detach(rewrite.table);
         }
     }
@@ -325,7 +341,10 @@ impl Coordinator {
                 self.first_reads.remove(&id);
             }
         }
-        let next = next.alter(plan.objects.clone()).map_err(catalog_error)?;
+        let mut next = next.alter(plan.objects.clone()).map_err(catalog_error)?;
+        if let Some(rewrite) = &plan.rewrite {
+            next = with_moved_comments(next, rewrite)?;
+        }
         for object in &plan.objects {
             recovery::put_object(object, &mut self.pending.changes)?;
             if let Some(input) = self.inputs.get_mut(&object.id) {
@@ -390,6 +409,23 @@ impl Coordinator {
             self.pending.changes.clear_state(StateId(*state));
         }
     }
+}
+
+/// Comments on columns stand by the columns' places.
+fn with_moved_comments(catalog: Catalog, rewrite: &TableRewrite) -> Result<Catalog> {
+    let comments: Vec<_> = catalog.counters().comments.iter().filter(|c| c.object == rewrite.table).cloned().collect();
+    let comments: Vec<_> = comments.into_iter().filter_map(|c| c.column.map(|column| (column, c.text))).collect();
+    let mut next = catalog;
+    for (column, _) in &comments {
+        next = next.set_comment(rewrite.table, Some(*column), None).map_err(catalog_error)?;
+    }
+    for (column, text) in comments {
+        let is_it = |origin: &ColumnOrigin| matches!(origin, ColumnOrigin::Old(old) if *old == column);
+        if let Some(place) = rewrite.columns.iter().position(is_it) {
+            next = next.set_comment(rewrite.table, Some(place), Some(text)).map_err(catalog_error)?;
+        }
+    }
+    Ok(next)
 }
 
 /// The state tables that an object has.

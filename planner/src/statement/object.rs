@@ -106,7 +106,7 @@ pub(super) fn create(
 }
 
 /// The type of a column that is kept: not one that only the catalog has.
-fn stored_type(data_type: &sql::ast::DataType) -> Result<SqlType> {
+pub(super) fn stored_type(data_type: &sql::ast::DataType) -> Result<SqlType> {
     let sql_type = sql_type(data_type)?;
     let mut element = &sql_type;
     while let SqlType::Array(inner) = element {

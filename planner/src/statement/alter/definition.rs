@@ -118,6 +118,44 @@ pub(super) fn index_text(index: &Object, on: &Object) -> String {
     format!("CREATE INDEX {} ON {} ({})", quote_ident(&index.name.name), written(&on.name), columns.join(", "))
 }
 
+/// Writes the statement of a table, or of a view, from what the catalog knows of it.
+pub(super) fn write_anew(object: &mut Object) {
+    let name = written(&object.name);
+    let names: Vec<String> = object.columns.iter().map(|column| quote_ident(&column.name)).collect();
+    match &object.kind {
+        ObjectKind::Table(table) => {
+            let mut parts: Vec<String> = object.columns.iter().map(column_text).collect();
+            if !table.primary_key.is_empty() {
+                let key: Vec<&str> = table.primary_key.iter().map(|column| names[*column].as_str()).collect();
+                parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+            }
+            object.sql = format!("CREATE TABLE {name} ({})", parts.join(", "));
+        }
+        ObjectKind::View(view) => {
+            object.sql = format!("CREATE VIEW {name} ({}) AS {}", names.join(", "), view.query);
+        }
+        ObjectKind::MaterializedView(view) => {
+            let options = if view.null_on_error { " WITH (on_error = 'null')" } else { "" };
+            let emit = if view.emit_on_close { " EMIT ON WINDOW CLOSE" } else { "" };
+            let names = names.join(", ");
+            object.sql = format!("CREATE MATERIALIZED VIEW {name} ({names}){options} AS {}{emit}", view.query);
+        }
+        _ => {}
+    }
+}
+
+fn column_text(column: &catalog::Column) -> String {
+    let mut text = format!("{} {}", quote_ident(&column.name), column.sql_type);
+    if !column.nullable {
+        text.push_str(" NOT NULL");
+    }
+    if let Some(default) = &column.default {
+        text.push_str(" DEFAULT ");
+        text.push_str(default);
+    }
+    text
+}
+
 /// A name as it is written in SQL.
 pub(super) fn written(name: &QualifiedName) -> String {
     match name.schema.as_str() {

@@ -1,5 +1,6 @@
 //! ALTER: other names, other columns, another query. What reads the object goes on: its definition follows ([`definition`]).
 
+mod columns;
 pub(super) mod definition;
 pub(super) mod explain;
 mod follow;
@@ -36,12 +37,8 @@ pub(super) fn plan(alter: &Alter, context: &PlanContext<'_>) -> Result<Plan> {
             let other = find(with, alter.kind, &alter.action, context)?.ok_or_else(|| missing(with, context))?;
             rename::swap(&object, &other, with, tag, context)
         }
-        AlterAction::RenameColumn { from, .. } => {
-            Err(Error::unsupported(format!("ALTER {} … RENAME COLUMN", alter.kind)).at(sql::Span::of_parser(from.span)))
-        }
-        AlterAction::Columns(_) => {
-            Err(Error::unsupported(format!("this form of ALTER {}", alter.kind)).at(name_span(&alter.name)))
-        }
+        AlterAction::RenameColumn { from, to } => columns::rename(&object, from, to, tag, context),
+        AlterAction::Columns(changes) => columns::change(&object, changes, name_span(&alter.name), tag, context),
         AlterAction::As(query) => replace::alter_as(&object, query, name_span(&alter.name), context),
     }
 }
