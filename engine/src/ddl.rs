@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use catalog::{Catalog, ObjectId};
 use connectors::Positions;
 use datafusion::common::ScalarValue;
+use crate::command::Write;
 use planner::statement::plan::{AlterPlan, CommentPlan, CreatePlan, DropPlan};
 
 /// Where the views of queries that are followed are, as long as they are.
@@ -32,6 +33,13 @@ pub(crate) enum DdlChange {
     Drop(DropPlan),
     /// Other definitions of objects that exist.
     Alter(Box<Alteration>),
+    /// All that a transaction changes.
+    Batch {
+        /// Its changes of the catalog, in order.
+        changes: Vec<DdlChange>,
+        /// The rows that it changes, computed when the first of its statements ran.
+        write: Write,
+    },
     /// A comment.
     Comment(CommentPlan),
     /// A query that is kept up to date for as long as somebody listens, under a number that no object has.
@@ -64,6 +72,18 @@ pub(crate) struct BuiltBeside {
     pub(crate) states: Vec<(ObjectId, String, String)>,
     /// Views that gave it the rows of a part of its plan.
     pub(crate) reused: Vec<ObjectId>,
+}
+
+impl DdlChange {
+    /// Whether it goes on from what is in the store.
+    pub(crate) fn is_from_store(&self) -> bool {
+        match self {
+            Self::Create { create, .. } => create.object.is_index(),
+            Self::Alter(alteration) => alteration.moves_state(),
+            Self::Batch { changes, .. } => changes.iter().any(Self::is_from_store),
+            _ => false,
+        }
+    }
 }
 
 impl Alteration {

@@ -255,3 +255,39 @@ pub fn readers_that_rely_on_rows_that_stay_are_built_anew() {
         db.reopen();
     }
 }
+
+pub fn what_a_transaction_makes_appears_together() {
+    let mut db = Database::durable();
+    db.run("CREATE TABLE orders (id int PRIMARY KEY, amount int)");
+    db.run("INSERT INTO orders VALUES (1, 10), (2, 20)");
+    db.run("CREATE MATERIALIZED VIEW total AS SELECT sum(amount) AS total FROM orders");
+    let mut writer = db.session();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut write = |sql: &str| runtime.block_on(crate::support::database::run(&mut writer, sql)).unwrap();
+    write("BEGIN");
+    write("ALTER MATERIALIZED VIEW total AS SELECT sum(amount) AS total, count(*) AS n FROM orders WHERE amount < 100");
+    write("CREATE TABLE refunds (id int PRIMARY KEY, amount int)");
+    write("CREATE MATERIALIZED VIEW net AS SELECT coalesce(sum(amount), 0) AS back FROM refunds");
+    write("INSERT INTO refunds VALUES (1, 5)");
+    write("INSERT INTO orders VALUES (3, 30), (4, 400)");
+    // Another session, meanwhile: none of it is there; and what it does itself doesn't disturb.
+    assert_eq!(db.lines("SELECT * FROM total"), ["30"]);
+    assert_eq!(db.error("SELECT * FROM refunds").state(), "42P01");
+    db.run("CREATE TABLE another (id int)");
+    write("COMMIT");
+    for _ in 0..2 {
+        assert_eq!(db.lines("SELECT * FROM total"), ["60|3"]);
+        assert_eq!(db.lines("SELECT * FROM net"), ["5"]);
+        assert_eq!(db.lines("SELECT count(*) FROM another"), ["0"]);
+        db.reopen();
+    }
+    // A name that somebody else took first.
+    let mut other = db.session();
+    let mut write = |sql: &str| runtime.block_on(crate::support::database::run(&mut other, sql));
+    write("BEGIN").unwrap();
+    write("CREATE TABLE late (id int)").unwrap();
+    write("INSERT INTO refunds VALUES (2, 5)").unwrap();
+    db.run("CREATE TABLE late (name text)");
+    assert_eq!(write("COMMIT").unwrap_err().state(), "42P07");
+    assert_eq!(db.lines("SELECT * FROM net"), ["5"]);
+}

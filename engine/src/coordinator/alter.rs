@@ -20,8 +20,8 @@ use storage::StateId;
 use super::ddl::{NamedStates, catalog_error, layout, operator_states, view_layout};
 use super::epoch::{dataflow_error, delta_error};
 use super::{Coordinator, ddl::Installed};
-use crate::command::DdlDone;
-use crate::ddl::{Alteration, BuiltBeside};
+use crate::command::{DdlDone, Write};
+use crate::ddl::{Alteration, BuiltBeside, DdlChange};
 use crate::{Error, ErrorKind, Result, recovery};
 
 /// Whose state operators go on with: by the names that it has from now on.
@@ -85,6 +85,44 @@ impl Coordinator {
         }
         self.clear_unused(&before);
         self.stop_unread_sources()
+    }
+
+    /// Makes all changes of a transaction, and takes its rows into an epoch that shows them together.
+    pub(super) fn batch(&mut self, changes: Vec<DdlChange>, mut write: Write) -> Result<DdlDone> {
+        // What can fail comes first: nothing of it is to stay if something of it can't be.
+        for change in &changes {
+            if let DdlChange::Alter(alteration) = change {
+                self.check_settled(alteration)?;
+                if let Some(rewrite) = &alteration.plan.rewrite {
+                    self.rewritten(rewrite, &alteration.plan, &alteration.values)?;
+                }
+            }
+        }
+        let known = write.deltas.iter().filter(|(id, _)| self.catalog.get(*id).is_some()).cloned().collect();
+        self.check(&Write { deltas: known, ..write.clone() }, &std::collections::HashSet::new())?;
+        let done = changes.into_iter().try_for_each(|change| self.change(change).map(drop));
+        let done = done.and_then(|()| {
+            self.catalog_version += 1;
+            if write.deltas.is_empty() {
+                return Ok(());
+            }
+            write.planned_against = self.catalog_version;
+            // What was there before has no number that a table of this transaction has.
+            let (reply, refused) = tokio::sync::oneshot::channel();
+            self.writes.push_front((write, reply));
+            self.run_epoch()?;
+            match { refused }.try_recv() {
+                Ok(Err(error)) => Err(error),
+                _ => Ok(()),
+            }
+        });
+        match done {
+            Ok(()) => Ok(DdlDone::default()),
+            Err(error) => {
+                self.fail(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Whether everything that changes, and all that reads it, is built.

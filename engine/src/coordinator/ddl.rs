@@ -35,12 +35,7 @@ impl Coordinator {
             return;
         }
         // It goes on from what is in the store: everything must be there first.
-        let from_store = match &change {
-            DdlChange::Create { create, .. } => create.object.is_index(),
-            DdlChange::Alter(alteration) => alteration.moves_state(),
-            _ => false,
-        };
-        if from_store && (self.in_flight.is_some() || self.pending.dirty) && self.failure.is_none() {
+        if change.is_from_store() && (self.in_flight.is_some() || self.pending.dirty) && self.failure.is_none() {
             self.deferred.push((planned_against, change, reply));
             self.pending.dirty = true;
             self.waiting.push(Box::new(|_| ()));
@@ -68,7 +63,7 @@ impl Coordinator {
         }
     }
 
-    fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
+    pub(super) fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
         match change {
             DdlChange::Create { create, past } => self.create(*create, past),
             DdlChange::CreateSchema(name) => {
@@ -77,6 +72,7 @@ impl Coordinator {
             }
             DdlChange::Drop(drop) => self.drop_objects(drop),
             DdlChange::Alter(alter) => self.alter(*alter),
+            DdlChange::Batch { changes, write } => self.batch(changes, write),
             DdlChange::Comment(CommentPlan { object, column, comment }) => {
                 self.set_catalog(self.catalog.set_comment(object, column, comment).map_err(catalog_error)?)?;
                 Ok(DdlDone::default())

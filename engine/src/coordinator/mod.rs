@@ -17,7 +17,7 @@ mod writes;
 
 pub(crate) use checkpoint::storage_error;
 use ddl::Installed;
-pub(crate) use ddl::catalog_error;
+pub(crate) use ddl::{catalog_error, layout};
 pub(crate) use epoch::{dataflow_error, delta_error};
 use first_read::FirstRead;
 use hydrate::Building;

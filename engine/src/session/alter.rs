@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use catalog::{Catalog, Object, ObjectId, ObjectKind, QualifiedName};
+use datafusion::common::ScalarValue;
+use planner::ViewPlan;
 use planner::incremental::{Input, Node};
 use planner::statement::plan::{AlterPlan, Attach, Attached, ColumnOrigin, CreatePlan, Plan};
-use planner::ViewPlan;
 
 use super::{Prepared, Session};
 use crate::command::{Command, CommandSender};
@@ -65,12 +66,7 @@ impl Session {
     }
 
     async fn change_as(&mut self, alter: &AlterPlan, builds: &Builds, prepared: &Prepared) -> Result<Vec<String>> {
-        let new = alter.rewrite.iter().flat_map(|rewrite| &rewrite.columns).filter_map(|origin| match origin {
-            ColumnOrigin::New(expression) => Some(expression.clone()),
-            ColumnOrigin::Old(_) => None,
-        });
-        let values = evaluate_constants(&new.collect::<Vec<_>>(), &[])?;
-        let alteration = Alteration { plan: alter.clone(), built: builds.as_built(), values };
+        let alteration = Alteration { plan: alter.clone(), built: builds.as_built_for(alter), values: values(alter)? };
         let change = Box::new(DdlChange::Alter(Box::new(alteration)));
         let planned_against = prepared.catalog_version;
         let done = self.shared.commands.ask(|reply| Command::Ddl { planned_against, change, reply }).await?;
@@ -80,17 +76,12 @@ impl Session {
     /// Plans a statement again as if nothing had been built for it yet.
     fn plan_without(&self, prepared: &Prepared, builds: &Builds) -> Result<Prepared> {
         let published = self.shared.published.load();
-        let mut catalog = (*published.catalog).clone();
-        for build in builds.list.iter().rev() {
-            if catalog.get(build.hidden).is_some() {
-                catalog = catalog.drop_object(build.hidden).map_err(crate::coordinator::catalog_error)?;
-            }
-        }
+        let catalog = builds.without(&published.catalog)?;
         self.plan_against(&prepared.statement, &[], &published, &catalog)
     }
 
     /// Until everything that changes, and all that reads it, has been built.
-    async fn wait_for_builds(&mut self, alter: &AlterPlan, builds: &Builds) -> Result<()> {
+    pub(super) async fn wait_for_builds(&mut self, alter: &AlterPlan, builds: &Builds) -> Result<()> {
         if alter.attach.is_empty() {
             return Ok(());
         }
@@ -115,7 +106,7 @@ impl Session {
     }
 
     /// Begins to build the views that get other operators, each over those before it.
-    async fn build(&mut self, alter: &AlterPlan, builds: &mut Builds) -> Result<()> {
+    pub(super) async fn build(&mut self, alter: &AlterPlan, builds: &mut Builds) -> Result<()> {
         let beside = alter.attach.iter().filter(|attach| matches!(attach.how, Attached::Built));
         for attach in beside {
             if builds.list.is_empty() {
@@ -191,6 +182,15 @@ impl Session {
     }
 }
 
+/// The values of the new columns of a table.
+pub(super) fn values(alter: &AlterPlan) -> Result<Vec<ScalarValue>> {
+    let new = alter.rewrite.iter().flat_map(|rewrite| &rewrite.columns).filter_map(|origin| match origin {
+        ColumnOrigin::New(expression) => Some(expression.clone()),
+        ColumnOrigin::Old(_) => None,
+    });
+    evaluate_constants(&new.collect::<Vec<_>>(), &[])
+}
+
 /// The operators that are built for a view: what stands beside its inputs is read instead of them, and the rows of other views where they are what a part of
 /// the plan gives.
 fn root_beside(
@@ -236,7 +236,7 @@ fn pair(built: &Node, real: &Node, hidden: ObjectId, states: &mut Vec<(ObjectId,
 }
 
 /// Hidden views; those that have not taken another's place when this goes, go with it.
-struct Builds {
+pub(super) struct Builds {
     list: Vec<Build>,
     commands: CommandSender,
 }
@@ -250,12 +250,12 @@ struct Build {
 }
 
 impl Builds {
-    fn new(commands: CommandSender) -> Self {
+    pub(super) fn new(commands: CommandSender) -> Self {
         Self { list: Vec::new(), commands }
     }
 
     /// Whether they are what a change needs.
-    fn are_for(&self, alter: &AlterPlan) -> bool {
+    pub(super) fn are_for(&self, alter: &AlterPlan) -> bool {
         let wanted = alter.attach.iter().filter(|attach| matches!(attach.how, Attached::Built));
         let wanted: Vec<_> = wanted.map(|attach| (attach.relation, attach.view.root.fingerprint())).collect();
         let built: Vec<_> = self.list.iter().map(|build| (build.relation, build.wanted.clone())).collect();
@@ -270,16 +270,29 @@ impl Builds {
         self.list.iter().map(|build| (build.relation, build.hidden)).collect()
     }
 
-    fn as_built(&self) -> HashMap<ObjectId, BuiltBeside> {
-        self.list.iter().map(|build| (build.relation, build.built.clone())).collect()
+    /// What a change takes of them.
+    pub(super) fn as_built_for(&self, alter: &AlterPlan) -> HashMap<ObjectId, BuiltBeside> {
+        let wanted = |build: &&Build| alter.attach.iter().any(|attach| attach.relation == build.relation);
+        self.list.iter().filter(wanted).map(|build| (build.relation, build.built.clone())).collect()
+    }
+
+    /// The catalog as if nothing had been built.
+    pub(super) fn without(&self, catalog: &Catalog) -> Result<Catalog> {
+        let mut catalog = catalog.clone();
+        for build in self.list.iter().rev() {
+            if catalog.get(build.hidden).is_some() {
+                catalog = catalog.drop_object(build.hidden).map_err(crate::coordinator::catalog_error)?;
+            }
+        }
+        Ok(catalog)
     }
 
     /// They have taken the others' places.
-    fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         self.list.clear();
     }
 
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         for build in std::mem::take(&mut self.list).into_iter().rev() {
             let (reply, _) = tokio::sync::oneshot::channel();
             let change = Box::new(DdlChange::Unfollow(build.hidden));

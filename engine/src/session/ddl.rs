@@ -21,8 +21,10 @@ const ATTEMPTS: usize = 10;
 impl Session {
     /// Runs a statement that changes the catalog.
     pub(super) async fn ddl(&mut self, prepared: &Arc<Prepared>, tag: &str) -> Result<Response> {
-        self.outside_block(tag)?;
         self.check_writable(tag)?;
+        if self.transaction.is_open() {
+            return self.ddl_in_block(prepared, tag).await;
+        }
         match &prepared.plan {
             Plan::Alter(_) => self.alter(prepared).await?,
             _ => self.change_catalog(prepared).await?,
@@ -68,7 +70,7 @@ impl Session {
         }
     }
 
-    async fn change(&self, prepared: &Prepared) -> Result<DdlChange> {
+    pub(super) async fn change(&self, prepared: &Prepared) -> Result<DdlChange> {
         Ok(match &prepared.plan {
             Plan::Create(create) => {
                 let resolved = self.resolve(create.as_ref().clone()).await;
@@ -80,6 +82,12 @@ impl Session {
             Plan::Comment(comment) => DdlChange::Comment(comment.clone()),
             _ => return Err(Error::internal("this statement changes no catalog")),
         })
+    }
+
+    /// Whether a connector takes what a statement says.
+    pub(super) async fn check_connector(&self, create: &CreatePlan, statement: &Statement) -> Result<()> {
+        let resolved = self.resolve(create.clone()).await;
+        resolved.map(drop).map_err(|refused| self.placed(refused, statement))
     }
 
     /// Where the topics and files end that a new relation is the first to read. One that doesn't answer keeps no query waiting.

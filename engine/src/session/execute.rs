@@ -136,6 +136,7 @@ impl Session {
 
     /// The epoch that a statement reads, once everything that it reads has been built.
     pub(super) async fn readable(&mut self, reads: &[ObjectId]) -> Result<Arc<Published>> {
+        self.check_readable_in_block(reads)?;
         let mut epochs = self.shared.published.watch();
         loop {
             let published = self.published();

@@ -5,6 +5,7 @@
 
 mod alter;
 mod answer;
+mod block_ddl;
 mod ddl;
 mod dml;
 mod execute;
@@ -32,6 +33,7 @@ use crate::published::Published;
 use crate::query::located;
 use crate::{Error, ErrorKind, Result, SqlType};
 pub(crate) use answer::cancelled;
+pub(crate) use block_ddl::CONFLICT;
 pub(crate) use execute::SessionRelations;
 use transaction::Transaction;
 use variables::Variables;
@@ -269,7 +271,19 @@ impl Session {
         published: &Published,
         catalog: &Catalog,
     ) -> Result<Prepared> {
-        let settings = self.plan_settings();
+        let version = published.catalog_version;
+        self.plan_with(statement, parameter_types, self.plan_settings(), version, published, catalog)
+    }
+
+    fn plan_with(
+        &self,
+        statement: &Statement,
+        parameter_types: &[Option<SqlType>],
+        settings: PlanSettings,
+        catalog_version: u64,
+        published: &Published,
+        catalog: &Catalog,
+    ) -> Result<Prepared> {
         let system = crate::system::Relations;
         let context = PlanContext {
             catalog,
@@ -285,7 +299,7 @@ impl Session {
             statement: statement.clone(),
             given_types: parameter_types.to_vec(),
             plan,
-            catalog_version: published.catalog_version,
+            catalog_version,
             settings,
         })
     }
