@@ -275,6 +275,7 @@ pub fn what_a_transaction_makes_appears_together() {
     assert_eq!(db.error("SELECT * FROM refunds").state(), "42P01");
     db.run("CREATE TABLE another (id int)");
     write("COMMIT");
+    drop(writer);
     for _ in 0..2 {
         assert_eq!(db.lines("SELECT * FROM total"), ["60|3"]);
         assert_eq!(db.lines("SELECT * FROM net"), ["5"]);

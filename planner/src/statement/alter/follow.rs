@@ -88,11 +88,25 @@ impl<'a> Follow<'a> {
                     return Err(Error::new(ErrorKind::DependentObjects, message)
                         .with_hint("A topic keeps its columns: drop the sink, and create it again."));
                 }
+                ObjectKind::Sink(sink) => self.sink(&object, sink)?,
                 ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Stream(_) => self.view(&object)?,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// A topic's records are found by the key of what is emitted.
+    fn sink(&self, object: &Object, sink: &catalog::Sink) -> Result<()> {
+        let (Some(old), Some(new)) = (self.context.catalog.get(sink.from), self.changed.get(&sink.from)) else {
+            return Ok(());
+        };
+        if old.key() == new.key() {
+            return Ok(());
+        }
+        let message = format!("cannot change the key of what {} emits", described(object));
+        Err(Error::new(ErrorKind::DependentObjects, message)
+            .with_hint("A topic keeps the key of its records: drop the sink, and create it again."))
     }
 
     /// What is to be done.
