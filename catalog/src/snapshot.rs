@@ -395,6 +395,11 @@ impl Object {
         Some(key.as_slice()).filter(|key| !key.is_empty())
     }
 
+    /// Whether it is a view that is built to take another's place.
+    pub fn is_hidden(&self) -> bool {
+        matches!(&self.kind, ObjectKind::MaterializedView(view) if view.takes_place_of.is_some())
+    }
+
     /// What it is, as messages and SHOW call it.
     pub fn noun(&self) -> &'static str {
         match &self.kind {

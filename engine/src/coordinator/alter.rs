@@ -230,7 +230,9 @@ impl Coordinator {
         let hidden = built.values().map(|built| built.hidden);
         let objects = plan.objects.iter().map(|object| object.id);
         let views = plan.attach.iter().map(|attach| attach.relation);
-        let all: BTreeSet<ObjectId> = hidden.chain(objects).chain(views).collect();
+        let filled = built.keys().copied().chain(plan.rewrite.iter().map(|rewrite| rewrite.table));
+        let indexes = filled.flat_map(|id| self.catalog.indexes(id)).map(|(index, _)| index.id);
+        let all: BTreeSet<ObjectId> = hidden.chain(objects).chain(views).chain(indexes).collect();
         all.iter().filter_map(|id| self.catalog.get(*id)).flat_map(|object| states_of(object)).collect()
     }
 

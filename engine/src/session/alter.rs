@@ -25,12 +25,20 @@ impl Session {
     /// Changes objects: at once, or when what must be built first is built.
     pub(super) async fn alter(&mut self, prepared: &Arc<Prepared>) -> Result<()> {
         let shared = self.shared.clone();
-        let _one_at_a_time = shared.altering.lock().await;
+        let only_names = matches!(&prepared.plan, Plan::Alter(alter) if alter.attach.is_empty() && alter.rewrite.is_none());
+        let mut one_at_a_time = match only_names {
+            true => None,
+            false => Some(shared.altering.lock().await),
+        };
         let mut prepared = prepared.clone();
         let mut builds = Builds::new(shared.commands.clone());
         for _ in 0..ATTEMPTS {
             match &prepared.plan {
                 Plan::Alter(alter) => {
+                    let only_names = alter.attach.is_empty() && alter.rewrite.is_none();
+                    if !only_names && one_at_a_time.is_none() {
+                        one_at_a_time = Some(shared.altering.lock().await);
+                    }
                     if !builds.are_for(alter) {
                         builds.give_up();
                         self.build(alter, &mut builds).await?;
@@ -138,6 +146,7 @@ impl Session {
         if let ObjectKind::MaterializedView(definition) = &mut hidden.kind {
             definition.state_id = 0;
             definition.operator_states.clear();
+            definition.takes_place_of = Some(object.id);
         }
         let create = CreatePlan { object: hidden, view: Some(view), notices: Vec::new(), tag: "CREATE MATERIALIZED VIEW" };
         for _ in 0..ATTEMPTS {
@@ -164,6 +173,7 @@ impl Session {
         for object in published.catalog.objects() {
             let ready = matches!(object.kind, ObjectKind::MaterializedView(_))
                 && object.name.schema != TEMPORARY_SCHEMA
+                && !object.is_hidden()
                 && !hidden.values().any(|id| *id == object.id)
                 && !published.hydrating.contains_key(&object.id)
                 && !published.errors.contains_key(&object.id);

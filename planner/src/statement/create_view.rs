@@ -104,6 +104,7 @@ pub(super) fn definition_of(
         append_only: false,
         emit_on_close: emit_on_window_close,
         null_on_error: on_error == OnError::Null,
+        takes_place_of: None,
         times: Vec::new(),
         state_id: 0,
         operator_states: BTreeMap::new(),

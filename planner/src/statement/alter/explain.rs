@@ -76,6 +76,9 @@ fn changed(old: &Object, new: &Object) -> String {
 fn rows_of_views(context: &PlanContext<'_>) -> Result<HashMap<String, String>> {
     let mut known = HashMap::new();
     for object in context.catalog.objects().filter(|object| matches!(object.kind, ObjectKind::MaterializedView(_))) {
+        if object.is_hidden() {
+            continue;
+        }
         let root = plan_stored_view(object, context)?.root;
         if root.keeps_state() {
             known.entry(root.fingerprint()).or_insert_with(|| object.name.to_string());

@@ -76,7 +76,7 @@ impl<'a> Follow<'a> {
         let mut readers = self.context.catalog.with_dependents(roots.iter().copied());
         readers.reverse();
         for id in readers.into_iter().filter(|id| !roots.contains(id)) {
-            let Some(object) = self.context.catalog.get(id).cloned() else { continue };
+            let Some(object) = self.context.catalog.get(id).filter(|object| !object.is_hidden()).cloned() else { continue };
             if object.depends_on.iter().any(|read| self.needing.contains(read)) {
                 self.needing.push(id);
                 continue;

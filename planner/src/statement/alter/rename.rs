@@ -78,7 +78,8 @@ pub(super) fn swap(
 /// The new definitions of the renamed objects and of all that name them.
 fn finish(names: Names, tag: &'static str, context: &PlanContext<'_>) -> Result<Plan> {
     let mut changed: BTreeMap<ObjectId, Object> = BTreeMap::new();
-    let readers = names.keys().flat_map(|id| context.catalog.dependents(*id)).map(|object| object.id);
+    let readers = names.keys().flat_map(|id| context.catalog.dependents(*id));
+    let readers = readers.filter(|object| !object.is_hidden()).map(|object| object.id);
     let affected: Vec<ObjectId> = names.keys().copied().chain(readers).collect();
     for id in affected {
         let Some(object) = context.catalog.get(id).filter(|_| !changed.contains_key(&id)) else { continue };
