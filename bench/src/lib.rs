@@ -3,7 +3,7 @@
 //! It stands outside the pipeline and drives an engine in its own process through the same sessions as a server. A benchmark prints
 //! figures and where they come from; it never passes or fails.
 //!
-//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
+//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`], [`windows`],
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
 mod error;
@@ -14,6 +14,7 @@ mod process;
 mod report;
 mod sql;
 mod topics;
+mod windows;
 
 pub use error::{Error, Result};
 
@@ -34,6 +35,8 @@ enum Bench {
     Limits(limits::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
+    /// Measures what a changed row costs a window function over a large partition.
+    Windows(windows::Options),
 }
 
 /// Measures, and prints what came out.
@@ -43,5 +46,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Bench::Topics(options) => topics::run(&options),
         Bench::Limits(options) => limits::run(&options),
         Bench::Latency(options) => latency::run(&options),
+        Bench::Windows(options) => windows::run(&options),
     }
 }
