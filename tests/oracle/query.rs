@@ -130,7 +130,8 @@ fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
         // Without an equality: by a range, or by nothing at all. PostgreSQL has no FULL JOIN of that kind.
         10 => {
             let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
-            let (left, right) = (expression(random, &left.columns, Kind::Int, 0), expression(random, &right.columns, Kind::Int, 0));
+            let (left, right) =
+                (expression(random, &left.columns, Kind::Int, 0), expression(random, &right.columns, Kind::Int, 0));
             let more = if random.one_in(2) { format!(" AND {}", predicate(random, &both, 1)) } else { String::new() };
             return relation(kind, format!(" ON {left} {} {right}{more}", random.pick(&["<", ">=", "<>"])));
         }
@@ -166,7 +167,8 @@ pub fn equality(random: &mut Random, left: &Relation, right: &Relation) -> Strin
 
 /// TUMBLE or HOP over a table; elsewhere the time is binned by an expression.
 fn windows(random: &mut Random, relations: &[Relation]) -> Query {
-    let tables: Vec<_> = relations[..TABLES.len()].iter().filter(|table| !table.of_kind(Kind::Time).is_empty()).collect();
+    let tables: Vec<_> =
+        relations[..TABLES.len()].iter().filter(|table| !table.of_kind(Kind::Time).is_empty()).collect();
     if tables.is_empty() {
         return aggregate(random, relations, 1);
     }
@@ -189,7 +191,8 @@ fn windows(random: &mut Random, relations: &[Relation]) -> Query {
     );
     let mut columns = table.columns;
     columns.extend([column("window_start", Kind::Time), column("window_end", Kind::Time)]);
-    let from = Relation { sql: Sql { view: sql, batch: Some(elsewhere.clone()), postgres: elsewhere }, columns }.named("w");
+    let from =
+        Relation { sql: Sql { view: sql, batch: Some(elsewhere.clone()), postgres: elsewhere }, columns }.named("w");
     let tail = filter(random, &from.columns);
     if random.one_in(3) {
         return grouped(random, from, tail);
