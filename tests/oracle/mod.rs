@@ -11,6 +11,7 @@ mod partition;
 mod query;
 mod recursion;
 mod rows;
+mod window;
 
 use libtest_mimic::Trial;
 

@@ -51,7 +51,7 @@ impl Relation {
     }
 
     /// Under an alias.
-    fn named(self, alias: &str) -> Self {
+    pub(super) fn named(self, alias: &str) -> Self {
         let columns = self.columns.iter().map(|c| column(&format!("{alias}.{}", c.name), c.kind)).collect();
         Self { sql: format!("{} AS {alias}", self.sql), oracle: format!("{} AS {alias}", self.oracle), columns }
     }
@@ -62,7 +62,7 @@ impl Relation {
     }
 }
 
-fn column(name: &str, kind: Kind) -> Column {
+pub(super) fn column(name: &str, kind: Kind) -> Column {
     Column { name: name.to_owned(), kind }
 }
 
@@ -84,7 +84,7 @@ impl Query {
             7..=9 => join(random, relations, depth),
             10 | 11 => exists(random, relations, depth),
             12 => scalar(random, relations, depth),
-            13 => windows(random, relations),
+            13 => super::window::generate(random, relations),
             16..=19 => super::partition::generate(random, relations, depth),
             20 | 21 => super::recursion::generate(random, relations),
             22..=24 => super::rows::generate(random, relations, depth),
@@ -144,7 +144,7 @@ fn aggregate(random: &mut Random, relations: &[Relation], depth: usize) -> Query
 }
 
 /// Aggregates over rows with a condition.
-fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
+pub(super) fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let mut keys = Vec::new();
     for _ in 0..random.below(3) {
         let kind = Kind::key(random);
@@ -290,44 +290,6 @@ fn scalar(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
         },
         columns,
     )
-}
-
-/// TUMBLE or HOP over a table; DataFusion bins the time itself.
-fn windows(random: &mut Random, relations: &[Relation]) -> Query {
-    let table = relations[random.below(TABLES.len() as u64) as usize].clone();
-    let (sql, start) = match random.one_in(2) {
-        true => (
-            format!("TUMBLE({}, at, INTERVAL '2 minutes')", table.sql),
-            "date_bin(INTERVAL '2 minutes', t.at, TIMESTAMP '1970-01-01')".to_owned(),
-        ),
-        false => (
-            format!("HOP({}, at, INTERVAL '1 minute', INTERVAL '2 minutes')", table.sql),
-            "date_bin(INTERVAL '1 minute', t.at, TIMESTAMP '1970-01-01') - k.k".to_owned(),
-        ),
-    };
-    let offsets = if sql.starts_with("HOP") {
-        " CROSS JOIN (VALUES (INTERVAL '0 minutes'), (INTERVAL '1 minute')) AS k (k)"
-    } else {
-        ""
-    };
-    let oracle = format!(
-        "(SELECT t.*, {start} AS window_start, {start} + INTERVAL '2 minutes' AS window_end FROM {} AS t{offsets} WHERE t.at IS NOT NULL)",
-        table.oracle
-    );
-    let mut columns = table.columns;
-    columns.extend([column("window_start", Kind::Time), column("window_end", Kind::Time)]);
-    let from = Relation { sql, oracle, columns }.named("w");
-    let tail = filter(random, &from.columns);
-    if random.one_in(3) {
-        return grouped(random, from, tail);
-    }
-    let mut expressions = vec![("w.window_start".to_owned(), Kind::Time), ("w.window_end".to_owned(), Kind::Time)];
-    for _ in 0..1 + random.below(3) {
-        expressions.push(call(random, &from.columns));
-    }
-    let (list, columns) = outputs(&expressions);
-    let tail = format!("{tail} GROUP BY w.window_start, w.window_end");
-    Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
 }
 
 /// UNION, INTERSECT and EXCEPT, each with and without ALL.
