@@ -130,11 +130,7 @@ impl Coordinator {
             if deltas.iter().all(Delta::is_empty) {
                 continue;
             }
-            if self.relations.contains_key(&relation)
-                && let Some(view) = self.graph.published(relation)
-            {
-                self.relations.insert(relation, view);
-            }
+            self.republish(relation);
             if self.subscribers.contains_key(&relation) || self.has_sink_from(relation) {
                 let schema = deltas[0].schema();
                 let delta = consolidate(&Delta::concat(&schema, deltas).map_err(delta_error)?).map_err(delta_error)?;
@@ -143,6 +139,9 @@ impl Coordinator {
                     self.emit(relation, &Arc::new(delta))?;
                 }
             }
+        }
+        for (&relation, _) in outputs.kept.iter().filter(|(_, deltas)| !deltas.is_empty()) {
+            self.republish(relation);
         }
         for (&relation, errors) in &outputs.errors {
             self.record_errors(relation, errors)?;
@@ -154,6 +153,15 @@ impl Coordinator {
             self.feed_taps(record, &outputs.changes);
         }
         Ok(())
+    }
+
+    /// Readers see the relation's rows as they are now.
+    fn republish(&mut self, relation: ObjectId) {
+        if self.relations.contains_key(&relation)
+            && let Some(view) = self.graph.published(relation)
+        {
+            self.relations.insert(relation, view);
+        }
     }
 
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{MaterializedView, ObjectKind, View, nearest};
+use catalog::{MaterializedView, ObjectKind, View};
 use sql::Statement;
-use sql::statement::{CreateMaterializedView, CreateView, Emit, Options};
+use sql::statement::{CreateMaterializedView, CreateView, Emit};
 
 use super::object::{self, Name};
 use super::place;
 use super::plan::Plan;
+use super::view_options::ViewOptions;
 use crate::error::ErrorKind;
 use crate::incremental::OnError;
 use crate::lower::{LowerOptions, lower};
@@ -72,7 +73,8 @@ pub(super) fn plan_materialized(
         Name::Free(name) => name,
         Name::Taken(plan) => return Ok(plan),
     };
-    let on_error = on_error(&create.options)?;
+    let with = ViewOptions::read(&create.options)?;
+    let on_error = with.on_error;
     let emit_on_window_close = match create.query.emit {
         None => false,
         Some((Emit::OnWindowClose, _)) => true,
@@ -85,53 +87,30 @@ pub(super) fn plan_materialized(
     let planned = planned.map_err(|error| place::located(error, &create.query.query))?;
     object::refuse_parameters(&planned)?;
     let columns = object::view_columns(&planned.schema, &create.columns)?;
+    let retention = with.retention(columns.iter().map(|column| column.name.as_str()))?;
     let kind = ObjectKind::MaterializedView(MaterializedView {
         query: object::stored_query(&create.query, &name, context)?,
         key: Vec::new(),
         append_only: false,
         emit_on_close: emit_on_window_close,
         null_on_error: on_error == OnError::Null,
+        retention,
+        state_ttl_us: with.state_ttl_us,
         times: Vec::new(),
         state_id: 0,
         operator_states: BTreeMap::new(),
     });
     let mut plan = object::create(name, &statement.text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&create.query.query, context);
-    let options = LowerOptions { emit_on_window_close, on_error };
+    let options = LowerOptions { emit_on_window_close, on_error, retention, state_ttl_us: with.state_ttl_us };
     let view = lower(&planned.logical, &plan.object.schema(), options, context.catalog);
-    let view = view.map_err(|error| place::located(error, &create.query.query))?;
+    let view = view.map_err(|error| with.located(place::located(error, &create.query.query)))?;
     if let ObjectKind::MaterializedView(definition) = &mut plan.object.kind {
         definition.key.clone_from(&view.key);
         definition.append_only = view.append_only;
         definition.times.clone_from(&view.times);
     }
-    plan.notices.clone_from(&view.notices);
+    plan.notices = super::explain::notices(&view, context);
     plan.view = Some(view);
     Ok(Plan::Create(Box::new(plan)))
-}
-
-/// The WITH list of a materialized view, which has one option.
-fn on_error(options: &Options) -> Result<OnError> {
-    const NAME: &str = "on_error";
-    let mut on_error = OnError::Report;
-    for option in &options.0 {
-        if option.key != NAME {
-            let hint = match nearest(&option.key, [NAME].iter(), |known| known) {
-                Some(near) => format!("Did you mean \"{near}\"?"),
-                None => format!("A materialized view has the option \"{NAME}\"."),
-            };
-            let message = format!("unrecognized option \"{}\" of a materialized view", option.key);
-            return Err(Error::new(ErrorKind::UnknownOption, message).with_hint(hint).at(option.span));
-        }
-        on_error = match option.value.to_lowercase().as_str() {
-            "report" => OnError::Report,
-            "null" => OnError::Null,
-            other => {
-                let message = format!("\"{other}\" is no value of the option \"{NAME}\"");
-                let hint = "It is 'report' (the default: queries of the view fail while there is such a row) or 'null' (the expression is NULL).";
-                return Err(Error::new(ErrorKind::InvalidOption, message).with_hint(hint).at(option.value_span));
-            }
-        };
-    }
-    Ok(on_error)
 }
