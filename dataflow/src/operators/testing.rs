@@ -292,6 +292,44 @@ pub(crate) fn state_rows(case: &Case, steps: &[Step]) -> usize {
     graph.operators().iter().map(|operator| operator.state_rows).sum()
 }
 
+/// What happens at a time: rows come and go at inputs.
+pub(crate) type At = (i64, Vec<(usize, Row, i64)>);
+
+/// The rows and bytes that a case's operators say they hold after each step; the watermark of the first input is where the clock is.
+pub(crate) fn figures(case: &Case, steps: &[At]) -> Vec<(usize, usize)> {
+    let store = MemoryStore::new();
+    let mut graph = Graph::new(GraphSettings::default(), store.snapshot().unwrap()).unwrap();
+    for (index, kinds) in case.kinds.iter().enumerate() {
+        graph.register_input(input_id(index), &schema_of(kinds), None, false).unwrap();
+    }
+    graph.attach(VIEW, &case.root, None, &mut Numbers::default()).unwrap();
+    let mut before = HashMap::new();
+    let mut figures = Vec::new();
+    for (epoch, (now, rows)) in (1..).zip(steps) {
+        let delta = |index: usize, kinds: &Vec<Kind>| {
+            let own = rows.iter().filter(|(input, ..)| *input == index);
+            let (rows, weights): (Vec<Row>, Vec<i64>) = own.map(|(_, row, weight)| (row.clone(), *weight)).unzip();
+            let plain = weights.iter().all(|weight| *weight == 1);
+            (input_id(index), vec![Delta::new(batch(kinds, &rows), (!plain).then(|| weights.into()))])
+        };
+        let watermarks = HashMap::from([(input_id(0), *now)]);
+        let inputs = EpochInputs {
+            epoch: Epoch(epoch),
+            timestamp_us: *now,
+            watermarks_before: std::mem::replace(&mut before, watermarks.clone()),
+            watermarks,
+            deltas: case.kinds.iter().enumerate().map(|(index, kinds)| delta(index, kinds)).collect(),
+        };
+        graph.step(inputs).unwrap();
+        store.commit(graph.checkpoint().unwrap(), Durability::Process).unwrap();
+        graph.committed(store.snapshot().unwrap()).unwrap();
+        let operators = graph.operators();
+        let sum = |of: fn(&crate::graph::OperatorStats) -> usize| operators.iter().map(of).sum();
+        figures.push((sum(|operator| operator.state_rows), sum(|operator| operator.state_bytes)));
+    }
+    figures
+}
+
 fn run(
     case: &Case,
     steps: &[Step],

@@ -7,6 +7,7 @@ mod recursive;
 mod retention;
 mod session;
 mod set_operation;
+mod state_figures;
 mod state_ttl;
 mod temporal;
 mod unnest;

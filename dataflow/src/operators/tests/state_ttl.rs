@@ -28,7 +28,7 @@ fn forgetful(of: Node, idle: Arc<Node>, forgotten: Forgotten) -> Arc<Node> {
 }
 
 /// Counts, adds up and counts the different values of rows by their first column.
-fn aggregate() -> Case {
+pub(super) fn aggregate() -> Case {
     let input = input(0, &KINDS, true);
     let of = Node::Aggregate(Aggregate {
         keys: vec![column(0)],
@@ -46,14 +46,14 @@ fn aggregate() -> Case {
     Case { root, kinds: vec![KINDS.to_vec()], form: ViewForm::Keyed { key: vec![0] } }
 }
 
-fn distinct() -> Case {
+pub(super) fn distinct() -> Case {
     let input = input(0, &KINDS, true);
     let root = forgetful(Node::Distinct(Distinct { input: input.clone() }), idle(input), Forgotten::WithOutput);
     Case { root, kinds: vec![KINDS.to_vec()], form: ViewForm::Bag }
 }
 
 /// The least row by first column, or the place of each.
-fn partition(first: bool) -> Case {
+pub(super) fn partition(first: bool) -> Case {
     let input = input(0, &KINDS, true);
     let order = vec![OrderKey { expression: column(1), descending: false, nulls_first: true }];
     let fetch = first.then_some(1);
@@ -73,7 +73,7 @@ fn partition(first: bool) -> Case {
 }
 
 /// Both sides are forgotten, or the left one of a left join.
-fn join(both: bool) -> Case {
+pub(super) fn join(both: bool) -> Case {
     let (left, right) = (input(0, &KINDS, true), input(1, &KINDS, both));
     let keys = match both {
         true => Arc::new(Node::Union(Union {
