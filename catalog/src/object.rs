@@ -247,6 +247,9 @@ pub struct MaterializedView {
     /// `WITH (state_ttl = …)`: for how long operators know keys that nothing comes for, in microseconds.
     #[serde(default)]
     pub state_ttl_us: Option<i64>,
+    /// The view whose place it will take: nobody knows of it until then.
+    #[serde(default)]
+    pub takes_place_of: Option<ObjectId>,
     /// Columns (by position) by which time goes on in views over this one, found by the planner.
     #[serde(default)]
     pub times: Vec<(usize, TimeBound)>,

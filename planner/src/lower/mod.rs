@@ -38,10 +38,11 @@ use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 
 use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
+use crate::query::scalar_subquery;
 use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
-pub(crate) use expression::{column, column_index, count_columns};
+pub(crate) use expression::{column, column_index, count_columns, substitute};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 
@@ -68,8 +69,9 @@ pub fn lower(
     options: LowerOptions,
     relations: &dyn Relations,
 ) -> Result<ViewPlan> {
-    check::supported(logical)?;
-    let optimized = optimize::optimize(window::with_whole_late_rows(logical.clone(), relations)?)?;
+    let logical = scalar_subquery::single(logical.clone())?;
+    check::supported(&logical)?;
+    let optimized = optimize::optimize(window::with_whole_late_rows(logical, relations)?)?;
     let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
     let mut root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     if let Some(ttl_us) = options.state_ttl_us {

@@ -15,7 +15,7 @@ use crate::incremental::{Forgetful, Forgotten, Idle, Join, JoinKind, Map, Node, 
 /// The plan with operators that forget.
 pub(super) fn forgetful(node: &Arc<Node>, ttl_us: i64) -> Result<Arc<Node>> {
     let mut failure = None;
-    let node = node.map_inputs(&mut |input| match forgetful(input, ttl_us) {
+    let node = node.map_inputs(|input| match forgetful(input, ttl_us) {
         Ok(input) => input,
         Err(error) => {
             failure.get_or_insert(error);

@@ -1,11 +1,12 @@
 //! The WITH list of a materialized view.
 
-use catalog::{Retention, nearest};
+use catalog::{MaterializedView, Object, ObjectKind, Retention, nearest};
 use sql::Span;
 use sql::statement::{Options, WithOption};
 
 use crate::error::ErrorKind;
 use crate::incremental::OnError;
+use crate::lower::LowerOptions;
 use crate::query::interval;
 use crate::{Error, Result};
 
@@ -23,15 +24,15 @@ pub(super) struct ViewOptions {
     pub(super) state_ttl_us: Option<i64>,
     /// Its column is not found yet.
     retention: Option<Retention>,
-    retention_column: Option<WithOption>,
-    /// Where the retention stands.
+    retention_column: Option<String>,
+    /// Where it stands, or its column.
     span: Option<Span>,
 }
 
 impl ViewOptions {
     pub(super) fn read(options: &Options) -> Result<Self> {
         let mut read = Self::default();
-        let mut on_expiry = None;
+        let (mut on_expiry, mut column) = (None, None);
         for option in &options.0 {
             match option.key.as_str() {
                 ON_ERROR => {
@@ -41,14 +42,18 @@ impl ViewOptions {
                 ON_EXPIRY => on_expiry = Some((option, choice(option, ["retract", "silent"], ON_EXPIRY_HINT)?)),
                 RETENTION => {
                     read.retention = Some(Retention { us: length_us(option)?, column: None, silent: false });
-                    read.span = Some(option.value_span);
+                    read.span.get_or_insert(option.value_span);
                 }
-                RETENTION_COLUMN => read.retention_column = Some(option.clone()),
+                RETENTION_COLUMN => column = Some(option),
                 STATE_TTL => read.state_ttl_us = Some(length_us(option)?),
                 _ => return Err(unknown(option)),
             }
         }
-        let needs = on_expiry.as_ref().map(|(option, _)| *option).or(read.retention_column.as_ref());
+        if let Some(option) = column {
+            read.retention_column = Some(option.value.clone());
+            read.span = Some(option.value_span);
+        }
+        let needs = on_expiry.as_ref().map(|(option, _)| *option).or(column);
         match (&mut read.retention, needs) {
             (None, Some(option)) => {
                 let message = format!("the option \"{}\" needs a retention", option.key);
@@ -62,17 +67,57 @@ impl ViewOptions {
         Ok(read)
     }
 
+    /// What was said of a view that exists.
+    pub(super) fn of(object: &Object) -> Self {
+        let ObjectKind::MaterializedView(view) = &object.kind else { return Self::default() };
+        let MaterializedView { null_on_error, retention, state_ttl_us, .. } = view;
+        Self {
+            on_error: if *null_on_error { OnError::Null } else { OnError::Report },
+            state_ttl_us: *state_ttl_us,
+            retention: retention.map(|retention| Retention { column: None, ..retention }),
+            retention_column: retention
+                .and_then(|retention| Some(object.columns.get(retention.column?)?.name.clone())),
+            span: None,
+        }
+    }
+
+    /// The list as it is written, with a blank behind it; nothing if nothing was said.
+    pub(super) fn text(&self) -> String {
+        let mut options: Vec<String> = Vec::new();
+        if self.on_error == OnError::Null {
+            options.push(format!("{ON_ERROR} = 'null'"));
+        }
+        if let Some(retention) = &self.retention {
+            options.push(format!("{RETENTION} = '{}'", length_text(retention.us)));
+            if let Some(column) = &self.retention_column {
+                options.push(format!("{RETENTION_COLUMN} = {}", format_args!("'{}'", column.replace('\'', "''"))));
+            }
+            if retention.silent {
+                options.push(format!("{ON_EXPIRY} = 'silent'"));
+            }
+        }
+        if let Some(us) = self.state_ttl_us {
+            options.push(format!("{STATE_TTL} = '{}'", length_text(us)));
+        }
+        if options.is_empty() { String::new() } else { format!("WITH ({}) ", options.join(", ")) }
+    }
+
+    /// What the planner of operators is told.
+    pub(super) fn lowering(&self, emit_on_window_close: bool, retention: Option<Retention>) -> LowerOptions {
+        LowerOptions { emit_on_window_close, on_error: self.on_error, retention, state_ttl_us: self.state_ttl_us }
+    }
+
     /// How long rows stay, given the names of the view's columns.
     pub(super) fn retention<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<Option<Retention>> {
         let Some(retention) = self.retention else { return Ok(None) };
-        let Some(option) = &self.retention_column else { return Ok(Some(retention)) };
-        match names.position(|name| name == option.value) {
+        let Some(column) = &self.retention_column else { return Ok(Some(retention)) };
+        match names.position(|name| name == column) {
             Some(column) => Ok(Some(Retention { column: Some(column), ..retention })),
             None => Err(Error::new(
                 ErrorKind::UndefinedColumn,
-                format!("the view has no column \"{}\" to keep its rows by", option.value),
+                format!("the view has no column \"{column}\" to keep its rows by"),
             )
-            .at(option.value_span)),
+            .at(self.span)),
         }
     }
 
@@ -81,7 +126,7 @@ impl ViewOptions {
         if error.kind != ErrorKind::InvalidOption || error.span.is_some() {
             return error;
         }
-        error.at(self.retention_column.as_ref().map(|option| option.value_span).or(self.span))
+        error.at(self.span)
     }
 }
 
@@ -115,6 +160,20 @@ fn length_us(option: &WithOption) -> Result<i64> {
         return Err(invalid(format!("the option \"{}\" must be longer than nothing", option.key)));
     }
     Ok(us)
+}
+
+/// A length of time in the largest unit that says it exactly.
+fn length_text(us: i64) -> String {
+    const UNITS: [(i64, &str); 5] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+    ];
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| us % unit == 0).unwrap_or((1, "microsecond"));
+    let count = us / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
 fn unknown(option: &WithOption) -> Error {
