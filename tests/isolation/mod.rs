@@ -32,8 +32,7 @@ fn a_greedy_query_is_stopped_and_others_go_on() {
     let client = server.connect();
     client.rows("CREATE TABLE t (id int PRIMARY KEY, n int)");
     client.rows("INSERT INTO t SELECT n, n % 7 FROM generate_series(1, 1000) AS g (n)");
-    let greedy =
-        "SELECT count(*) FROM generate_series(1, 3000000) a (n) JOIN generate_series(1, 3000000) b (n) ON a.n = b.n";
+    let greedy = "SELECT count(*) FROM generate_series(1, 3000000) a (n) JOIN generate_series(1, 3000000) b (n) ON a.n = b.n";
     std::thread::scope(|scope| {
         let refused = scope.spawn(|| describe(&server.connect().query(greedy).unwrap_err()));
         while !refused.is_finished() {
