@@ -11,6 +11,7 @@
 //! (Neumann, Kemper: "Unnesting Arbitrary Queries", BTW 2015.)
 
 mod attach;
+mod membership;
 mod subquery;
 
 use std::collections::{BTreeSet, HashSet};
@@ -29,6 +30,7 @@ use attach::Outer;
 pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut number = 0;
     let replaced = plan.transform_up_with_subqueries(|node| {
+        let Transformed { data: node, transformed: told_apart, .. } = membership::told_apart(node)?;
         let attached = match &node {
             LogicalPlan::Join(join) => {
                 number += 1;
@@ -38,6 +40,7 @@ pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
         };
         match attached {
             Some(plan) => Ok(Transformed::yes(plan)),
+            None if told_apart => Ok(Transformed::yes(node)),
             None => Ok(Transformed::no(node)),
         }
     })?;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, Result};
+use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -85,7 +85,7 @@ fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition
             let schema = input.schema().clone();
             let is_join = |subquery: &Subquery| -> Result<bool> {
                 let plan = &subquery.subquery;
-                Ok(!has_unnest(plan) && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
+                Ok(!has_unnest(plan) && !nests(plan, &schema)? && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
             };
             let one = one.transform_up(|expr| match &expr {
                 Expr::ScalarSubquery(subquery) if is_aggregate(&subquery.subquery) && !is_join(subquery)? => {
@@ -125,10 +125,33 @@ fn is_referring(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
     Ok(!referred(&subquery.subquery, input.schema())?.is_empty())
 }
 
-/// Whether it also takes arrays apart, or some of the rows, or looks at several of them.
+/// Whether it also takes arrays apart, or some of the rows, or looks at several of them; an aggregate has a row of no rows, too;
+/// or has subqueries of its own that refer to those columns.
 fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<bool> {
     let plan = &subquery.subquery;
-    Ok((has_unnest(plan) || takes_some(plan, exists)) && is_referring(subquery, input)?)
+    let own = has_unnest(plan) || takes_some(plan, exists) || is_aggregate(plan) || nests(plan, input.schema())?;
+    Ok(own && is_referring(subquery, input)?)
+}
+
+/// Whether a subquery in an expression within refers to columns of the schema.
+fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                let plan = match expr {
+                    Expr::ScalarSubquery(subquery) => &subquery.subquery,
+                    Expr::Exists(exists) => &exists.subquery.subquery,
+                    Expr::InSubquery(membership) => &membership.subquery.subquery,
+                    Expr::SetComparison(comparison) => &comparison.subquery.subquery,
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                found |= !referred(plan, schema)?.is_empty();
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.
@@ -169,7 +192,7 @@ fn join(plan: LogicalPlan, input: &mut LogicalPlan, number: &mut usize) -> Resul
 }
 
 /// An expression over the input as the subquery sees it.
-fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
+pub(super) fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
     let outward = expr.transform_up(|expr| match &expr {
         Expr::Column(column) => {
             let (_, field) = Expr::Column(column.clone()).to_field(input.schema())?;
