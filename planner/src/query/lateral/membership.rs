@@ -58,6 +58,20 @@ fn condition(expr: Expr, input: &LogicalPlan, alone: bool) -> Result<Transformed
     }
 }
 
+/// A subquery in an expression as a value in a projection's list; a comparison with ANY or ALL has no such form yet.
+pub(super) fn as_value(expr: &Expr, input: &LogicalPlan) -> Result<Option<Expr>> {
+    Ok(match expr {
+        Expr::ScalarSubquery(_) => Some(expr.clone()),
+        Expr::Exists(Exists { subquery, negated }) => {
+            let rows = number(subquery.clone())?;
+            Some(if *negated { rows.eq(lit(0_i64)) } else { rows.gt(lit(0_i64)) })
+        }
+        // An expression over this input still, which the projection takes as it is.
+        Expr::InSubquery(_) => Some(value(expr.clone(), input, false)?.data),
+        _ => None,
+    })
+}
+
 /// `exists`: DataFusion knows EXISTS here, else only the number of rows.
 fn value(expr: Expr, input: &LogicalPlan, exists: bool) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {

@@ -56,6 +56,17 @@ pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<Lo
     }
 }
 
+/// The plan of a subquery in an expression.
+pub(super) fn plan_of(expr: &Expr) -> Option<&LogicalPlan> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Some(&subquery.subquery),
+        Expr::Exists(exists) => Some(&exists.subquery.subquery),
+        Expr::InSubquery(membership) => Some(&membership.subquery.subquery),
+        Expr::SetComparison(comparison) => Some(&comparison.subquery.subquery),
+        _ => None,
+    }
+}
+
 /// Whether an expression is a subquery.
 pub(super) fn is_subquery(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
@@ -139,14 +150,9 @@ fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
     plan.apply(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                let plan = match expr {
-                    Expr::ScalarSubquery(subquery) => &subquery.subquery,
-                    Expr::Exists(exists) => &exists.subquery.subquery,
-                    Expr::InSubquery(membership) => &membership.subquery.subquery,
-                    Expr::SetComparison(comparison) => &comparison.subquery.subquery,
-                    _ => return Ok(TreeNodeRecursion::Continue),
-                };
-                found |= !referred(plan, schema)?.is_empty();
+                if let Some(plan) = plan_of(expr) {
+                    found |= !referred(plan, schema)?.is_empty();
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
