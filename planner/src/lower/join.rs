@@ -79,12 +79,6 @@ impl Lowering<'_> {
         if left.is_single_row() || right.is_single_row() || asked || bounded {
             return false;
         }
-        if left.node.append_only() && right.node.append_only() {
-            self.notice(
-                "a join without an equality compares each new row with all rows that the other side ever had, and keeps the rows of \
-                 both: an equality between both sides, such as of a window's start, would bound it",
-            );
-        }
         true
     }
 }
