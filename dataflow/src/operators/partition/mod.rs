@@ -146,7 +146,8 @@ impl Partition {
         let codec = Arc::new(RowCodec::new(schema.clone())?);
         let state = states.state("partitions");
         let begun = always.then(|| Begun { state: states.state("begun"), known: false, written: false });
-        let is_cut = may_cut && rule.cut_by().is_some();
+        // Rows without columns are all peers.
+        let is_cut = may_cut && rule.cut_by().is_some() && !schema.fields().is_empty();
         let cut_states = is_cut.then(|| (states.state("blocks"), states.state("fences")));
         let shard = |shard| Shard {
             rows: Multimap::new(state, shard, codec.clone()),
