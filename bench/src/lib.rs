@@ -4,16 +4,20 @@
 //! figures and where they come from; it never passes or fails.
 //!
 //! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
+//! [`views`] and [`subscribers`] (many of them), [`micro`] (small pieces, to be counted),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
 mod error;
 mod latency;
 mod limits;
+mod micro;
 mod nexmark;
 mod process;
 mod report;
 mod sql;
+mod subscribers;
 mod topics;
+mod views;
 
 pub use error::{Error, Result};
 
@@ -34,6 +38,12 @@ enum Bench {
     Limits(limits::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
+    /// Measures what views cost when there are many.
+    Views(views::Options),
+    /// Measures how long a change takes until all subscribers of a view have it.
+    Subscribers(subscribers::Options),
+    /// Does small pieces of fixed work, to be counted by callgrind; see bench/instructions.py.
+    Micro(micro::Options),
 }
 
 /// Measures, and prints what came out.
@@ -43,5 +53,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Bench::Topics(options) => topics::run(&options),
         Bench::Limits(options) => limits::run(&options),
         Bench::Latency(options) => latency::run(&options),
+        Bench::Views(options) => views::run(&options),
+        Bench::Subscribers(options) => subscribers::run(&options),
+        Bench::Micro(options) => micro::run(&options),
     }
 }

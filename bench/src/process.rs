@@ -16,6 +16,14 @@ pub(crate) fn cpu_time() -> Result<Duration> {
     Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS_PER_SECOND))
 }
 
+/// The resident size now, in bytes.
+pub(crate) fn memory() -> Result<u64> {
+    let status = read("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) * 1024)
+}
+
 /// The largest resident size since [`reset_peak`], in bytes.
 pub(crate) fn peak_memory() -> Result<u64> {
     let status = read("/proc/self/status")?;

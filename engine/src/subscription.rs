@@ -24,10 +24,16 @@ pub(crate) struct Changes {
 
 /// The reading end: a consistent start and all that follows.
 pub(crate) struct Subscription {
-    /// The epoch at which it starts; its contents are the snapshot.
+    /// The epoch at which it starts; its contents are the snapshot. Whoever follows for long lets it go first: it holds what the store would
+    /// otherwise forget.
     pub(crate) start: Arc<Published>,
-    /// What later epochs changed; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
-    pub(crate) changes: mpsc::UnboundedReceiver<Changes>,
+    /// What later epochs changed.
+    pub(crate) later: Later,
+}
+
+/// Changes as they come; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
+pub(crate) struct Later {
+    changes: mpsc::UnboundedReceiver<Changes>,
     queued_bytes: Arc<AtomicUsize>,
     ended: Arc<OnceLock<Error>>,
 }
@@ -47,7 +53,7 @@ pub(crate) fn subscription(start: Arc<Published>) -> (Subscriber, Subscription) 
     let ended = Arc::new(OnceLock::new());
     (
         Subscriber { changes: sender, queued_bytes: queued_bytes.clone(), ended: ended.clone() },
-        Subscription { start, changes: receiver, queued_bytes, ended },
+        Subscription { start, later: Later { changes: receiver, queued_bytes, ended } },
     )
 }
 
@@ -70,7 +76,7 @@ impl Subscriber {
     }
 }
 
-impl Subscription {
+impl Later {
     /// The next changes; `None` when there will be none.
     pub(crate) async fn next(&mut self) -> Option<Changes> {
         let changes = self.changes.recv().await?;

@@ -7,6 +7,7 @@ mod answer;
 mod ddl;
 mod dml;
 mod execute;
+mod point;
 mod subscribe;
 mod transaction;
 pub(crate) mod variables;
@@ -83,7 +84,9 @@ pub struct Prepared {
     pub(crate) plan: Plan,
     /// What the plan depends on.
     catalog_version: u64,
-    settings: PlanSettings,
+    settings: Arc<PlanSettings>,
+    /// The plan after what it depends on had changed, for the next time.
+    again: Mutex<Option<Arc<Prepared>>>,
 }
 
 /// Something that a client should see beside the answer.
@@ -174,6 +177,7 @@ pub struct Session {
     user: String,
     database: String,
     variables: Variables,
+    known: Mutex<Option<Arc<Known>>>,
     transaction: Transaction,
     cancel: Cancel,
     notices: Vec<Notice>,
@@ -184,6 +188,14 @@ pub struct Session {
     prepared: HashMap<String, Arc<Prepared>>,
     /// Locked by nobody: streams can't be shared between threads, sessions can.
     cursors: HashMap<String, Mutex<Cursor>>,
+}
+
+/// What statements need of the settings.
+struct Known {
+    /// The settings' version that this was made of.
+    version: u64,
+    plan: Arc<PlanSettings>,
+    hydration_wait: bool,
 }
 
 /// What others see of a session.
@@ -222,6 +234,7 @@ impl Session {
             user: parameters.user,
             database: parameters.database,
             variables,
+            known: Mutex::new(None),
             transaction: Transaction::default(),
             cancel: Cancel::default(),
             notices: Vec::new(),
@@ -256,7 +269,7 @@ impl Session {
 
     fn plan(&self, statement: &Statement, parameter_types: &[Option<SqlType>]) -> Result<Prepared> {
         let published = self.published();
-        let settings = self.plan_settings();
+        let settings = self.known().plan.clone();
         let system = crate::system::Relations;
         let context = PlanContext {
             catalog: &published.catalog,
@@ -274,6 +287,7 @@ impl Session {
             plan,
             catalog_version: published.catalog_version,
             settings,
+            again: Mutex::new(None),
         })
     }
 
@@ -294,9 +308,17 @@ impl Session {
 
     /// The plan as it is now: planned again if the catalog or a setting that planning depends on has changed.
     fn refreshed(&self, prepared: &Arc<Prepared>) -> Result<Arc<Prepared>> {
-        let current = self.published().catalog_version;
-        if prepared.catalog_version == current && prepared.settings == self.plan_settings() {
+        let (published, known) = (self.published(), self.known());
+        let holds = |p: &Prepared| {
+            p.catalog_version == published.catalog_version
+                && (Arc::ptr_eq(&p.settings, &known.plan) || p.settings == known.plan)
+        };
+        if holds(prepared) {
             return Ok(prepared.clone());
+        }
+        let mut last = prepared.again.lock();
+        if let Some(again) = last.as_ref().filter(|again| holds(again)) {
+            return Ok(again.clone());
         }
         // Positions would be in a text that this statement may not come from.
         let again = self.plan(&prepared.statement, &prepared.given_types).map_err(|e| Error { position: None, ..e })?;
@@ -305,7 +327,23 @@ impl Session {
             return Err(Error::new(ErrorKind::Unsupported, "cached plan must not change result type")
                 .with_hint("prepare the statement again"));
         }
-        Ok(Arc::new(again))
+        Ok(last.insert(Arc::new(again)).clone())
+    }
+
+    /// What statements need of the settings as they are now.
+    fn known(&self) -> Arc<Known> {
+        let version = self.variables.version();
+        let mut known = self.known.lock();
+        match known.as_ref().filter(|known| known.version == version) {
+            Some(known) => known.clone(),
+            None => known
+                .insert(Arc::new(Known {
+                    version,
+                    plan: Arc::new(self.plan_settings()),
+                    hydration_wait: self.variables.is_on("hydration_wait"),
+                }))
+                .clone(),
+        }
     }
 
     fn plan_settings(&self) -> PlanSettings {
@@ -365,6 +403,11 @@ impl Session {
     /// The columns of a cursor that DECLARE has made.
     pub fn cursor_columns(&self, name: &str) -> Option<Arc<[ResultColumn]>> {
         self.cursors.get(name).map(|cursor| cursor.lock().rows.columns.clone())
+    }
+
+    /// Another number than before if a setting may have changed.
+    pub fn settings_version(&self) -> u64 {
+        self.variables.version()
     }
 
     /// The value of a setting.

@@ -27,8 +27,7 @@ impl Connection {
         }
         self.close_portals_after_transaction();
         self.ready();
-        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "simple")
-            .record(begun.elapsed().as_secs_f64());
+        self.simple_seconds.record(begun.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -94,7 +93,7 @@ impl Connection {
             }
             Response::Rows(rows) => {
                 self.send_notices();
-                self.socket.send(&description(&rows.columns, &[]));
+                description(&rows.columns, &[], &mut self.socket.output);
                 let style = self.style();
                 match Sending::new(rows, Vec::new()).send(&mut self.socket, watch, &style, text, 0).await? {
                     Sent::Complete(tag) => Some(tag),
