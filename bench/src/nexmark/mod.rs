@@ -114,6 +114,7 @@ async fn measure(options: &Options, query: Query) -> Result<Measured> {
 
     process::reset_peak()?;
     let (started, cpu) = (Instant::now(), process::cpu_time()?);
+    let committing = process::cpu_time_of_threads(COMMITTING)?;
     execute(&mut session, &format!("CREATE MATERIALIZED VIEW {name} AS\n{text}")).await?;
     match expected {
         Some(records) => read_up_to(&mut session, records).await?,
@@ -121,6 +122,7 @@ async fn measure(options: &Options, query: Query) -> Result<Measured> {
     }
     let seconds = started.elapsed().as_secs_f64();
     let cpu = (process::cpu_time()? - cpu).as_secs_f64();
+    let committing = process::cpu_time_of_threads(COMMITTING)?.saturating_sub(committing).as_secs_f64();
     let peak_memory_bytes = process::peak_memory()?;
 
     let view_rows = one_number(&mut session, &format!("SELECT count(*) FROM {name}")).await?;
@@ -142,12 +144,16 @@ async fn measure(options: &Options, query: Query) -> Result<Measured> {
         seconds,
         events_per_second: events as f64 / seconds,
         cpu_seconds_per_million: cpu / (events as f64 / 1e6),
+        commit_cpu_share: if cpu > 0.0 { committing / cpu } else { 0.0 },
         peak_memory_bytes,
         committed_bytes: committed.map_or(0, |sample| sample.value as u64),
         view_rows,
         checksum,
     })
 }
+
+/// The threads that bring changes to the disk: the engine's own, and RocksDB's, which flush and compact.
+const COMMITTING: &[&str] = &["commit", "rocksdb"];
 
 /// How often a topic's progress is looked at: what a run of some seconds can be too long by.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -100,11 +100,9 @@ impl Coordinator {
     /// Readers and operators go on from what is in the store now: overlays shrink, clean state may be evicted.
     pub(super) fn adopt_snapshot(&mut self) -> Result<()> {
         self.snapshot = self.store.snapshot().map_err(storage_error)?;
-        self.graph.committed(self.snapshot.clone()).map_err(super::epoch::dataflow_error)?;
-        let stored: Vec<_> = self.relations.keys().copied().collect();
-        for relation in stored {
-            if let Some(view) = self.graph.published(relation) {
-                self.relations.insert(relation, view);
+        for relation in self.graph.committed(self.snapshot.clone()).map_err(super::epoch::dataflow_error)? {
+            if self.relations.contains_key(&relation) {
+                self.show(relation);
             }
         }
         let failing: Vec<_> = self.errors.keys().copied().collect();

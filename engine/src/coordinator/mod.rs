@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use catalog::{Catalog, Object, ObjectId, ObjectKind};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, select};
-use dataflow::{Graph, PublishedView};
+use dataflow::{Graph, PublishedView, Workers};
 use delta::Epoch;
 use parking_lot::Mutex;
 use planner::ViewPlan;
@@ -82,6 +82,8 @@ pub(crate) struct Coordinator {
     pub(crate) deferred: Vec<(u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
     /// Indexes that wait for their views to be built.
     pub(crate) after_build: Vec<(ObjectId, u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
+    /// Threads of all graphs in which views are built; made for the first.
+    pub(crate) build_workers: Option<Workers>,
     /// Views that are built and wait to join.
     pub(crate) ready: Vec<(ObjectId, Graph)>,
     /// Queries that somebody follows, with what they read.
@@ -119,6 +121,8 @@ pub(crate) struct Coordinator {
     pub(crate) bell: Doorbell,
     pub(crate) refreshed: Instant,
     pub(crate) shown: bool,
+    /// Of which state of the graph the operators' figures were shown last.
+    pub(crate) shown_graph: Option<(Epoch, u64, u64, usize)>,
     pub(crate) stopping: Vec<Reply<()>>,
     pub(crate) failure: Option<Error>,
 }
@@ -189,6 +193,7 @@ impl Coordinator {
             server_id: parts.server_id,
             deferred: Vec::new(),
             after_build: Vec::new(),
+            build_workers: None,
             ready: Vec::new(),
             followed_inputs: HashMap::new(),
             followed: 0,
@@ -212,6 +217,7 @@ impl Coordinator {
             bell: parts.bell,
             refreshed: Instant::now(),
             shown: false,
+            shown_graph: None,
             stopping: Vec::new(),
             failure: None,
         })
@@ -402,8 +408,12 @@ impl Coordinator {
         let mut runtime = self.runtime.lock();
         runtime.inputs = inputs;
         runtime.sinks = sinks;
-        runtime.operators = self.graph.operators();
-        runtime.state_bytes = self.graph.state_bytes();
+        let graph = (self.epoch, self.catalog_version, self.checkpoints.done, self.hydrating.len());
+        // An engine of a thousand views that has nothing to do looks at none of them.
+        if self.shown_graph.replace(graph) != Some(graph) {
+            runtime.operators = self.graph.operators();
+            runtime.state_bytes = self.graph.state_bytes();
+        }
         runtime.store = self.store.stats();
         runtime.commit_trouble = self.committer.trouble();
         runtime.failure = self.failure.as_ref().map(ToString::to_string);
