@@ -48,8 +48,13 @@ enum Bench {
 
 /// Measures, and prints what came out.
 pub fn run(arguments: Arguments) -> Result<()> {
+    run_counting(arguments, None)
+}
+
+/// As [`run`]; `allocations` says how many there have been in this process, where the global allocator counts them.
+pub fn run_counting(arguments: Arguments, allocations: Option<fn() -> u64>) -> Result<()> {
     match arguments.bench {
-        Bench::Nexmark(options) => nexmark::run(&options),
+        Bench::Nexmark(options) => nexmark::run(&options, allocations),
         Bench::Topics(options) => topics::run(&options),
         Bench::Limits(options) => limits::run(&options),
         Bench::Latency(options) => latency::run(&options),
