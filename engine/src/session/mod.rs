@@ -8,6 +8,7 @@ mod ddl;
 mod dml;
 mod execute;
 mod point;
+mod shape;
 mod subscribe;
 mod transaction;
 pub(crate) mod variables;
@@ -184,6 +185,8 @@ pub struct Session {
     parameter_changes: Vec<(String, String)>,
     /// What `set_config` asked for.
     wishes: variables::Wishes,
+    /// Texts that differ in their literals only.
+    shapes: shape::Shapes,
     /// PREPARE's names.
     prepared: HashMap<String, Arc<Prepared>>,
     /// Locked by nobody: streams can't be shared between threads, sessions can.
@@ -240,6 +243,7 @@ impl Session {
             notices: Vec::new(),
             parameter_changes: Vec::new(),
             wishes: variables::Wishes::default(),
+            shapes: shape::Shapes::new(),
             prepared: HashMap::new(),
             cursors: HashMap::new(),
         })
