@@ -11,8 +11,10 @@ mod operators;
 mod serving;
 mod world;
 
+use std::rc::Rc;
 use std::time::Instant;
 
+use self::world::World;
 use crate::{Error, Result};
 
 /// `millrace bench micro`.
@@ -36,8 +38,9 @@ struct Piece {
 
 /// Does each piece once and prints its name and its time, one line each, in the order in which they were done.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut pieces = codecs::pieces();
-    pieces.extend(operators::pieces()?);
+    let world = Rc::new(World::new()?);
+    let mut pieces = codecs::pieces(&world);
+    pieces.extend(operators::pieces(&world));
     pieces.extend(serving::pieces());
     let wanted = |piece: &Piece| options.pieces.is_empty() || options.pieces.iter().any(|p| piece.name.starts_with(p));
     let pieces: Vec<Piece> = pieces.into_iter().filter(wanted).collect();

@@ -58,13 +58,12 @@ const QUERIES: [(&str, &str); 24] = [
 ];
 
 /// A piece for each.
-pub(super) fn pieces() -> Result<Vec<Piece>> {
-    let world = Rc::new(World::new()?);
+pub(super) fn pieces(world: &Rc<World>) -> Vec<Piece> {
     let piece = |(name, query): &(&str, &'static str)| {
         let (world, query) = (world.clone(), *query);
         Piece { name: format!("operator.{name}"), make: Box::new(move || work(&world, query)) }
     };
-    Ok(QUERIES.iter().map(piece).collect())
+    QUERIES.iter().map(piece).collect()
 }
 
 fn work(world: &World, query: &str) -> Result<Work> {
