@@ -79,7 +79,8 @@ async fn measure(options: &Options, subscribers: usize) -> Result<()> {
     wait_for_all(&mut heard, FIRST, subscribers).await?;
     let each_kib = (process::memory()?.saturating_sub(memory)) as f64 / 1024.0 / subscribers.max(1) as f64;
 
-    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("three digits within a minute can be kept");
+    let histogram =
+        || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("three digits within a minute can be kept");
     let (mut each, mut last) = (histogram(), histogram());
     let cpu = process::cpu_time()?;
     for n in 1..=options.writes {

@@ -43,7 +43,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = runtime.map_err(Error::io("no async runtime"))?;
     println!(
         "{:>7}{:>9}{:>12}{:>12}{:>12}{:>10}{:>12}{:>11}{:>11}{:>12}",
-        "views", "sources", "create p50", "p99", "last 20", "built s", "built CPU s", "idle cores", "now MiB", "peak MiB"
+        "views",
+        "sources",
+        "create p50",
+        "p99",
+        "last 20",
+        "built s",
+        "built CPU s",
+        "idle cores",
+        "now MiB",
+        "peak MiB"
     );
     for views in &options.views {
         runtime.block_on(measure(options, *views))?;
@@ -110,7 +119,8 @@ async fn wait_for(session: &mut Session, view: usize) -> Result<()> {
 }
 
 fn source_text(source: usize, options: &Options) -> String {
-    let rate = if options.rate > 0 { format!(", rate = {}", options.rate) } else { format!(", events = {}", options.events) };
+    let rate =
+        if options.rate > 0 { format!(", rate = {}", options.rate) } else { format!(", events = {}", options.events) };
     format!(
         "CREATE SOURCE bid_{source} (auction BIGINT, bidder BIGINT, price BIGINT, channel TEXT, url TEXT, \"dateTime\" TIMESTAMP, \
          extra TEXT) WITH (connector = 'generator', kind = 'nexmark', table = 'bid', seed = {source}{rate})"

@@ -220,7 +220,8 @@ pub fn views_wait_for_their_turn_to_be_built() {
     let mut most = 0;
     wait::until("all of them", || {
         most = most.max(threads("hydrate turn"));
-        (db.lines("SELECT count(*) FROM mr_catalog.views WHERE hydrated") == [(VIEWS + 2 - 2).to_string()]).then_some(())
+        (db.lines("SELECT count(*) FROM mr_catalog.views WHERE hydrated") == [(VIEWS + 2 - 2).to_string()])
+            .then_some(())
     });
     // The last thread may not be quite gone when the next begins.
     assert!(most <= 2, "{most} at a time");
@@ -249,9 +250,15 @@ pub fn a_build_that_cannot_go_on_gives_its_place_away() {
     std::fs::rename(&path, &away).unwrap();
     db.run("CREATE MATERIALIZED VIEW stuck AS SELECT id, count(*) AS n FROM rows GROUP BY id");
     for view in 0..3 {
-        db.run(&format!("CREATE MATERIALIZED VIEW v{view} AS SELECT id % {} AS k, count(*) AS n FROM t GROUP BY 1", view + 2));
+        db.run(&format!(
+            "CREATE MATERIALIZED VIEW v{view} AS SELECT id % {} AS k, count(*) AS n FROM t GROUP BY 1",
+            view + 2
+        ));
     }
-    db.wait_for("SELECT name, hydrated FROM mr_catalog.views WHERE name LIKE 'v%' ORDER BY name", &["v0|t", "v1|t", "v2|t"]);
+    db.wait_for(
+        "SELECT name, hydrated FROM mr_catalog.views WHERE name LIKE 'v%' ORDER BY name",
+        &["v0|t", "v1|t", "v2|t"],
+    );
     assert_eq!(db.lines("SELECT hydrated FROM mr_catalog.views WHERE name = 'stuck'"), ["f"]);
     std::fs::rename(&away, &path).unwrap();
     db.wait_for("SELECT hydrated FROM mr_catalog.views WHERE name = 'stuck'", &["t"]);

@@ -39,7 +39,8 @@ pub(crate) fn look_up(lookup: &PointLookup, parameters: &[Parameter], published:
         if value.is_null() {
             return project(lookup, &RecordBatch::new_empty(view.schema().clone()), parameters).map(Some);
         }
-        let value = if value.data_type() == data_type { value } else { value.cast_to(&data_type).map_err(query_error)? };
+        let value =
+            if value.data_type() == data_type { value } else { value.cast_to(&data_type).map_err(query_error)? };
         columns.push(value.to_array_of_size(1).map_err(query_error)?);
     }
     let store = &*published.snapshot;
@@ -66,11 +67,9 @@ pub(crate) fn look_up(lookup: &PointLookup, parameters: &[Parameter], published:
 fn project(lookup: &PointLookup, rows: &RecordBatch, parameters: &[Parameter]) -> Result<Found> {
     let columns = match &lookup.columns {
         Some(columns) => columns.iter().map(|column| rows.column(*column).clone()).collect(),
-        None => lookup
-            .projection
-            .iter()
-            .map(|expression| evaluate(expression, rows, parameters))
-            .collect::<Result<_>>()?,
+        None => {
+            lookup.projection.iter().map(|expression| evaluate(expression, rows, parameters)).collect::<Result<_>>()?
+        }
     };
     Ok(Found { columns, rows: rows.num_rows() })
 }

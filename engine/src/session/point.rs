@@ -24,11 +24,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::execute`].
-    pub fn execute_now(
-        &mut self,
-        prepared: &Arc<Prepared>,
-        parameters: &[Parameter],
-    ) -> Result<Option<RecordBatch>> {
+    pub fn execute_now(&mut self, prepared: &Arc<Prepared>, parameters: &[Parameter]) -> Result<Option<RecordBatch>> {
         if !prepared.is_point_query() {
             return Ok(None);
         }

@@ -137,7 +137,8 @@ fn shape(text: &str) -> Option<Shape> {
                 let end = at + 2 + text[at + 1..].find('\'')?;
                 // Two quotes are one quote within; a word before it makes another kind of literal, one behind it is a mistake.
                 let before = at.checked_sub(1).map(|before| bytes[before]);
-                let touched = before.is_some_and(|b| is_word(b) || b == b'&') || bytes.get(end).is_some_and(|b| is_word(*b));
+                let touched =
+                    before.is_some_and(|b| is_word(b) || b == b'&') || bytes.get(end).is_some_and(|b| is_word(*b));
                 if touched || bytes.get(end) == Some(&b'\'') {
                     return None;
                 }
@@ -198,7 +199,10 @@ mod tests {
         );
         assert_eq!(
             taken("select \"a 1\" from t where a = 'é; --' and b = 2"),
-            Some(("select \"a 1\" from t where a = $1 and b = $2".into(), vec![Literal::Text("é; --".into()), integer(2)]))
+            Some((
+                "select \"a 1\" from t where a = $1 and b = $2".into(),
+                vec![Literal::Text("é; --".into()), integer(2)]
+            ))
         );
         let left_alone = [
             "SELECT a FROM t",

@@ -65,13 +65,8 @@ impl Session {
             }
             SubscribeTarget::Query { .. } | SubscribeTarget::Relation(_) => None,
         };
-        let following = Following {
-            epoch: start.epoch,
-            schema: plan.schema.clone(),
-            snapshot,
-            later,
-            _followed: followed,
-        };
+        let following =
+            Following { epoch: start.epoch, schema: plan.schema.clone(), snapshot, later, _followed: followed };
         let batches = futures::stream::unfold(Some(following), |following| async {
             let mut following = following?;
             match following.next().await {

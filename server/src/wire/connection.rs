@@ -204,7 +204,9 @@ impl Connection {
                 Ok(false) => return Handled::Not(message),
                 Err(error) => Err(error.into()),
             },
-            Message::Query(ref text) => return if self.query_now(text) { Handled::Whole(Ok(())) } else { Handled::Not(message) },
+            Message::Query(ref text) => {
+                return if self.query_now(text) { Handled::Whole(Ok(())) } else { Handled::Not(message) };
+            }
             Message::Sync if !self.pipeline.implicit => {
                 self.pipeline.failed = false;
                 self.pipeline_ended();

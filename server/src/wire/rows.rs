@@ -23,9 +23,8 @@ pub(crate) fn description(columns: &[ResultColumn], formats: &[Format], out: &mu
     // Columns are at most 1,664, as the planner sees to.
     out.put_i16(columns.len() as i16);
     for (index, column) in columns.iter().enumerate() {
-        let (table, position) = column
-            .origin
-            .map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
+        let (table, position) =
+            column.origin.map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
         out.put_slice(column.name.as_bytes());
         out.put_u8(0);
         out.put_u32(table);
