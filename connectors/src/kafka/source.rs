@@ -162,6 +162,9 @@ pub(crate) struct Running {
     pub(crate) caught_up: Mutex<Positions>,
 }
 
+/// How long a watching thread may overlook that it shall end.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
 /// Looks for partitions that were added.
 struct Watcher {
     consumer: Arc<BaseConsumer<Context>>,
@@ -188,7 +191,7 @@ impl Watcher {
             }
             let began = Instant::now();
             while began.elapsed() < self.every && !self.running.stop.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(20).min(self.every));
+                std::thread::sleep(STOP_CHECK.min(self.every));
             }
         }
     }

@@ -122,7 +122,7 @@ pub(crate) struct Coordinator {
     pub(crate) refreshed: Instant,
     pub(crate) shown: bool,
     /// Of which state of the graph the operators' figures were shown last.
-    pub(crate) shown_graph: Option<(Epoch, u64, u64, usize)>,
+    shown_graph: Option<GraphState>,
     pub(crate) stopping: Vec<Reply<()>>,
     pub(crate) failure: Option<Error>,
 }
@@ -154,6 +154,16 @@ pub(crate) struct Pending {
     pub(crate) durable: bool,
     /// When sinks' changes began to wait for a commit.
     pub(crate) outbox_since: Option<Instant>,
+}
+
+/// As long as all of this is the same, so are the operators and their state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct GraphState {
+    epoch: Epoch,
+    catalog_version: u64,
+    checkpoints: u64,
+    building: usize,
+    followed: (u32, usize),
 }
 
 /// What a coordinator begins with.
@@ -408,7 +418,13 @@ impl Coordinator {
         let mut runtime = self.runtime.lock();
         runtime.inputs = inputs;
         runtime.sinks = sinks;
-        let graph = (self.epoch, self.catalog_version, self.checkpoints.done, self.hydrating.len());
+        let graph = GraphState {
+            epoch: self.epoch,
+            catalog_version: self.catalog_version,
+            checkpoints: self.checkpoints.done,
+            building: self.hydrating.len(),
+            followed: (self.followed, self.followed_inputs.len()),
+        };
         // An engine of a thousand views that has nothing to do looks at none of them.
         if self.shown_graph.replace(graph) != Some(graph) {
             runtime.operators = self.graph.operators();
