@@ -143,6 +143,10 @@ impl Connection {
                     break;
                 }
             }
+            // A pipeline of statements that need no waiting may have left more than should gather.
+            if self.socket.is_full() && self.socket.flush().await.is_err() {
+                break;
+            }
         }
         // What was said last; the client may have gone.
         let _ = self.socket.flush().await;
