@@ -12,6 +12,7 @@ pub mod error;
 mod keyword;
 mod misread;
 pub mod position;
+mod reword;
 pub mod script;
 pub mod statement;
 pub mod walk;

@@ -161,18 +161,12 @@ fn clauses(query: &mut Query) -> Result<()> {
         }
     }
     bare_columns(&mut query.body);
-    match &mut *query.body {
-        SetExpr::Table(table) => {
-            let parts = [table.schema_name.take(), table.table_name.take()];
-            let name = ObjectName::from(parts.into_iter().flatten().map(Ident::new).collect::<Vec<_>>());
-            *query.body = select_all(name)?;
-        }
+    match &*query.body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            return unsupported("a data-modifying statement in a query", place(query));
+            unsupported("a data-modifying statement in a query", place(query))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// DataFusion finds the columns of INTERSECT's and EXCEPT's sides by their bare names, so that two of them may not share one.
@@ -212,15 +206,6 @@ fn lateral_columns(body: &mut SetExpr) {
         }
         SetExpr::Query(query) => lateral_columns(&mut query.body),
         _ => {}
-    }
-}
-
-/// `SELECT * FROM name`.
-fn select_all(name: ObjectName) -> Result<SetExpr> {
-    let parsed = sql::parse_one(&format!("SELECT * FROM {name}"))?;
-    match parsed.kind {
-        sql::StatementKind::Query(query) => Ok(*query.query.body),
-        _ => Err(Error::internal("a SELECT is a query")),
     }
 }
 
