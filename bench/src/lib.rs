@@ -4,9 +4,10 @@
 //! figures and where they come from; it never passes or fails.
 //!
 //! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
-//! [`views`] and [`subscribers`] (many of them), [`micro`] (small pieces, to be counted),
+//! [`cost`] (what a change costs), [`views`] and [`subscribers`] (many of them), [`micro`] (small pieces, to be counted),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
+mod cost;
 mod error;
 mod latency;
 mod limits;
@@ -36,6 +37,8 @@ enum Bench {
     Topics(topics::Options),
     /// Measures bare decoding and a bare consumer.
     Limits(limits::Options),
+    /// Measures what one change costs views of each kind over small and large tables.
+    Cost(cost::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
     /// Measures what views cost when there are many.
@@ -57,6 +60,7 @@ pub fn run_counting(arguments: Arguments, allocations: Option<fn() -> u64>) -> R
         Bench::Nexmark(options) => nexmark::run(&options, allocations),
         Bench::Topics(options) => topics::run(&options),
         Bench::Limits(options) => limits::run(&options),
+        Bench::Cost(options) => cost::run(&options),
         Bench::Latency(options) => latency::run(&options),
         Bench::Views(options) => views::run(&options),
         Bench::Subscribers(options) => subscribers::run(&options),

@@ -2,6 +2,7 @@
 
 mod building;
 mod clock;
+mod consistency;
 mod serving;
 mod storing;
 
@@ -32,6 +33,10 @@ pub fn trials() -> Vec<Trial> {
         ),
         ("clock::rows_come_and_go_without_input", clock::rows_come_and_go_without_input),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
+        (
+            "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
+            consistency::outer_joins_and_views_over_views_agree_in_every_epoch,
+        ),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,

@@ -35,6 +35,7 @@ use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 
 use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
+use crate::query::scalar_subquery;
 use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
@@ -61,8 +62,9 @@ pub fn lower(
     options: LowerOptions,
     relations: &dyn Relations,
 ) -> Result<ViewPlan> {
-    check::supported(logical)?;
-    let optimized = optimize::optimize(window::with_whole_late_rows(logical.clone(), relations)?)?;
+    let logical = scalar_subquery::single(logical.clone())?;
+    check::supported(&logical)?;
+    let optimized = optimize::optimize(window::with_whole_late_rows(logical, relations)?)?;
     let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
     let root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     check_types(&root, schema)?;

@@ -95,6 +95,9 @@ impl VisitorMut for Rewriter<'_> {
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        if let Err(error) = super::row_in::in_select(select) {
+            return ControlFlow::Break(Box::new(error));
+        }
         if let Err(error) = super::exists::in_list(select, self.context.functions) {
             return ControlFlow::Break(Box::new(error));
         }
@@ -309,11 +312,6 @@ impl Rewriter<'_> {
                 if let Some(subquery) = subquery_of(right) {
                     *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: true };
                 }
-            }
-            Expr::InSubquery { expr: row, .. } if matches!(**row, Expr::Tuple(_)) => {
-                return Err(Error::unsupported("a row compared with a subquery")
-                    .with_hint("Use EXISTS, with an equality for each column.")
-                    .at(span));
             }
             Expr::Like { pattern, escape_char: escape @ Some(_), .. }
             | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
