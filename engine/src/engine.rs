@@ -39,9 +39,13 @@ pub(crate) struct Shared {
     pub(crate) started: std::time::SystemTime,
     pub(crate) sessions: Mutex<HashMap<i32, crate::session::SessionView>>,
     pub(crate) advisory_locks: Arc<AdvisoryLocks>,
+    /// Held while views are built that are to take the place of others: one statement after the other.
+    pub(crate) altering: tokio::sync::Mutex<()>,
     next_session: AtomicI32,
     /// The number of the next query that is followed as a view.
     pub(crate) next_followed: AtomicU64,
+    /// The number of the next catalog that only a transaction block sees.
+    pub(crate) next_in_block: AtomicU64,
     stopped: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -115,8 +119,10 @@ impl Engine {
                 started: std::time::SystemTime::now(),
                 sessions: Mutex::new(HashMap::new()),
                 advisory_locks: Arc::default(),
+                altering: tokio::sync::Mutex::default(),
                 next_session: AtomicI32::new(1),
                 next_followed: AtomicU64::new(1),
+                next_in_block: AtomicU64::new(0),
                 stopped: AtomicBool::new(false),
                 thread: Mutex::new(Some(thread)),
             }),
@@ -213,7 +219,7 @@ fn server_id(store: &dyn Store) -> Result<String> {
     Ok(id)
 }
 
-/// Plans every stored definition again, in the order in which they were made.
+/// Plans every stored definition again; what an object reads comes before it.
 fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
     let plan = |object: &Arc<Object>| -> Result<(Arc<Object>, Option<ViewPlan>)> {
         let planned = match &object.kind {
@@ -222,7 +228,9 @@ fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, 
         };
         Ok((object.clone(), planned))
     };
-    catalog.objects().map(plan).collect()
+    let temporary = crate::ddl::temporary(catalog);
+    let lasting = catalog.in_order_of_reading().into_iter().filter(|object| !temporary.contains(&object.id));
+    lasting.map(plan).collect()
 }
 
 /// What a client sees when the engine has been stopped.

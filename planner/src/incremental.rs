@@ -5,6 +5,7 @@
 //! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
 
 mod partition;
+mod rebuild;
 mod recursive;
 
 use std::sync::Arc;

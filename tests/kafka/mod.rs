@@ -67,6 +67,11 @@ pub fn trials() -> Vec<Trial> {
         ("sources::windows_close_with_the_watermark", Any, sources::windows_close_with_the_watermark),
         ("sinks::upsert_sink_holds_the_view", Real, sinks::upsert_sink_holds_the_view),
         ("sinks::append_sink_adds_up_to_the_view", Real, sinks::append_sink_adds_up_to_the_view),
+        (
+            "sinks::a_view_that_is_altered_emits_the_difference",
+            Real,
+            sinks::a_view_that_is_altered_emits_the_difference,
+        ),
         ("sinks::a_restart_repeats_nothing", Real, sinks::a_restart_repeats_nothing),
         ("sinks::a_sink_begins_with_what_is_there", Real, sinks::a_sink_begins_with_what_is_there),
         ("sinks::a_sink_of_a_view_being_built_has_all_of_it", Real, sinks::a_sink_of_a_view_being_built_has_all_of_it),

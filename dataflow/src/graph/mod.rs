@@ -32,7 +32,7 @@ pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStat
 pub use workers::Workers;
 
 /// The name of the state table of a relation's errors, among those of its operators.
-fn errors_state(relation: ObjectId) -> String {
+pub fn errors_state(relation: ObjectId) -> String {
     format!("errors of {}", relation.0)
 }
 

@@ -29,14 +29,33 @@ impl Coordinator {
 
     /// What an epoch produces depends on nothing but what is there and these inputs.
     pub(super) fn compute(&mut self, inputs: EpochInputs) -> Result<()> {
+        self.step(inputs, None)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// As [`Coordinator::compute`], for readers to see later. What happens to `silent` is told to nobody.
+    pub(super) fn step(&mut self, inputs: EpochInputs, silent: Option<ObjectId>) -> Result<()> {
         self.epoch = inputs.epoch;
         self.timestamp_us = inputs.timestamp_us;
         self.wants_step = false;
         let tapped = self.tapped(&inputs);
-        let outputs = self.graph.step(inputs).map_err(dataflow_error)?;
-        self.record(outputs, tapped)?;
-        self.publish();
-        Ok(())
+        let mut outputs = self.graph.step(inputs).map_err(dataflow_error)?;
+        if let Some(silent) = silent {
+            outputs.changes.remove(&silent);
+        }
+        self.record(outputs, tapped)
+    }
+
+    /// What an epoch is made of in which only these changes come.
+    pub(super) fn only(&self, deltas: HashMap<ObjectId, Vec<Delta>>) -> Result<EpochInputs> {
+        Ok(EpochInputs {
+            epoch: self.epoch.next(),
+            timestamp_us: self.next_timestamp()?,
+            watermarks_before: self.watermarks.clone(),
+            watermarks: self.watermarks.clone(),
+            deltas,
+        })
     }
 
     /// Whether there is something to compute.
@@ -159,7 +178,18 @@ impl Coordinator {
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {
         if let Some(subscribers) = self.subscribers.get_mut(&relation) {
             let changes = Changes { epoch: self.epoch, delta: delta.clone() };
-            subscribers.retain(|subscriber| subscriber.send(&changes));
+            subscribers.retain(|subscriber| match subscriber.columns.filter(|columns| *columns < delta.batch().num_columns()) {
+                None => subscriber.send(&changes),
+                // It began when the relation had fewer columns.
+                Some(columns) => match first_columns(delta, columns) {
+                    Ok(delta) if delta.is_empty() => true,
+                    Ok(delta) => subscriber.send(&Changes { epoch: changes.epoch, delta: Arc::new(delta) }),
+                    Err(error) => {
+                        subscriber.end(error);
+                        false
+                    }
+                },
+            });
             if subscribers.is_empty() {
                 self.subscribers.remove(&relation);
             }
@@ -228,6 +258,13 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// The changes in the first columns.
+fn first_columns(delta: &Delta, columns: usize) -> Result<Delta> {
+    let columns: Vec<usize> = (0..columns).collect();
+    let batch = delta.batch().project(&columns).map_err(|e| Error::internal(e.to_string()))?;
+    consolidate(&delta.with_batch(batch)).map_err(delta_error)
 }
 
 /// What time it is, microseconds since 1970.

@@ -4,6 +4,7 @@
 //! commit thread ([`checkpoint`]); and changes the catalog between epochs ([`ddl`]). Everything that it decides from a clock (an
 //! epoch's timestamp, an idle partition) becomes part of the epoch's recorded inputs.
 
+mod alter;
 mod checkpoint;
 mod ddl;
 mod epoch;
@@ -16,6 +17,7 @@ mod writes;
 
 pub(crate) use checkpoint::storage_error;
 use ddl::Installed;
+pub(crate) use ddl::{catalog_error, layout};
 pub(crate) use epoch::{dataflow_error, delta_error};
 use first_read::FirstRead;
 use hydrate::Building;
@@ -36,7 +38,6 @@ use storage::{ChangeSet, Snapshot, Store};
 
 use crate::command::{Command, CommandSender, Doorbell, Reply, Write};
 use crate::commit::Committer;
-use crate::ddl::TEMPORARY_SCHEMA;
 use crate::dead_letters::DeadLetters;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
@@ -235,6 +236,7 @@ impl Coordinator {
 
     /// Puts to work what the store has: objects in the order in which they were made, with the plans of views.
     pub(crate) fn recover(&mut self, objects: &[(Arc<Object>, Option<ViewPlan>)]) -> Result<()> {
+        self.drop_temporary()?;
         self.recovering = true;
         for (object, plan) in objects {
             let is_view = matches!(object.kind, ObjectKind::MaterializedView(_));
@@ -245,14 +247,22 @@ impl Coordinator {
             self.install(object, plan.as_ref(), how)?;
         }
         self.recovering = false;
-        // Whoever followed these has gone with the engine.
-        for (object, _) in objects.iter().filter(|(object, _)| object.name.schema == TEMPORARY_SCHEMA) {
-            match self.drop_object(object.id) {
-                Ok(()) => self.pending.dirty = true,
-                Err(error) => tracing::warn!("{} stays: {error}", object.name),
-            }
-        }
         self.publish();
+        Ok(())
+    }
+
+    /// Whoever followed these views, or was building them to take the place of others, has gone with the engine.
+    fn drop_temporary(&mut self) -> Result<()> {
+        for id in crate::ddl::temporary(&self.catalog) {
+            let Some(object) = self.catalog.get(id).cloned() else { continue };
+            self.drop_object(id)?;
+            // It was not put to work: what only it has is known by the catalog alone.
+            let kept: std::collections::BTreeSet<u32> = self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
+            for state in alter::states_of(&object).filter(|state| !kept.contains(state)) {
+                self.pending.changes.clear_state(storage::StateId(state));
+            }
+            self.pending.dirty = true;
+        }
         Ok(())
     }
 
@@ -366,7 +376,8 @@ impl Coordinator {
         let answer = if !known {
             Err(Error::new(ErrorKind::UndefinedTable, format!("relation \"{name}\" does not exist")))
         } else {
-            let (subscriber, subscription) = crate::subscription::subscription(self.published.load());
+            let columns = self.catalog.get(relation).map(|object| object.columns.len());
+            let (subscriber, subscription) = crate::subscription::subscription(self.published.load(), columns);
             self.subscribers.entry(relation).or_default().push(subscriber);
             self.ensure_running_for(&[relation]).map(|()| subscription)
         };

@@ -42,7 +42,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn check(&self, write: &Write, changed: &HashSet<ObjectId>) -> Result<()> {
+    pub(super) fn check(&self, write: &Write, changed: &HashSet<ObjectId>) -> Result<()> {
         for (table, delta) in &write.deltas {
             let Some(object) = self.catalog.get(*table) else {
                 return Err(conflict("a table of this statement was dropped meanwhile"));
@@ -53,7 +53,7 @@ impl Coordinator {
             let blind = object.key().is_none() && delta.weights().is_none();
             let since = self.table_changed.get(table).is_some_and(|epoch| *epoch > write.read_at);
             if !blind && (since || changed.contains(table)) {
-                return Err(conflict("could not serialize access due to concurrent update"));
+                return Err(conflict(crate::session::CONFLICT));
             }
         }
         Ok(())

@@ -25,7 +25,8 @@ impl Session {
     /// # Errors
     /// As [`Session::execute`].
     pub fn execute_now(&mut self, prepared: &Arc<Prepared>, parameters: &[Parameter]) -> Result<Option<RecordBatch>> {
-        if !prepared.is_point_query() {
+        // What a block's own DDL lets its statements read is looked at there.
+        if !prepared.is_point_query() || !self.transaction.ddl().is_empty() {
             return Ok(None);
         }
         self.transaction.check_usable(&prepared.statement)?;

@@ -53,6 +53,10 @@ impl Session {
     /// Runs a text if it is one point query of a shape that has been planned before; gives its columns and all its rows. `None`: it isn't,
     /// or something is in its way, and it is to be parsed and run as any text; nothing has happened yet.
     pub fn query_now(&mut self, text: &str) -> Option<(Arc<[ResultColumn]>, RecordBatch)> {
+        // A block's own DDL is gone with it, plans stay.
+        if !self.transaction.ddl().is_empty() {
+            return None;
+        }
         let shape = shape(text)?;
         let prepared = match self.shapes.get(&shape.text) {
             Some(Known::Shared(prepared)) => prepared.clone(),

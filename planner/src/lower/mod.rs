@@ -39,7 +39,7 @@ use crate::query::scalar_subquery;
 use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
-pub(crate) use expression::{column, column_index};
+pub(crate) use expression::{column, column_index, substitute};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 

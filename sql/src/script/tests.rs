@@ -228,7 +228,13 @@ fn mistakes_are_told_with_place_and_probable_meaning() {
             "CREATE OR REPLACE TABLE t (a INT)",
             "1:1 CREATE OR REPLACE TABLE is not supported / Only views can be replaced; drop the object first.",
         ),
-        ("ALTER TABLE t ADD COLUMN a INT", "1:1 ALTER is not supported"),
+        ("ALTER SEQUENCE s RESTART", "1:1 ALTER SEQUENCE is not supported"),
+        ("ALTER TABLE t OWNER TO me", "1:15 ALTER TABLE … OWNER is not supported"),
+        ("ALTER TABLE t ADD CHECK (a > 0)", "1:15 ALTER TABLE … ADD CONSTRAINT is not supported"),
+        (
+            "ALTER VIEW v AS SELECT 1",
+            "1:14 syntax error at or near \"AS\" / Expected RENAME, SET SCHEMA or SWAP WITH.",
+        ),
         ("DROP TABEL t", "1:6 syntax error at or near \"TABEL\" / Did you mean \"TABLE\" instead of \"TABEL\"?"),
         ("SHOW", "1:5 syntax error at end of input / Expected SOURCES, TABLES, VIEWS, …, or a setting."),
         (
