@@ -33,7 +33,7 @@ pub(crate) struct Subscription {
 
 /// Changes as they come; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
 pub(crate) struct Later {
-    changes: mpsc::UnboundedReceiver<Changes>,
+    pub(crate) changes: mpsc::UnboundedReceiver<Changes>,
     queued_bytes: Arc<AtomicUsize>,
     ended: Arc<OnceLock<Error>>,
 }

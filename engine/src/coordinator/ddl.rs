@@ -325,7 +325,7 @@ impl Coordinator {
         // A source that had stopped begins again at its start.
         let saved: Option<SavedInput> =
             if self.recovering { recovery::input(object.id, &self.snapshot)? } else { None };
-        let mut input = Input::start(object, saved, &self.bell)?;
+        let mut input = Input::start(object, saved, &self.bell, &*self.outside)?;
         if let Some(watermark) = input.watermark.as_mut().and_then(|w| w.current()) {
             self.watermarks.insert(object.id, watermark);
         }

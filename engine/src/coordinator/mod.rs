@@ -12,6 +12,9 @@ mod first_read;
 mod hydrate;
 #[cfg(test)]
 mod replay;
+mod restored;
+#[cfg(test)]
+mod simulation;
 mod sinks;
 mod writes;
 
@@ -22,7 +25,7 @@ pub(crate) use epoch::{dataflow_error, delta_error};
 use first_read::FirstRead;
 use hydrate::Building;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,6 +44,8 @@ use crate::commit::Committer;
 use crate::dead_letters::DeadLetters;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
+use crate::outside::Outside;
+use crate::panics::contained;
 use crate::published::{Published, PublishedCell};
 use crate::recovery::{self, SavedEpoch};
 use crate::runtime::Runtime;
@@ -66,7 +71,7 @@ pub(crate) struct Coordinator {
     pub(crate) sinks: HashMap<ObjectId, RunningSink>,
     pub(crate) subscribers: HashMap<ObjectId, Vec<Subscriber>>,
     pub(crate) taps: HashMap<ObjectId, Tap>,
-    pub(crate) hydrating: HashMap<ObjectId, Building>,
+    pub(crate) hydrating: BTreeMap<ObjectId, Building>,
     /// Threads of views and sinks that have been dropped, on their way to their end.
     pub(crate) ending: Vec<JoinHandle<()>>,
     /// What readers get of each stored relation; only what an epoch touched is replaced.
@@ -115,6 +120,7 @@ pub(crate) struct Coordinator {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) last_checkpoint: Instant,
 
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) committer: Committer,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -175,6 +181,7 @@ pub(crate) struct Parts {
     pub(crate) saved: SavedEpoch,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) server_id: String,
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) committer: Committer,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -192,11 +199,11 @@ impl Coordinator {
             store: parts.store,
             snapshot: parts.snapshot,
             catalog: parts.catalog,
-            inputs: HashMap::new(),
+            inputs: Inputs::new(),
             sinks: HashMap::new(),
             subscribers: HashMap::new(),
             taps: HashMap::new(),
-            hydrating: HashMap::new(),
+            hydrating: BTreeMap::new(),
             ending: Vec::new(),
             relations: imbl::HashMap::new(),
             errors: imbl::HashMap::new(),
@@ -220,13 +227,14 @@ impl Coordinator {
             pending: Pending::default(),
             in_flight: None,
             checkpoints: Checkpoints::default(),
-            last_checkpoint: Instant::now(),
+            last_checkpoint: parts.outside.now(),
             committer: parts.committer,
             published: parts.published,
             runtime: parts.runtime,
             commands: parts.commands,
             bell: parts.bell,
-            refreshed: Instant::now(),
+            refreshed: parts.outside.now(),
+            outside: parts.outside,
             shown: false,
             shown_graph: None,
             stopping: Vec::new(),
@@ -268,20 +276,26 @@ impl Coordinator {
 
     /// Runs until it is told to stop, or a commit fails for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>, bell: &Receiver<()>) {
+        if let Err(error) = contained("the epoch thread", || self.catch_up(commands)) {
+            self.fail(error);
+        }
         while !self.has_stopped() {
             let timeout = self.timeout();
-            select! {
+            let first = select! {
                 recv(commands) -> command => match command {
-                    Ok(command) => self.handle(command),
+                    Ok(command) => Some(command),
                     Err(_) => return,
                 },
-                recv(bell) -> _ => {}
-                default(timeout) => {}
-            }
-            for command in commands.try_iter() {
-                self.handle(command);
-            }
-            if let Err(error) = self.work() {
+                recv(bell) -> _ => None,
+                default(timeout) => None,
+            };
+            let round = contained("the epoch thread", || {
+                for command in first.into_iter().chain(commands.try_iter()) {
+                    self.handle(command);
+                }
+                self.work()
+            });
+            if let Err(error) = round {
                 self.fail(error);
             }
         }
@@ -333,8 +347,7 @@ impl Coordinator {
             return Ok(());
         }
         self.build_again()?;
-        while self.wants_epoch() && !self.must_wait() {
-            self.run_epoch()?;
+        while self.epoch_if_wanted()? {
             self.checkpoint_if_due()?;
             if !self.commands_are_empty() {
                 break;
@@ -346,6 +359,15 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Runs an epoch if there is something to compute and nothing to wait for; whether it did.
+    fn epoch_if_wanted(&mut self) -> Result<bool> {
+        let wanted = self.wants_epoch() && !self.must_wait();
+        if wanted {
+            self.run_epoch()?;
+        }
+        Ok(wanted)
+    }
+
     fn commands_are_empty(&self) -> bool {
         self.commands.is_empty()
     }
@@ -354,7 +376,7 @@ impl Coordinator {
         if self.wants_epoch() && !self.must_wait() {
             return Duration::ZERO;
         }
-        let now = Instant::now();
+        let now = self.outside.now();
         let mut at = now + HEARTBEAT;
         if let Some(left) = self.due_in() {
             // An epoch that is due may have to wait for something else.
@@ -415,7 +437,7 @@ impl Coordinator {
 
     /// Lets others see how things are.
     fn refresh_runtime(&mut self) {
-        let now = Instant::now();
+        let now = self.outside.now();
         if self.shown
             && now.duration_since(self.refreshed) < REFRESH
             && !self.inputs.values().any(Input::has_just_finished)

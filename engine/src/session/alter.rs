@@ -123,13 +123,14 @@ impl Session {
             let object = alter.objects.iter().find(|object| object.id == attach.relation);
             let object = object.ok_or_else(|| Error::internal("a view that is built is one that changes"))?;
             let known = self.reusable(&builds.hidden())?;
-            let (root, reused) = root_beside(attach, &builds.hidden(), &known);
+            let (root, owners) = root_beside(attach, &builds.hidden(), &known);
             let view = ViewPlan { inputs: root.relations(), root: root.clone(), ..attach.view.clone() };
             let number = self.shared.next_followed.fetch_add(1, Ordering::Relaxed);
             let name = QualifiedName { schema: TEMPORARY_SCHEMA.to_owned(), name: format!("next_{number}") };
             let hidden = self.make_hidden(object, &name, view).await?;
             let mut states = Vec::new();
-            pair(&root, &attach.view.root, hidden, &mut states);
+            pair(&root, &attach.view.root, hidden, &owners, &mut states);
+            let reused = owners.into_values().collect();
             builds.list.push(Build {
                 relation: attach.relation,
                 hidden,
@@ -166,8 +167,8 @@ impl Session {
             .with_hint("run the statement again"))
     }
 
-    /// Views whose rows can stand for an equal part of another plan: those that keep state and have no row that fails.
-    fn reusable(&self, hidden: &HashMap<ObjectId, ObjectId>) -> Result<Vec<(Arc<Object>, Arc<Node>)>> {
+    /// What can stand for equal parts of other plans: views that are built and have no row that fails.
+    fn reusable(&self, hidden: &HashMap<ObjectId, ObjectId>) -> Result<Vec<Reusable>> {
         let published = self.shared.published.load();
         let mut known = Vec::new();
         for object in published.catalog.objects() {
@@ -179,9 +180,12 @@ impl Session {
                 && !published.errors.contains_key(&object.id);
             if ready {
                 let plan = self.plan_of(object, &published.catalog)?;
-                if plan.root.keeps_state() {
-                    known.push((object.clone(), plan.root));
-                }
+                let parts = planner::reuse::parts(object, &plan.root).into_iter();
+                known.extend(parts.map(|(part, instead)| Reusable {
+                    view: object.id,
+                    part: part.fingerprint(),
+                    instead,
+                }));
             }
         }
         Ok(known)
@@ -201,16 +205,23 @@ pub(super) fn values(alter: &AlterPlan) -> Result<Vec<ScalarValue>> {
     evaluate_constants(&new.collect::<Vec<_>>(), &[])
 }
 
+/// What can stand for a part of a plan.
+struct Reusable {
+    view: ObjectId,
+    /// The part's fingerprint.
+    part: String,
+    /// What gives its rows.
+    instead: Arc<Node>,
+}
+
 /// The operators that are built for a view: what stands beside its inputs is read instead of them, and the rows of other views where they are what a part of
-/// the plan gives.
+/// the plan gives. Those parts, by the fingerprint of what stands for them, have the state of the views that are named.
 fn root_beside(
     attach: &Attach,
     hidden: &HashMap<ObjectId, ObjectId>,
-    known: &[(Arc<Object>, Arc<Node>)],
-) -> (Arc<Node>, Vec<ObjectId>) {
-    let known: HashMap<String, (&Arc<Object>, &Arc<Node>)> =
-        known.iter().map(|(object, root)| (root.fingerprint(), (object, root))).collect();
-    let reused = std::cell::RefCell::new(Vec::new());
+    known: &[Reusable],
+) -> (Arc<Node>, HashMap<String, ObjectId>) {
+    let owners = std::cell::RefCell::new(HashMap::new());
     let root = attach.view.root.replacing(&|node| {
         if let Node::Input(input) = node.as_ref() {
             let relation = *hidden.get(&input.relation)?;
@@ -220,28 +231,37 @@ fn root_beside(
         if node.relations().iter().any(|id| hidden.contains_key(id)) {
             return None;
         }
-        let (object, root) = known.get(&node.fingerprint())?;
-        reused.borrow_mut().push(object.id);
-        let input = Input { relation: object.id, schema: object.schema(), append_only: root.append_only() };
-        Some(Arc::new(Node::Input(input)))
+        let fingerprint = node.fingerprint();
+        let found = known.iter().find(|known| known.part == fingerprint)?;
+        owners.borrow_mut().insert(found.instead.fingerprint(), found.view);
+        Some(found.instead.clone())
     });
-    (root, reused.into_inner())
+    (root, owners.into_inner())
 }
 
 /// Whose state each operator of `real` goes on with, when `built` has been built in its place.
-fn pair(built: &Node, real: &Node, hidden: ObjectId, states: &mut Vec<(ObjectId, String, String)>) {
-    match (built, real) {
-        (Node::Input(_), Node::Input(_)) => {}
-        (Node::Input(input), real) => real.visit(&mut |node| {
+fn pair(
+    built: &Node,
+    real: &Node,
+    hidden: ObjectId,
+    owners: &HashMap<String, ObjectId>,
+    states: &mut Vec<(ObjectId, String, String)>,
+) {
+    if matches!((built, real), (Node::Input(_), Node::Input(_))) {
+        return;
+    }
+    let fingerprint = built.fingerprint();
+    let own = real.fingerprint();
+    if let Some(owner) = owners.get(&fingerprint).filter(|_| fingerprint != own) {
+        real.visit(&mut |node| {
             let fingerprint = node.fingerprint();
-            states.push((input.relation, fingerprint.clone(), fingerprint));
-        }),
-        (built, real) => {
-            states.push((hidden, built.fingerprint(), real.fingerprint()));
-            for (built, real) in built.inputs().into_iter().zip(real.inputs()) {
-                pair(built, real, hidden, states);
-            }
-        }
+            states.push((*owner, fingerprint.clone(), fingerprint));
+        });
+        return;
+    }
+    states.push((hidden, fingerprint, own));
+    for (built, real) in built.inputs().into_iter().zip(real.inputs()) {
+        pair(built, real, hidden, owners, states);
     }
 }
 

@@ -80,8 +80,8 @@ fn rows_of_views(context: &PlanContext<'_>) -> Result<HashMap<String, String>> {
             continue;
         }
         let root = plan_stored_view(object, context)?.root;
-        if root.keeps_state() {
-            known.entry(root.fingerprint()).or_insert_with(|| object.name.to_string());
+        for (part, _) in crate::reuse::parts(object, &root) {
+            known.entry(part.fingerprint()).or_insert_with(|| object.name.to_string());
         }
     }
     Ok(known)
