@@ -4,7 +4,8 @@
 //! figures and where they come from; it never passes or fails.
 //!
 //! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
-//! [`cost`] (what a change costs), [`views`] and [`subscribers`] (many of them), [`micro`] (small pieces, to be counted),
+//! [`cost`] (what a change costs), [`windows`] (what it costs a window function), [`views`] and [`subscribers`] (many of them), [`micro`]
+//! (small pieces, to be counted),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
 mod cost;
@@ -19,6 +20,7 @@ mod sql;
 mod subscribers;
 mod topics;
 mod views;
+mod windows;
 
 pub use error::{Error, Result};
 
@@ -47,6 +49,8 @@ enum Bench {
     Subscribers(subscribers::Options),
     /// Does small pieces of fixed work, to be counted by callgrind; see bench/instructions.py.
     Micro(micro::Options),
+    /// Measures what a changed row costs a window function over a large partition.
+    Windows(windows::Options),
 }
 
 /// Measures, and prints what came out.
@@ -65,5 +69,6 @@ pub fn run_counting(arguments: Arguments, allocations: Option<fn() -> u64>) -> R
         Bench::Views(options) => views::run(&options),
         Bench::Subscribers(options) => subscribers::run(&options),
         Bench::Micro(options) => micro::run(&options),
+        Bench::Windows(options) => windows::run(&options),
     }
 }
