@@ -265,7 +265,8 @@ impl Coordinator {
             let Some(object) = self.catalog.get(id).cloned() else { continue };
             self.drop_object(id)?;
             // It was not put to work: what only it has is known by the catalog alone.
-            let kept: std::collections::BTreeSet<u32> = self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
+            let kept: std::collections::BTreeSet<u32> =
+                self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
             for state in alter::states_of(&object).filter(|state| !kept.contains(state)) {
                 self.pending.changes.clear_state(storage::StateId(state));
             }

@@ -263,7 +263,10 @@ impl Connection {
     fn too_long(&mut self, kind: u8, bytes: usize) -> Result<(), Failure> {
         let error = WireError::new(
             sqlstate::PROGRAM_LIMIT_EXCEEDED,
-            format!("a message of {bytes} bytes is longer than the {} that are allowed", self.socket.max_message_bytes()),
+            format!(
+                "a message of {bytes} bytes is longer than the {} that are allowed",
+                self.socket.max_message_bytes()
+            ),
         )
         .with_hint("send the data in smaller parts, or start the server with a larger --max-message");
         if is_extended(kind) { self.fail_pipeline(error) } else { self.answer_error(error) }

@@ -135,7 +135,9 @@ impl Partition {
         let codec = Arc::new(RowCodec::new(schema.clone())?);
         let state = states.state("partitions");
         let begun = always.then(|| Begun { state: states.state("begun"), known: false, written: false });
-        let is_cut = rule.cut_by().is_some() && node.window.is_none() && !node.keeps_only_top();
+        // Rows without columns are all peers.
+        let is_cut =
+            rule.cut_by().is_some() && node.window.is_none() && !node.keeps_only_top() && !schema.fields().is_empty();
         let cut_states = is_cut.then(|| (states.state("blocks"), states.state("fences")));
         let shard = |shard| Shard {
             rows: Multimap::new(state, shard, codec.clone()),
