@@ -95,6 +95,11 @@ def main():
     if arguments.record:
         compiler = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
         record({**(recorded() if RECORD.exists() and arguments.pieces else {}), **found}, compiler)
+    if not RECORD.exists():
+        for name, (instructions, allocations) in found.items():
+            print(f"{name:<34}{instructions:>14}{allocations:>10}")
+        print(f"{RECORD.name} is not there: nothing to compare with. bench/instructions.py --record MILLRACE writes it.", file=sys.stderr)
+        return
     failed = compare(found, recorded())
     if failed:
         print(f"more than {ALLOWED - 1:.0%} worse than recorded, or not recorded: {', '.join(failed)}\n"
