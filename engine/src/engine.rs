@@ -25,12 +25,13 @@ use crate::{Error, ErrorKind, Result, Settings, recovery};
 /// A running engine.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What sessions share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) commands: CommandSender,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     next_session: AtomicI32,
     /// The number of the next query that is followed as a view.
     pub(crate) next_followed: AtomicU64,
+    /// The number of the next catalog that only a transaction block sees.
+    pub(crate) next_in_block: AtomicU64,
     stopped: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -89,11 +92,12 @@ impl Engine {
         let published = Arc::new(PublishedCell::new(first));
         let parts = Parts {
             settings: settings.clone(),
-            store,
+            store: store.clone(),
             snapshot,
             saved,
             catalog,
             server_id: server_id.clone(),
+            outside: crate::outside::System::shared(),
             committer,
             published: published.clone(),
             runtime: runtime.clone(),
@@ -109,6 +113,7 @@ impl Engine {
         Ok(Self {
             shared: Arc::new(Shared {
                 settings,
+                store,
                 published,
                 commands,
                 runtime,
@@ -120,6 +125,7 @@ impl Engine {
                 altering: tokio::sync::Mutex::default(),
                 next_session: AtomicI32::new(1),
                 next_followed: AtomicU64::new(1),
+                next_in_block: AtomicU64::new(0),
                 stopped: AtomicBool::new(false),
                 thread: Mutex::new(Some(thread)),
             }),
@@ -203,7 +209,7 @@ fn monotonic() -> Duration {
 }
 
 /// Names a data directory for good.
-fn server_id(store: &dyn Store) -> Result<String> {
+pub(crate) fn server_id(store: &dyn Store) -> Result<String> {
     const KEY: &str = "server_id";
     let snapshot = store.snapshot().map_err(storage_error)?;
     if let Some(id) = meta::get(&*snapshot, KEY).map_err(storage_error)? {
@@ -217,7 +223,7 @@ fn server_id(store: &dyn Store) -> Result<String> {
 }
 
 /// Plans every stored definition again; what an object reads comes before it.
-fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
+pub(crate) fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
     let plan = |object: &Arc<Object>| -> Result<(Arc<Object>, Option<ViewPlan>)> {
         let planned = match &object.kind {
             ObjectKind::MaterializedView(_) | ObjectKind::Stream(_) => Some(queries.plan_view(object, catalog)?),

@@ -61,6 +61,11 @@ impl ServerProcess {
         Err(child.wait().unwrap())
     }
 
+    /// Its number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, at once.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -10,6 +10,7 @@
 
 mod epoch;
 mod step;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use catalog::ObjectId;
-use planner::incremental::{Node, PartitionRule};
+use planner::incremental::{Node, PartitionRule, Retention};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use crate::expression::nullable;
@@ -28,6 +29,7 @@ use crate::view::{IndexLayout, Materialize, PublishedView, ViewForm, ViewLayout}
 use crate::{Error, Result};
 
 pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStats, StateAllocator};
+pub use workers::Workers;
 
 /// The name of the state table of a relation's errors, among those of its operators.
 pub fn errors_state(relation: ObjectId) -> String {
@@ -37,7 +39,7 @@ pub fn errors_state(relation: ObjectId) -> String {
 /// The operators of all relations.
 pub struct Graph {
     settings: GraphSettings,
-    workers: rayon::ThreadPool,
+    workers: Workers,
     /// Free places are `None`.
     vertices: Vec<Option<Vertex>>,
     /// Operators that are shared, by their nodes.
@@ -72,6 +74,8 @@ enum Origin {
 struct Relation {
     /// `None`: fed from outside.
     root: Option<Origin>,
+    /// Where what is stored comes from, if that isn't the root: a view whose rows go silently.
+    kept: Option<Origin>,
     stored: Option<Materialize>,
     /// What the expressions of its plan fail on; `None`: it has no plan.
     errors: Option<Materialize>,
@@ -79,18 +83,26 @@ struct Relation {
     upsert: bool,
 }
 
+impl Relation {
+    /// What it uses.
+    fn origins(&self) -> Vec<Origin> {
+        self.root.into_iter().chain(self.kept).collect()
+    }
+}
+
 impl Graph {
-    /// A graph without relations over the state in the store.
+    /// A graph without relations over the state in the store, with threads of its own.
     ///
     /// # Errors
     /// If threads can't be started.
     pub fn new(settings: GraphSettings, snapshot: Arc<dyn Snapshot>) -> Result<Self> {
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(settings.workers.max(1))
-            .thread_name(|worker| format!("worker {worker}"))
-            .build()
-            .map_err(|error| Error::Broken(format!("no worker threads: {error}")))?;
-        Ok(Self {
+        let workers = Workers::start(settings.workers)?;
+        Ok(Self::on(workers, settings, snapshot))
+    }
+
+    /// As [`Graph::new`], on threads that other graphs may use too.
+    pub fn on(workers: Workers, settings: GraphSettings, snapshot: Arc<dyn Snapshot>) -> Self {
+        Self {
             settings,
             workers,
             vertices: vec![],
@@ -98,7 +110,7 @@ impl Graph {
             relations: BTreeMap::new(),
             levels: None,
             snapshot,
-        })
+        }
     }
 
     /// Adds a relation that is fed from outside: a source, whose rows pass through, or a table, which is stored.
@@ -116,7 +128,7 @@ impl Graph {
             return Err(Error::Broken("rows are set by key in a relation that has none".to_owned()));
         }
         let stored = layout.map(|layout| Materialize::new(nullable(schema), layout, upsert)).transpose()?;
-        self.insert(relation, Relation { root: None, stored, errors: None, upsert })
+        self.insert(relation, Relation { root: None, kept: None, stored, errors: None, upsert })
     }
 
     /// Adds a relation by its plan, stored if there is a layout. Operators that the graph has already are shared.
@@ -143,14 +155,18 @@ impl Graph {
         let layout = ViewLayout { state: states.state(&errors_state(relation)), form: ViewForm::Bag, indexes: vec![] };
         let errors = Some(Materialize::new(ERROR_SCHEMA.clone(), layout, true)?);
         let origin = self.build(root, states)?;
-        self.insert(relation, Relation { root: Some(origin), stored, errors, upsert: false })
+        let (root, kept) = match (root.as_ref(), origin) {
+            (Node::Retention(Retention { silent: true, .. }), Origin::Vertex(index)) => {
+                (self.vertex(index).inputs[0], Some(origin))
+            }
+            _ => (origin, None),
+        };
+        self.insert(relation, Relation { root: Some(root), kept, stored, errors, upsert: false })
     }
 
     fn insert(&mut self, id: ObjectId, relation: Relation) -> Result<()> {
         self.levels = None;
-        if let Some(root) = relation.root {
-            self.hold(root);
-        }
+        relation.origins().into_iter().for_each(|origin| self.hold(origin));
         match self.relations.insert(id, relation) {
             None => Ok(()),
             Some(_) => Err(Error::Broken(format!("relation {} is in the graph already", id.0))),
@@ -186,6 +202,9 @@ impl Graph {
             }
             // What goes as time passes comes before what changes.
             Node::TemporalFilter(node) => self.is_in_order(&node.input, key),
+            Node::Retention(node) => self.is_in_order(&node.input, key),
+            // What is forgotten isn't what comes.
+            Node::Forgetful(node) => self.is_in_order(&node.of, key),
             // Changes of one group stand together; those of different groups are in any order.
             Node::Aggregate(node) => first(node.keys.len()),
             Node::Distinct(node) => first(node.input.schema().fields().len()),
@@ -198,7 +217,7 @@ impl Graph {
             },
             // The change of a row is one.
             Node::Recursive(node) => !node.all && first(node.schema.fields().len()),
-            Node::WindowClose(_) | Node::Constant(_) => true,
+            Node::WindowClose(_) | Node::Constant(_) | Node::Idle(_) => true,
             Node::Join(_) | Node::Union(_) | Node::SetOperation(_) | Node::Session(_) | Node::Hole(_) => false,
         }
     }
@@ -325,8 +344,8 @@ impl Graph {
             states.extend(stored.layout().indexes.iter().map(|index| index.state));
         }
         states.extend(removed.errors.iter().map(|errors| errors.layout().state));
-        if let Some(root) = removed.root {
-            states.extend(self.release(root));
+        for origin in removed.origins() {
+            states.extend(self.release(origin));
         }
         states
     }
@@ -369,8 +388,10 @@ impl Graph {
                 // What was fed from outside there is part of this graph.
                 continue;
             }
-            if let Some(Origin::Vertex(index)) = &mut relation.root {
-                *index = moved[index];
+            for origin in relation.root.iter_mut().chain(&mut relation.kept) {
+                if let Origin::Vertex(index) = origin {
+                    *index = moved[index];
+                }
             }
             self.insert(id, relation)?;
         }
@@ -379,6 +400,9 @@ impl Graph {
 
     /// Vertices, each behind those that it reads.
     fn order(&self) -> Vec<usize> {
+        if let Some(levels) = &self.levels {
+            return levels.concat();
+        }
         let mut depths: Vec<(usize, usize)> = Vec::new();
         let mut known = HashMap::new();
         for index in (0..self.vertices.len()).filter(|index| self.vertices[*index].is_some()) {
@@ -437,22 +461,24 @@ impl Graph {
         let mut changes = ChangeSet::new();
         for vertex in self.vertices.iter_mut().flatten() {
             if let Some(operator) = &mut vertex.operator {
-                operator.checkpoint(&self.workers, &mut changes)?;
+                operator.checkpoint(self.workers.pool(), &mut changes)?;
             }
         }
         for relation in self.relations.values_mut() {
-            if let Some(stored) = &mut relation.stored {
-                stored.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
+            if let Some(stored) = relation.stored.as_mut().filter(|stored| !stored.is_clean()) {
+                stored.checkpoint(self.workers.pool(), self.snapshot.as_ref(), &mut changes)?;
             }
             if let Some(errors) = relation.errors.as_mut().filter(|errors| !errors.is_clean()) {
-                errors.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
+                errors.checkpoint(self.workers.pool(), self.snapshot.as_ref(), &mut changes)?;
             }
         }
         Ok(changes)
     }
 
     /// The last checkpoint is committed; `snapshot` contains it. What it wrote may leave memory, as far as the budget wants it.
-    pub fn committed(&mut self, snapshot: Arc<dyn Snapshot>) -> Result<()> {
+    ///
+    /// Returns the stored relations that it wrote rows of: readers of the new snapshot need them [anew](Graph::published).
+    pub fn committed(&mut self, snapshot: Arc<dyn Snapshot>) -> Result<Vec<ObjectId>> {
         self.snapshot = snapshot;
         let used = self.state_bytes();
         let budget = self.settings.memory_budget_bytes;
@@ -463,10 +489,16 @@ impl Graph {
             };
             operator.committed(share)?;
         }
-        for relation in self.relations.values_mut() {
-            relation.stored.iter_mut().chain(&mut relation.errors).for_each(Materialize::committed);
+        let mut written = Vec::new();
+        for (id, relation) in &mut self.relations {
+            if let Some(errors) = &mut relation.errors {
+                errors.committed();
+            }
+            if relation.stored.as_mut().is_some_and(Materialize::committed) {
+                written.push(*id);
+            }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// The snapshot that the graph reads evicted state from.
@@ -549,7 +581,7 @@ impl Graph {
     fn vertices_of(&self, relation: ObjectId) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         let mut open: Vec<Origin> =
-            self.relations.get(&relation).and_then(|relation| relation.root).into_iter().collect();
+            self.relations.get(&relation).map(Relation::origins).unwrap_or_default();
         while let Some(origin) = open.pop() {
             if let Origin::Vertex(index) = origin
                 && found.insert(index)

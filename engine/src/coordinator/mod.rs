@@ -12,6 +12,9 @@ mod first_read;
 mod hydrate;
 #[cfg(test)]
 mod replay;
+mod restored;
+#[cfg(test)]
+mod simulation;
 mod sinks;
 mod writes;
 
@@ -22,7 +25,7 @@ pub(crate) use epoch::{dataflow_error, delta_error};
 use first_read::FirstRead;
 use hydrate::Building;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,7 +33,7 @@ use std::time::{Duration, Instant};
 use catalog::{Catalog, Object, ObjectId, ObjectKind};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, select};
-use dataflow::{Graph, PublishedView};
+use dataflow::{Graph, PublishedView, Workers};
 use delta::Epoch;
 use parking_lot::Mutex;
 use planner::ViewPlan;
@@ -41,6 +44,8 @@ use crate::commit::Committer;
 use crate::dead_letters::DeadLetters;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
+use crate::outside::Outside;
+use crate::panics::contained;
 use crate::published::{Published, PublishedCell};
 use crate::recovery::{self, SavedEpoch};
 use crate::runtime::Runtime;
@@ -66,7 +71,7 @@ pub(crate) struct Coordinator {
     pub(crate) sinks: HashMap<ObjectId, RunningSink>,
     pub(crate) subscribers: HashMap<ObjectId, Vec<Subscriber>>,
     pub(crate) taps: HashMap<ObjectId, Tap>,
-    pub(crate) hydrating: HashMap<ObjectId, Building>,
+    pub(crate) hydrating: BTreeMap<ObjectId, Building>,
     /// Threads of views and sinks that have been dropped, on their way to their end.
     pub(crate) ending: Vec<JoinHandle<()>>,
     /// What readers get of each stored relation; only what an epoch touched is replaced.
@@ -83,6 +88,8 @@ pub(crate) struct Coordinator {
     pub(crate) deferred: Vec<(u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
     /// Indexes that wait for their views to be built.
     pub(crate) after_build: Vec<(ObjectId, u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
+    /// Threads of all graphs in which views are built; made for the first.
+    pub(crate) build_workers: Option<Workers>,
     /// Views that are built and wait to join.
     pub(crate) ready: Vec<(ObjectId, Graph)>,
     /// Queries that somebody follows, with what they read.
@@ -113,6 +120,7 @@ pub(crate) struct Coordinator {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) last_checkpoint: Instant,
 
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) committer: Committer,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -120,6 +128,8 @@ pub(crate) struct Coordinator {
     pub(crate) bell: Doorbell,
     pub(crate) refreshed: Instant,
     pub(crate) shown: bool,
+    /// Of which state of the graph the operators' figures were shown last.
+    shown_graph: Option<GraphState>,
     pub(crate) stopping: Vec<Reply<()>>,
     pub(crate) failure: Option<Error>,
 }
@@ -153,6 +163,16 @@ pub(crate) struct Pending {
     pub(crate) outbox_since: Option<Instant>,
 }
 
+/// As long as all of this is the same, so are the operators and their state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct GraphState {
+    epoch: Epoch,
+    catalog_version: u64,
+    checkpoints: u64,
+    building: usize,
+    followed: (u32, usize),
+}
+
 /// What a coordinator begins with.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
@@ -161,6 +181,7 @@ pub(crate) struct Parts {
     pub(crate) saved: SavedEpoch,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) server_id: String,
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) committer: Committer,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -178,11 +199,11 @@ impl Coordinator {
             store: parts.store,
             snapshot: parts.snapshot,
             catalog: parts.catalog,
-            inputs: HashMap::new(),
+            inputs: Inputs::new(),
             sinks: HashMap::new(),
             subscribers: HashMap::new(),
             taps: HashMap::new(),
-            hydrating: HashMap::new(),
+            hydrating: BTreeMap::new(),
             ending: Vec::new(),
             relations: imbl::HashMap::new(),
             errors: imbl::HashMap::new(),
@@ -190,6 +211,7 @@ impl Coordinator {
             server_id: parts.server_id,
             deferred: Vec::new(),
             after_build: Vec::new(),
+            build_workers: None,
             ready: Vec::new(),
             followed_inputs: HashMap::new(),
             followed: 0,
@@ -205,14 +227,16 @@ impl Coordinator {
             pending: Pending::default(),
             in_flight: None,
             checkpoints: Checkpoints::default(),
-            last_checkpoint: Instant::now(),
+            last_checkpoint: parts.outside.now(),
             committer: parts.committer,
             published: parts.published,
             runtime: parts.runtime,
             commands: parts.commands,
             bell: parts.bell,
-            refreshed: Instant::now(),
+            refreshed: parts.outside.now(),
+            outside: parts.outside,
             shown: false,
+            shown_graph: None,
             stopping: Vec::new(),
             failure: None,
         })
@@ -241,7 +265,8 @@ impl Coordinator {
             let Some(object) = self.catalog.get(id).cloned() else { continue };
             self.drop_object(id)?;
             // It was not put to work: what only it has is known by the catalog alone.
-            let kept: std::collections::BTreeSet<u32> = self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
+            let kept: std::collections::BTreeSet<u32> =
+                self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
             for state in alter::states_of(&object).filter(|state| !kept.contains(state)) {
                 self.pending.changes.clear_state(storage::StateId(state));
             }
@@ -252,20 +277,26 @@ impl Coordinator {
 
     /// Runs until it is told to stop, or a commit fails for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>, bell: &Receiver<()>) {
+        if let Err(error) = contained("the epoch thread", || self.catch_up(commands)) {
+            self.fail(error);
+        }
         while !self.has_stopped() {
             let timeout = self.timeout();
-            select! {
+            let first = select! {
                 recv(commands) -> command => match command {
-                    Ok(command) => self.handle(command),
+                    Ok(command) => Some(command),
                     Err(_) => return,
                 },
-                recv(bell) -> _ => {}
-                default(timeout) => {}
-            }
-            for command in commands.try_iter() {
-                self.handle(command);
-            }
-            if let Err(error) = self.work() {
+                recv(bell) -> _ => None,
+                default(timeout) => None,
+            };
+            let round = contained("the epoch thread", || {
+                for command in first.into_iter().chain(commands.try_iter()) {
+                    self.handle(command);
+                }
+                self.work()
+            });
+            if let Err(error) = round {
                 self.fail(error);
             }
         }
@@ -317,8 +348,7 @@ impl Coordinator {
             return Ok(());
         }
         self.build_again()?;
-        while self.wants_epoch() && !self.must_wait() {
-            self.run_epoch()?;
+        while self.epoch_if_wanted()? {
             self.checkpoint_if_due()?;
             if !self.commands_are_empty() {
                 break;
@@ -330,6 +360,15 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Runs an epoch if there is something to compute and nothing to wait for; whether it did.
+    fn epoch_if_wanted(&mut self) -> Result<bool> {
+        let wanted = self.wants_epoch() && !self.must_wait();
+        if wanted {
+            self.run_epoch()?;
+        }
+        Ok(wanted)
+    }
+
     fn commands_are_empty(&self) -> bool {
         self.commands.is_empty()
     }
@@ -338,7 +377,7 @@ impl Coordinator {
         if self.wants_epoch() && !self.must_wait() {
             return Duration::ZERO;
         }
-        let now = Instant::now();
+        let now = self.outside.now();
         let mut at = now + HEARTBEAT;
         if let Some(left) = self.due_in() {
             // An epoch that is due may have to wait for something else.
@@ -399,7 +438,7 @@ impl Coordinator {
 
     /// Lets others see how things are.
     fn refresh_runtime(&mut self) {
-        let now = Instant::now();
+        let now = self.outside.now();
         if self.shown
             && now.duration_since(self.refreshed) < REFRESH
             && !self.inputs.values().any(Input::has_just_finished)
@@ -413,8 +452,18 @@ impl Coordinator {
         let mut runtime = self.runtime.lock();
         runtime.inputs = inputs;
         runtime.sinks = sinks;
-        runtime.operators = self.graph.operators();
-        runtime.state_bytes = self.graph.state_bytes();
+        let graph = GraphState {
+            epoch: self.epoch,
+            catalog_version: self.catalog_version,
+            checkpoints: self.checkpoints.done,
+            building: self.hydrating.len(),
+            followed: (self.followed, self.followed_inputs.len()),
+        };
+        // An engine of a thousand views that has nothing to do looks at none of them.
+        if self.shown_graph.replace(graph) != Some(graph) {
+            runtime.operators = self.graph.operators();
+            runtime.state_bytes = self.graph.state_bytes();
+        }
         runtime.store = self.store.stats();
         runtime.commit_trouble = self.committer.trouble();
         runtime.failure = self.failure.as_ref().map(ToString::to_string);

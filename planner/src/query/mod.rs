@@ -9,8 +9,10 @@ pub(crate) mod arithmetic;
 mod arrow_error;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
+mod exclusion;
 mod exists;
 mod grouping;
+mod hypothetical;
 pub(crate) mod interval;
 pub(crate) mod lateral;
 pub(crate) mod literal;
@@ -42,6 +44,7 @@ mod units;
 mod using;
 mod whole_row;
 pub mod window;
+mod windows;
 mod written_cast;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -77,6 +77,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::recursion::check(query, self.context.functions))?;
+        flow(super::windows::in_query(query))?;
         let rewritten = clauses(query).and_then(|()| super::using::rewrite(query));
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
@@ -328,7 +329,9 @@ impl Rewriter<'_> {
                 };
             }
             Expr::UnaryOp { op, expr: operand } => {
-                if let Some(replacement) = super::second_names::unary(op, operand) {
+                if let Some(mark) = super::exclusion::mark(op, operand) {
+                    *expr = mark;
+                } else if let Some(replacement) = super::second_names::unary(op, operand) {
                     *expr = replacement;
                 }
             }
@@ -426,7 +429,7 @@ impl Rewriter<'_> {
         if SESSION_VALUES.contains(&name.as_str()) || name == "current_database" {
             return Ok(Some(self.session_value(&name)));
         }
-        if name == "unnest" || name == "grouping" || name == "row" {
+        if name == "unnest" || name == "grouping" || name == "row" || name == super::exclusion::MARK {
             return Ok(None);
         }
         if name == "array"
