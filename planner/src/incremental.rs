@@ -4,12 +4,14 @@
 //! work, whatever aliases were used, expressions refer to their input's columns by position: column `i` is the
 //! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
 
+mod as_of;
 mod partition;
 mod recursive;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+pub use as_of::{AsOf, Nearest, TemporalJoin};
 use catalog::{LatePolicy, ObjectId};
 pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
@@ -33,6 +35,10 @@ pub enum Node {
     Aggregate(Aggregate),
     /// Rows that belong together, by equal keys, a condition, or both.
     Join(Join),
+    /// `ASOF JOIN`: each left row with the one right row that is nearest to it.
+    AsOf(AsOf),
+    /// `FOR SYSTEM_TIME AS OF PROCTIME()`: each left row with the right rows of the epoch in which it comes.
+    TemporalJoin(TemporalJoin),
     /// `UNION ALL`.
     Union(Union),
     /// `INTERSECT ALL` and `EXCEPT ALL`.
@@ -384,6 +390,8 @@ impl Node {
             Self::TemporalFilter(node) => node.input.schema(),
             Self::Aggregate(node) => &node.schema,
             Self::Join(node) => &node.schema,
+            Self::AsOf(node) => &node.schema,
+            Self::TemporalJoin(node) => &node.schema,
             Self::Union(node) => &node.schema,
             Self::SetOperation(node) => node.left.schema(),
             Self::Unnest(node) => &node.schema,
@@ -406,6 +414,8 @@ impl Node {
             Self::TemporalFilter(node) => vec![&node.input],
             Self::Aggregate(node) => vec![&node.input],
             Self::Join(node) => vec![&node.left, &node.right],
+            Self::AsOf(node) => vec![&node.left, &node.right],
+            Self::TemporalJoin(node) => vec![&node.left, &node.right],
             Self::Union(node) => node.inputs.iter().collect(),
             Self::SetOperation(node) => vec![&node.left, &node.right],
             Self::Unnest(node) => vec![&node.input],
@@ -435,6 +445,10 @@ impl Node {
             Self::TemporalFilter(node) => Self::TemporalFilter(TemporalFilter { input: of(&node.input), ..node }),
             Self::Aggregate(node) => Self::Aggregate(Aggregate { input: of(&node.input), on_error, ..node }),
             Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
+            Self::AsOf(node) => Self::AsOf(AsOf { left: of(&node.left), right: of(&node.right), on_error, ..node }),
+            Self::TemporalJoin(node) => {
+                Self::TemporalJoin(TemporalJoin { left: of(&node.left), right: of(&node.right), on_error, ..node })
+            }
             Self::Union(node) => Self::Union(Union { inputs: node.inputs.iter().map(of).collect(), ..node }),
             Self::SetOperation(node) => {
                 Self::SetOperation(SetOperation { left: of(&node.left), right: of(&node.right), kind: node.kind })
@@ -453,6 +467,8 @@ impl Node {
             Self::Map(node) => Some(node.on_error),
             Self::Aggregate(node) => Some(node.on_error),
             Self::Join(node) => Some(node.on_error),
+            Self::AsOf(node) => Some(node.on_error),
+            Self::TemporalJoin(node) => Some(node.on_error),
             Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
             Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Unnest(_) => None,
@@ -478,6 +494,10 @@ impl Node {
                 // A row without a match is taken back when the match arrives.
                 _ => false,
             },
+            // A nearer row may come.
+            Self::AsOf(_) => false,
+            // What becomes of the other side later changes nothing.
+            Self::TemporalJoin(node) => node.left.append_only(),
             Self::Union(node) => node.inputs.iter().all(|input| input.append_only()),
             Self::SetOperation(node) => {
                 node.kind == SetKind::Intersect && node.left.append_only() && node.right.append_only()

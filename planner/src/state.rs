@@ -118,6 +118,13 @@ impl Node {
                 let (left, right) = node.on.iter().cloned().unzip();
                 vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]
             }
+            Self::AsOf(node) => {
+                let (left, right): (Vec<_>, Vec<_>) = node.on.iter().chain([&node.times]).cloned().unzip();
+                vec![table("left", Some(left), 0, "weight, in order"), table("right", Some(right), 1, "weight, in order")]
+            }
+            Self::TemporalJoin(node) => {
+                vec![table("right", Some(node.on.iter().map(|(_, right)| right.clone()).collect()), 1, "rows")]
+            }
             Self::SetOperation(_) => vec![table("rows", None, 0, "count on each side")],
             Self::Distinct(_) => vec![table("rows", None, 0, "count")],
             Self::Partition(node) => {

@@ -2,6 +2,7 @@
 
 mod agenda;
 mod aggregate;
+mod as_of;
 mod closing;
 mod constant;
 mod distinct;
@@ -30,9 +31,10 @@ use crate::operator::Operator;
 use crate::{Error, Result};
 
 pub use aggregate::Aggregate;
+pub use as_of::AsOf;
 pub use constant::Constant;
 pub use distinct::Distinct;
-pub use join::Join;
+pub use join::{Join, TemporalJoin};
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
@@ -72,6 +74,8 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
         Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),
         Node::Join(node) => Box::new(Join::new(node, states)?),
+        Node::AsOf(node) => Box::new(AsOf::new(node, states)?),
+        Node::TemporalJoin(node) => Box::new(TemporalJoin::new(node, states)?),
         Node::SetOperation(node) => Box::new(SetOperation::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
         Node::Unnest(node) => Box::new(Unnest::new(node)),

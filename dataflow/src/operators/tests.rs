@@ -1,12 +1,14 @@
 //! Each operator against recomputation. See [`super::testing`].
 #![allow(clippy::unwrap_used)]
 
+mod as_of;
 mod cumulate;
 mod nested_loop;
 mod recursive;
 mod session;
 mod set_operation;
 mod temporal;
+mod temporal_join;
 mod unnest;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use proptest::prelude::*;
 
 use super::testing::{
     Bag, Case, Kind, Row, Step, TextRow, World, add, check, column, data_type, input, input_id, schema, schema_of,
-    shown, steps,
+    shown, steps, text,
 };
 use crate::view::ViewForm;
 

@@ -104,7 +104,8 @@ impl Queries {
         let mut builder = SessionStateBuilder::new()
             .with_config(self.config.clone().with_option_extension(context))
             .with_runtime_env(self.runtime.clone())
-            .with_default_features();
+            .with_default_features()
+            .with_optimizer_rules(planner::push_down::optimizer_rules());
         let functions = &self.functions;
         builder = builder.with_scalar_functions(functions.scalar().cloned().collect());
         builder = builder.with_aggregate_functions(functions.aggregate().cloned().collect());

@@ -14,6 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::functions_aggregate::expr_fn::first_value;
 use datafusion::logical_expr::expr::Sort as SortExpr;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, FetchType, LogicalPlan, LogicalPlanBuilder,
@@ -26,14 +27,44 @@ use crate::error::ErrorKind;
 /// Rewrites those of a plan, the innermost first.
 pub(super) fn aggregated(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            expr.transform_up(|expr| match expr {
-                Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => one_row(subquery),
+        let preserver = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = preserver.save(&expr);
+            let rewritten = expr.transform_up(|expr| match expr {
+                Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+                    one_row(subquery)?.map_data(or_null)
+                }
+                Expr::ScalarSubquery(_) => Ok(Transformed::yes(or_null(expr)?)),
                 other => Ok(Transformed::no(other)),
-            })
-        })
+            })?;
+            Ok(rewritten.update_data(|expr| name.restore(expr)))
+        })?;
+        node.map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(rewritten.data)
+}
+
+/// A subquery of no row is NULL, also where its column never is; DataFusion takes the column's word for it.
+fn or_null(expr: Expr) -> Result<Expr> {
+    let Expr::ScalarSubquery(subquery) = &expr else { return Ok(expr) };
+    let field = subquery.subquery.schema().field(0);
+    if field.is_nullable() || has_a_row(&subquery.subquery) {
+        return Ok(expr);
+    }
+    let null = Expr::Literal(ScalarValue::try_from(field.data_type())?, None);
+    Ok(datafusion::functions::core::nullif().call(vec![expr, null]))
+}
+
+/// Whether a plan has a row whatever its input.
+fn has_a_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => has_a_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => has_a_row(&alias.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::EmptyRelation(empty) => empty.produce_one_row,
+        LogicalPlan::Values(values) => !values.values.is_empty(),
+        _ => false,
+    }
 }
 
 /// The subquery as one that gives a row at most, or fails.
