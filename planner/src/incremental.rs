@@ -428,6 +428,22 @@ impl Node {
         }
     }
 
+    /// The inputs that stand to the right of a temporal join: what stands to the left meets them as they are when it comes.
+    pub fn met_inputs(&self) -> Vec<&Input> {
+        let mut met: Vec<&Input> = self.inputs().into_iter().flat_map(|input| input.met_inputs()).collect();
+        if let Self::TemporalJoin(join) = self {
+            join.right.collect_inputs(&mut met);
+        }
+        met
+    }
+
+    fn collect_inputs<'a>(&'a self, found: &mut Vec<&'a Input>) {
+        if let Self::Input(input) = self {
+            found.push(input);
+        }
+        self.inputs().into_iter().for_each(|input| input.collect_inputs(found));
+    }
+
     /// The same operators, with another answer to expressions that fail.
     pub fn with_on_error(&self, on_error: OnError) -> Arc<Self> {
         let of = |input: &Arc<Self>| input.with_on_error(on_error);

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::fence;
 use crate::keyword;
 use crate::misread;
 use crate::position::position;
@@ -46,7 +47,7 @@ impl Lines {
 impl<'a> Cursor<'a> {
     /// At the first of `tokens`, which stand in `source`.
     pub(crate) fn new(tokens: &'a [TokenWithSpan], source: &'a str, lines: &'a Lines) -> Self {
-        let parser = Parser::new(&DIALECT).with_tokens_with_locations(with_emit_fenced(tokens));
+        let parser = Parser::new(&DIALECT).with_tokens_with_locations(fence::fenced(with_emit_fenced(tokens)));
         Self { parser, tokens, source, lines }
     }
 

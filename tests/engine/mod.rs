@@ -4,6 +4,7 @@ mod building;
 mod clock;
 mod serving;
 mod storing;
+mod temporal_joins;
 
 use libtest_mimic::Trial;
 
@@ -27,6 +28,9 @@ pub fn trials() -> Vec<Trial> {
         ),
         ("clock::rows_come_and_go_without_input", clock::rows_come_and_go_without_input),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
+        ("temporal_joins::a_row_meets_its_epoch", temporal_joins::a_row_meets_its_epoch),
+        ("temporal_joins::a_later_view_meets_what_is_there", temporal_joins::a_later_view_meets_what_is_there),
+        ("temporal_joins::versions_are_those_of_the_time", temporal_joins::versions_are_those_of_the_time),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,

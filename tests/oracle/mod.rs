@@ -5,6 +5,7 @@
 //! failure prints. MILLRACE_TEST_SEED=N begins there (with MILLRACE_TEST_CASES=1 in the first group it repeats the case of a failure),
 //! MILLRACE_TEST_CASES runs more.
 
+mod as_of;
 mod expression;
 mod model;
 mod partition;

@@ -51,13 +51,13 @@ impl Relation {
     }
 
     /// Under an alias.
-    fn named(self, alias: &str) -> Self {
+    pub(super) fn named(self, alias: &str) -> Self {
         let columns = self.columns.iter().map(|c| column(&format!("{alias}.{}", c.name), c.kind)).collect();
         Self { sql: format!("{} AS {alias}", self.sql), oracle: format!("{} AS {alias}", self.oracle), columns }
     }
 
     /// Of one of these, its columns of a kind.
-    fn of_kind(&self, kind: Kind) -> Vec<&Column> {
+    pub(super) fn of_kind(&self, kind: Kind) -> Vec<&Column> {
         self.columns.iter().filter(|column| column.kind == kind).collect()
     }
 }
@@ -78,7 +78,7 @@ impl Query {
 
     /// A query over these relations, with subqueries up to `depth`.
     pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Self {
-        match random.below(25) {
+        match random.below(27) {
             0..=2 => project(random, relations, depth),
             3..=6 => aggregate(random, relations, depth),
             7..=9 => join(random, relations, depth),
@@ -88,6 +88,7 @@ impl Query {
             16..=19 => super::partition::generate(random, relations, depth),
             20 | 21 => super::recursion::generate(random, relations),
             22..=24 => super::rows::generate(random, relations, depth),
+            25 | 26 => super::as_of::generate(random, relations, depth),
             _ => set_operation(random, relations, depth),
         }
     }
@@ -216,7 +217,7 @@ fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
 }
 
 /// `l.x = r.y` of one kind; where there is no such pair, whether columns are NULL is compared.
-fn equality(random: &mut Random, left: &Relation, right: &Relation) -> String {
+pub(super) fn equality(random: &mut Random, left: &Relation, right: &Relation) -> String {
     let first = Kind::key(random);
     for kind in [first, Kind::Int, Kind::Text] {
         let (left, right) = (left.of_kind(kind), right.of_kind(kind));

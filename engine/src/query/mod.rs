@@ -1,8 +1,9 @@
 //! Ad-hoc queries: a planned query over one published epoch, run by DataFusion.
 //!
 //! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`source`] (a topic
-//! read as it is), [`window`] (TUMBLE and HOP), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
+//! read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
 
+mod as_of;
 mod interrupt;
 mod lookup;
 mod provider;
@@ -124,6 +125,7 @@ impl Queries {
         overrides: &dyn Overrides,
     ) -> Result<Physical> {
         let logical = bind_parameters(logical.clone(), parameters)?;
+        let logical = planner::query::as_of::expanded(logical).map_err(query_error)?;
         let logical = resolve_scans(logical, published, overrides)?;
         let state = self.state(overrides.function_context());
         let planning = async move {
