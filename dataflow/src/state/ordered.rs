@@ -110,6 +110,16 @@ impl Ordered {
         Ok(complete)
     }
 
+    /// Where all keys of the shard lie: from the first on, before the second.
+    pub fn limits(&self) -> (Vec<u8>, Vec<u8>) {
+        let vnodes = delta::vnodes_of(self.shard);
+        let end = match vnodes.end().checked_add(1) {
+            Some(next) => vec![next],
+            None => vec![u8::MAX; 16],
+        };
+        (vec![*vnodes.start()], end)
+    }
+
     /// Changes what a key has; returns what `change` does.
     pub fn update<T>(&mut self, key: &[u8], store: &dyn Snapshot, change: impl FnOnce(&mut Value) -> T) -> Result<T> {
         let complete = self.is_complete(store)?;
