@@ -162,6 +162,12 @@ fn rows_of_rows_plan_as_recorded() {
     recorded("rows.txt", include_str!("tests/rows.txt"));
 }
 
+/// Joins of all sorts, as operators.
+#[test]
+fn joins_plan_as_recorded() {
+    recorded("joins.txt", include_str!("tests/joins.txt"));
+}
+
 /// The file has a statement in one line, then what comes of it. `UPDATE_GOLDEN=1` rewrites it.
 fn recorded(name: &str, golden: &str) {
     let shop = shop();
