@@ -268,6 +268,15 @@ pub struct Join {
     pub schema: SchemaRef,
 }
 
+impl Join {
+    /// Whether a relation's rows meet each other by the same keys, and nothing but pairs comes out: then they are kept once for both sides.
+    pub fn is_with_itself(&self) -> bool {
+        let same_keys = !self.on.is_empty() && self.on.iter().all(|(left, right)| left == right);
+        let forgets = self.left_expiry.is_some() || self.right_expiry.is_some();
+        self.kind == JoinKind::Inner && same_keys && !forgets && self.left == self.right
+    }
+}
+
 /// When rows of a side of a join find no match any more: nothing that comes later on the other side can match them, and nobody takes
 /// their pairs back, so their state is freed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

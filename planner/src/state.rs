@@ -114,6 +114,9 @@ impl Node {
             Self::Join(node) if node.on.is_empty() => {
                 vec![table("left", None, 0, "weight, matches"), table("right", None, 1, "weight, matches")]
             }
+            Self::Join(node) if node.is_with_itself() => {
+                vec![table("left", Some(node.on.iter().map(|(left, _)| left.clone()).collect()), 0, "rows, for both sides")]
+            }
             Self::Join(node) => {
                 let (left, right) = node.on.iter().cloned().unzip();
                 vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]

@@ -34,7 +34,7 @@ pub use aggregate::Aggregate;
 pub use as_of::AsOf;
 pub use constant::Constant;
 pub use distinct::Distinct;
-pub use join::{Join, TemporalJoin};
+pub use join::{Join, JoinWithItself, TemporalJoin};
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
@@ -73,6 +73,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::TemporalFilter(node) => Box::new(TemporalFilter::new(node, states)?),
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
         Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),
+        Node::Join(node) if node.is_with_itself() => Box::new(JoinWithItself::new(node, states)?),
         Node::Join(node) => Box::new(Join::new(node, states)?),
         Node::AsOf(node) => Box::new(AsOf::new(node, states)?),
         Node::TemporalJoin(node) => Box::new(TemporalJoin::new(node, states)?),

@@ -352,6 +352,36 @@ proptest! {
     }
 
     #[test]
+    fn join_with_itself(steps in steps(vec![3], 4, true), residual in any::<bool>(), null_equal in any::<bool>()) {
+        let kinds = vec![Int, Int, Text];
+        let root = Arc::new(Node::Join(Join {
+            left: input(0, &kinds, false),
+            right: input(0, &kinds, false),
+            kind: JoinKind::Inner,
+            on: vec![(column(0), column(0))],
+            null_equal,
+            residual: residual.then(|| col("c1").lt_eq(col("c4"))),
+            left_expiry: None,
+            right_expiry: None,
+            on_error: OnError::Report,
+            schema: schema_of(&[kinds.clone(), kinds.clone()].concat()),
+        }));
+        let case = Case { root, kinds: vec![kinds.clone()], form: ViewForm::Bag };
+        check(&case, &steps, || |world: &World<'_>| {
+            let mut bag = Bag::new();
+            for (l, lw) in &world.inputs[0] {
+                for (r, rw) in &world.inputs[0] {
+                    let keys = if l[0].is_none() && r[0].is_none() { null_equal } else { l[0] == r[0] };
+                    if keys && (!residual || matches!((l[1], r[1]), (Some(a), Some(b)) if a <= b)) {
+                        add(&mut bag, [shown_row(&kinds, l), shown_row(&kinds, r)].concat(), lw * rw);
+                    }
+                }
+            }
+            bag
+        });
+    }
+
+    #[test]
     fn windows_take_rows_until_they_close(steps in steps(vec![2], 12, false), kind in window_kind()) {
         let kinds = vec![Time, Int];
         let case = Case { root: windowed(kind, &kinds), kinds: vec![kinds], form: ViewForm::Log };

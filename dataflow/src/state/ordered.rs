@@ -146,6 +146,22 @@ impl Ordered {
         Ok(change(&mut entry.value))
     }
 
+    /// Sets what a key has that [`Ordered::range`] has just found: where it isn't in memory, it is in the store.
+    pub fn set(&mut self, key: &[u8], value: Value) {
+        let entry = match self.entries.entry(key.to_vec()) {
+            Place::Occupied(entry) => entry.into_mut(),
+            Place::Vacant(place) => {
+                self.bytes += key.len() + ENTRY_BYTES;
+                place.insert(Entry { value, stored: true, mark: Mark::Clean })
+            }
+        };
+        entry.value = value;
+        if entry.mark != Mark::Changed {
+            entry.mark = Mark::Changed;
+            self.changed.push(key.to_vec());
+        }
+    }
+
     /// Adds to how often a key is there.
     pub fn add(&mut self, key: &[u8], weight: i64, store: &dyn Snapshot) -> Result<()> {
         self.update(key, store, |value| value[0] += weight)

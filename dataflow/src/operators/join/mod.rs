@@ -15,6 +15,7 @@
 pub(super) mod alone;
 mod matching;
 mod temporal;
+mod with_itself;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ use crate::state::{KeyEncoder, Multimap, RowCodec};
 use crate::{Error, Result};
 
 pub use self::temporal::TemporalJoin;
+pub use self::with_itself::JoinWithItself;
 
 /// See [the module](self).
 pub struct Join {

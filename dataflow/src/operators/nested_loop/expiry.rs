@@ -72,7 +72,7 @@ impl Over {
             from = [last.as_slice(), &[0]].concat();
             for (place, _) in &block {
                 match time(place) {
-                    Some(time) if time <= to => rows.update(place, store, |value| *value = [0; 2])?,
+                    Some(time) if time <= to => rows.set(place, [0; 2]),
                     Some(time) => *buckets.entry(time.div_euclid(BUCKET_US)).or_default() += 1,
                     None => timeless += 1,
                 }

@@ -304,7 +304,7 @@ impl Shard {
                     if side.alone != Alone::No {
                         let mut flipped = (Vec::new(), Vec::new());
                         for ((key, [weight, before]), by) in rows.iter().zip(by).filter(|(_, by)| *by != 0) {
-                            others.update(key, store, |value| value[1] = before + by)?;
+                            others.set(key, [*weight, before + by]);
                             let sign = side.alone.change(*before, before + by);
                             if sign != 0 {
                                 flipped.0.push(&key[PLACE..]);

@@ -11,6 +11,8 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Op {
     Add(u8, i64),
+    /// Takes away all of a range.
+    Clear(u8, u8),
     /// A range by its two ends, and a limit.
     Look(u8, u8, usize),
     Checkpoint,
@@ -23,6 +25,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         6 => (0..20_u8, -1..3_i64).prop_map(|(key, weight)| Op::Add(key, weight)),
         4 => (0..20_u8, 0..21_u8, 1..5_usize).prop_map(|(from, to, limit)| Op::Look(from, to, limit)),
+        1 => (0..20_u8, 0..21_u8).prop_map(|(from, to)| Op::Clear(from, to)),
         2 => Just(Op::Checkpoint),
         2 => prop_oneof![Just(0), Just(usize::MAX)].prop_map(Op::Commit),
         1 => Just(Op::Restart),
@@ -60,6 +63,12 @@ proptest! {
                     prop_assert_eq!(found, there.iter().take(limit).cloned().collect::<Vec<_>>());
                     let last = ordered.last(&from, &to, snapshot.as_ref()).unwrap();
                     prop_assert_eq!(last, there.last().map(|(key, _)| key.clone()));
+                }
+                Op::Clear(from, to) => {
+                    for (found, _) in ordered.range(&key(from), &key(to), usize::MAX, snapshot.as_ref()).unwrap() {
+                        ordered.set(&found, [0; 2]);
+                        model.remove(&found);
+                    }
                 }
                 Op::Checkpoint if pending.is_none() => {
                     let mut changes = ChangeSet::new();
