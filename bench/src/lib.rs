@@ -3,9 +3,10 @@
 //! It stands outside the pipeline and drives an engine in its own process through the same sessions as a server. A benchmark prints
 //! figures and where they come from; it never passes or fails.
 //!
-//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
+//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`], [`cost`] (what a change costs),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
+mod cost;
 mod error;
 mod latency;
 mod limits;
@@ -32,6 +33,8 @@ enum Bench {
     Topics(topics::Options),
     /// Measures bare decoding and a bare consumer.
     Limits(limits::Options),
+    /// Measures what one change costs views of each kind over small and large tables.
+    Cost(cost::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
 }
@@ -42,6 +45,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Bench::Nexmark(options) => nexmark::run(&options),
         Bench::Topics(options) => topics::run(&options),
         Bench::Limits(options) => limits::run(&options),
+        Bench::Cost(options) => cost::run(&options),
         Bench::Latency(options) => latency::run(&options),
     }
 }

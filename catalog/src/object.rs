@@ -241,6 +241,9 @@ pub struct MaterializedView {
     /// `WITH (on_error = 'null')`: an expression that fails on a row is NULL there, rather than an error of the view.
     #[serde(default)]
     pub null_on_error: bool,
+    /// The view whose place it will take: nobody knows of it until then.
+    #[serde(default)]
+    pub takes_place_of: Option<ObjectId>,
     /// Columns (by position) by which time goes on in views over this one, found by the planner.
     #[serde(default)]
     pub times: Vec<(usize, TimeBound)>,

@@ -6,6 +6,7 @@
 
 mod as_of;
 mod partition;
+mod rebuild;
 mod recursive;
 
 use std::sync::Arc;

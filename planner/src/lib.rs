@@ -5,8 +5,9 @@
 //!
 //! Reading order: [`context`] (what planning may look at), [`statement`] (one file per statement, [`Plan`] is their sum),
 //! [`query`] (SQL to DataFusion's logical plan, with PostgreSQL's names and types), [`functions`],
-//! [`incremental`] (the operator plan of a view), [`lower`] (logical plan to incremental plan, one file per node), [`push_down`] (a rule that ad-hoc queries share),
-//! [`explain`].
+//! [`incremental`] (the operator plan of a view), [`lower`] (logical plan to incremental plan, one file per node), [`push_down`] (a rule that ad-hoc queries
+//! share),
+//! [`reuse`] (what a changed view can keep), [`explain`].
 
 pub mod context;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod incremental;
 pub mod lower;
 pub mod push_down;
 pub mod query;
+pub mod reuse;
 pub mod state;
 pub mod statement;
 

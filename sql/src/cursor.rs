@@ -11,6 +11,7 @@ use crate::fence;
 use crate::keyword;
 use crate::misread;
 use crate::position::position;
+use crate::reword::reword;
 use crate::{Error, Position, Result, Span};
 
 pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
@@ -47,7 +48,7 @@ impl Lines {
 impl<'a> Cursor<'a> {
     /// At the first of `tokens`, which stand in `source`.
     pub(crate) fn new(tokens: &'a [TokenWithSpan], source: &'a str, lines: &'a Lines) -> Self {
-        let parser = Parser::new(&DIALECT).with_tokens_with_locations(fence::fenced(with_emit_fenced(tokens)));
+        let parser = Parser::new(&DIALECT).with_tokens_with_locations(fence::fenced(reword(tokens)));
         Self { parser, tokens, source, lines }
     }
 
@@ -313,39 +314,6 @@ impl<'a> Cursor<'a> {
         error.hint.get_or_insert_with(|| format!("{words}."));
         error
     }
-}
-
-/// With a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: sqlparser
-/// would take EMIT for an alias. And with `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which it doesn't know. And with
-/// `==` as an operator like any other: sqlparser would take it for `=`.
-fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let is = |token: &TokenWithSpan, word: &str| match &token.token {
-        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
-        _ => false,
-    };
-    let mut fenced = Vec::with_capacity(tokens.len());
-    for (at, token) in tokens.iter().enumerate() {
-        if is(token, "EMIT") {
-            let mut next = tokens[at + 1..].iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-            let clause = next.next().is_some_and(|first| {
-                is(first, "CHANGES") || is(first, "ON") && next.next().is_some_and(|second| is(second, "WINDOW"))
-            });
-            if clause {
-                fenced.push(TokenWithSpan { token: Token::SemiColon, span: token.span });
-            }
-        }
-        if token.token == Token::DoubleEq {
-            fenced.push(TokenWithSpan { token: Token::CustomBinaryOperator("==".to_owned()), span: token.span });
-            continue;
-        }
-        let previous = fenced.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
-        if is(token, "SYMMETRIC") && previous.is_some_and(|token| is(token, "BETWEEN")) {
-            fenced.push(TokenWithSpan { token: Token::DoubleExclamationMark, span: token.span });
-            continue;
-        }
-        fenced.push(token.clone());
-    }
-    fenced
 }
 
 /// sqlparser's name for what it expected, as a person would say it.

@@ -13,6 +13,7 @@ mod fence;
 mod keyword;
 mod misread;
 pub mod position;
+mod reword;
 pub mod script;
 pub mod statement;
 pub mod walk;

@@ -1,7 +1,9 @@
 //! The engine's promises, one by one: views that are built beside running ones, what a crash leaves, what is kept of bad input.
 
+mod altering;
 mod building;
 mod clock;
+mod consistency;
 mod serving;
 mod storing;
 mod temporal_joins;
@@ -12,6 +14,24 @@ use crate::support::trial;
 
 pub fn trials() -> Vec<Trial> {
     let tests: &[(&str, fn())] = &[
+        (
+            "altering::subscribers_and_readers_get_the_difference",
+            altering::subscribers_and_readers_get_the_difference,
+        ),
+        ("altering::a_crash_leaves_the_old_view_or_the_new_one", altering::a_crash_leaves_the_old_view_or_the_new_one),
+        (
+            "altering::what_is_cancelled_or_cannot_be_built_leaves_nothing",
+            altering::what_is_cancelled_or_cannot_be_built_leaves_nothing,
+        ),
+        ("altering::an_equal_part_keeps_its_state", altering::an_equal_part_keeps_its_state),
+        (
+            "altering::readers_that_rely_on_rows_that_stay_are_built_anew",
+            altering::readers_that_rely_on_rows_that_stay_are_built_anew,
+        ),
+        (
+            "altering::what_a_transaction_makes_appears_together",
+            altering::what_a_transaction_makes_appears_together,
+        ),
         ("building::a_view_waits_for_the_view_it_reads", building::a_view_waits_for_the_view_it_reads),
         ("building::a_build_cut_short_by_a_crash_begins_again", building::a_build_cut_short_by_a_crash_begins_again),
         ("building::stopping_ends_the_threads_that_build", building::stopping_ends_the_threads_that_build),
@@ -31,6 +51,10 @@ pub fn trials() -> Vec<Trial> {
         ("temporal_joins::a_row_meets_its_epoch", temporal_joins::a_row_meets_its_epoch),
         ("temporal_joins::a_later_view_meets_what_is_there", temporal_joins::a_later_view_meets_what_is_there),
         ("temporal_joins::versions_are_those_of_the_time", temporal_joins::versions_are_those_of_the_time),
+        (
+            "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
+            consistency::outer_joins_and_views_over_views_agree_in_every_epoch,
+        ),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,

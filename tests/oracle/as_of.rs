@@ -1,16 +1,18 @@
-//! ASOF joins. DataFusion has none: the oracle numbers the matches of each left row, in the order of time, and takes the first.
+//! ASOF joins. DataFusion has none: it numbers the matches of each left row, in the order of time, and takes the first; PostgreSQL takes it by
+//! LATERAL with LIMIT 1.
 
 use super::expression::{Kind, predicate};
-use super::query::{Query, Relation, equality, outputs, source};
+use super::query::{self, equality, source};
+use super::sql::{Query, Relation, Sql, outputs};
 use crate::support::random::Random;
 
 /// An ASOF join of two relations, perhaps with a condition above it.
-pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let (left, right) = (source(random, relations, depth, "l"), source(random, relations, depth, "r"));
     let kind = *random.pick(&[Kind::Int, Kind::Time, Kind::Numeric]);
     let (times, others) = (left.of_kind(kind), right.of_kind(kind));
     if times.is_empty() || others.is_empty() {
-        return Query::generate(random, relations, depth);
+        return query::generate(random, relations, depth);
     }
     let (time, other) = (random.pick(&times).name.clone(), random.pick(&others).name.clone());
     let (operator, order) = *random.pick(&[(">=", "DESC"), (">", "DESC"), ("<=", "ASC"), ("<", "ASC")]);
@@ -26,18 +28,27 @@ pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize
         expressions.push((column.name, column.kind));
     }
     let (list, columns) = outputs(&expressions);
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let names = names.join(", ");
+    let names = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
     let tail = if random.one_in(3) { format!(" WHERE {}", predicate(random, &columns, 1)) } else { String::new() };
 
-    let sql = format!("SELECT {list} FROM {} ASOF {join} {} ON {on}", left.sql, right.sql);
+    // Of several right rows of one time the least is met, column by column.
     let ties = right.columns.iter().map(|column| format!(", {} ASC NULLS FIRST", column.name)).collect::<String>();
-    let numbered = format!("(SELECT l.*, row_number() OVER () AS copy FROM {}) AS l", left.oracle);
-    let first = format!("row_number() OVER (PARTITION BY l.copy ORDER BY {other} {order}{ties}) AS place");
-    let oracle = format!("SELECT {list}, {first} FROM {numbered} {join} {} ON {on}", right.oracle);
-    Query::new(
-        format!("SELECT {names} FROM ({sql}) AS met{tail}"),
-        format!("SELECT {names} FROM (SELECT {names} FROM ({oracle}) AS numbered WHERE place = 1) AS met{tail}"),
-        columns,
-    )
+    let order = format!("{other} {order}{ties}");
+    let batch = left.sql.batch.as_ref().zip(right.sql.batch.as_ref()).map(|(left, right)| {
+        let numbered = format!("(SELECT l.*, row_number() OVER () AS copy FROM {left}) AS l");
+        let place = format!("row_number() OVER (PARTITION BY l.copy ORDER BY {order}) AS place");
+        let all = format!("SELECT {list}, {place} FROM {numbered} {join} {right} ON {on}");
+        format!("SELECT {names} FROM (SELECT {names} FROM ({all}) AS numbered WHERE place = 1) AS met{tail}")
+    });
+    let nearest = format!("(SELECT * FROM {} WHERE {on} ORDER BY {order} LIMIT 1) AS r", right.sql.postgres);
+    let view = format!("SELECT {list} FROM {} ASOF {join} {} ON {on}", left.sql.view, right.sql.view);
+    let sql = Sql {
+        view: format!("SELECT {names} FROM ({view}) AS met{tail}"),
+        batch,
+        postgres: format!(
+            "SELECT {names} FROM (SELECT {list} FROM {} {join} LATERAL {nearest} ON true) AS met{tail}",
+            left.sql.postgres
+        ),
+    };
+    Query { sql, columns }
 }

@@ -30,7 +30,7 @@ use crate::{Error, Result};
 pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStats, StateAllocator};
 
 /// The name of the state table of a relation's errors, among those of its operators.
-fn errors_state(relation: ObjectId) -> String {
+pub fn errors_state(relation: ObjectId) -> String {
     format!("errors of {}", relation.0)
 }
 

@@ -11,6 +11,7 @@ use super::expression::{column, column_index, numbered_schema, positional};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
 use super::map::{project, restrict};
 use super::temporal;
+use super::union::united;
 use super::{Lowering, shared};
 use crate::incremental::{Join, JoinKind, Node, OnError, Union};
 use crate::{Error, Result};
@@ -44,10 +45,16 @@ impl Lowering<'_> {
             JoinType::RightSemi => JoinKind::RightSemi,
             JoinType::RightAnti => JoinKind::RightAnti,
             JoinType::LeftMark if residual.is_none() && !null_equal => return mark(left, right, on),
-            JoinType::LeftMark | JoinType::RightMark => {
-                return Err(Error::unsupported("this form of EXISTS or IN in a materialized view")
-                    .with_hint("Make it a condition of WHERE that stands alone, not under OR or in the select list."));
+            JoinType::LeftMark => {
+                let marked = |kind, mark: bool| {
+                    let part = joined(&left, &right, kind, on.clone(), null_equal, residual.clone());
+                    project(part, (0..left.columns.len()).map(column).chain([lit(mark)]).collect())
+                };
+                // Each left row is in one of the two, so that they have no row in common.
+                let parts = vec![marked(JoinKind::LeftSemi, true)?, marked(JoinKind::LeftAnti, false)?];
+                return united(parts, &join.schema);
             }
+            JoinType::RightMark => return Err(Error::internal("a mark of right rows")),
         };
         if join.null_aware && on.iter().any(|(l, r)| may_be_null(l, &left) || may_be_null(r, &right)) {
             return match (on.as_slice(), &residual) {

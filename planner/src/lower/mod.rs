@@ -37,11 +37,12 @@ use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
 use crate::query::as_of::AsOfJoin;
+use crate::query::scalar_subquery;
 use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
 pub(crate) use check::span_of;
-pub(crate) use expression::{column, column_index};
+pub(crate) use expression::{column, column_index, substitute};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 
@@ -64,8 +65,9 @@ pub fn lower(
     options: LowerOptions,
     relations: &dyn Relations,
 ) -> Result<ViewPlan> {
-    check::supported(logical)?;
-    let optimized = optimize::optimize(window::with_whole_late_rows(logical.clone(), relations)?)?;
+    let logical = scalar_subquery::single(logical.clone())?;
+    check::supported(&logical)?;
+    let optimized = optimize::optimize(window::with_whole_late_rows(logical, relations)?)?;
     let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
     let root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     check_types(&root, schema)?;

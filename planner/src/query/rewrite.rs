@@ -104,6 +104,9 @@ impl VisitorMut for Rewriter<'_> {
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        if let Err(error) = super::row_in::in_select(select) {
+            return ControlFlow::Break(Box::new(error));
+        }
         if let Err(error) = super::exists::in_list(select, self.context.functions) {
             return ControlFlow::Break(Box::new(error));
         }
@@ -170,18 +173,12 @@ fn clauses(query: &mut Query) -> Result<()> {
         }
     }
     bare_columns(&mut query.body);
-    match &mut *query.body {
-        SetExpr::Table(table) => {
-            let parts = [table.schema_name.take(), table.table_name.take()];
-            let name = ObjectName::from(parts.into_iter().flatten().map(Ident::new).collect::<Vec<_>>());
-            *query.body = select_all(name)?;
-        }
+    match &*query.body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            return unsupported("a data-modifying statement in a query", place(query));
+            unsupported("a data-modifying statement in a query", place(query))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// DataFusion finds the columns of INTERSECT's and EXCEPT's sides by their bare names, so that two of them may not share one.
@@ -221,15 +218,6 @@ fn lateral_columns(body: &mut SetExpr) {
         }
         SetExpr::Query(query) => lateral_columns(&mut query.body),
         _ => {}
-    }
-}
-
-/// `SELECT * FROM name`.
-fn select_all(name: ObjectName) -> Result<SetExpr> {
-    let parsed = sql::parse_one(&format!("SELECT * FROM {name}"))?;
-    match parsed.kind {
-        sql::StatementKind::Query(query) => Ok(*query.query.body),
-        _ => Err(Error::internal("a SELECT is a query")),
     }
 }
 
@@ -333,11 +321,6 @@ impl Rewriter<'_> {
                 if let Some(subquery) = subquery_of(right) {
                     *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: true };
                 }
-            }
-            Expr::InSubquery { expr: row, .. } if matches!(**row, Expr::Tuple(_)) => {
-                return Err(Error::unsupported("a row compared with a subquery")
-                    .with_hint("Use EXISTS, with an equality for each column.")
-                    .at(span));
             }
             Expr::Like { pattern, escape_char: escape @ Some(_), .. }
             | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {

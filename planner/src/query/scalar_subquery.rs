@@ -67,6 +67,25 @@ fn has_a_row(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// As [`aggregated`], for subqueries without an outer row, which become joins in a view too: one that may have several rows fails where it does.
+pub(crate) fn single(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let may_be_several = |subquery: &Subquery| {
+        subquery.outer_ref_columns.is_empty() && subquery.subquery.max_rows().is_none_or(|rows| rows > 1)
+    };
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let one = expr.transform_up(|expr| match expr {
+                Expr::ScalarSubquery(subquery) if may_be_several(&subquery) => one_row(subquery),
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(one.update_data(|expr| name.restore(expr)))
+        })
+    })?;
+    Ok(rewritten.data)
+}
+
 /// The subquery as one that gives a row at most, or fails.
 pub(super) fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
     let plan = &subquery.subquery;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{MaterializedView, ObjectKind, View, nearest};
+use catalog::{MaterializedView, ObjectKind, QualifiedName, View, nearest};
 use sql::Statement;
 use sql::statement::{CreateMaterializedView, CreateView, Emit, Options};
 
 use super::object::{self, Name};
-use super::place;
-use super::plan::Plan;
+use super::plan::{CreatePlan, Plan};
+use super::{alter, place};
 use crate::error::ErrorKind;
 use crate::incremental::OnError;
 use crate::lower::{LowerOptions, lower};
@@ -43,23 +43,10 @@ pub(super) fn plan(create: &CreateView, statement: &Statement, context: &PlanCon
     let kind = ObjectKind::View(View { query: object::stored_query(&create.query, &name, context)? });
     let mut plan = object::create(name, &statement.text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&create.query.query, context);
-    if let Some(old) = replaces {
-        if plan.object.depends_on.contains(&old.id) {
-            let message = format!("infinite recursion detected: view \"{}\" would read itself", old.name.name);
-            return Err(Error::new(ErrorKind::InvalidTableDefinition, message).at(name_span(&create.name)));
-        }
-        if let Some(dependent) = context.catalog.dependents(old.id).next() {
-            let error = Error::new(
-                ErrorKind::DependentObjects,
-                format!("cannot replace view {} because other objects depend on it", old.name),
-            );
-            return Err(error
-                .with_detail(format!("{} {} depends on it.", dependent.noun(), dependent.name))
-                .at(name_span(&create.name)));
-        }
-        plan.replaces = Some(old.id);
+    match replaces {
+        Some(old) => alter::replace::plain(&old, plan, name_span(&create.name), context),
+        None => Ok(Plan::Create(Box::new(plan))),
     }
-    Ok(Plan::Create(Box::new(plan)))
 }
 
 pub(super) fn plan_materialized(
@@ -68,11 +55,37 @@ pub(super) fn plan_materialized(
     context: &PlanContext<'_>,
 ) -> Result<Plan> {
     let tag = "CREATE MATERIALIZED VIEW";
+    let replaced = match create.or_replace {
+        true => context.catalog.find(&object::new_name(&create.name, context)?).cloned(),
+        false => None,
+    };
+    if let Some(old) = replaced.filter(|_| !create.if_not_exists) {
+        let span = name_span(&create.name);
+        if !matches!(old.kind, ObjectKind::MaterializedView(_)) {
+            let message = format!("\"{}\" is not a materialized view", old.name.name);
+            return Err(Error::new(ErrorKind::WrongObjectType, message).at(span));
+        }
+        let on_error = on_error(&create.options)?;
+        let definition = definition_of(create, old.name.clone(), on_error, &statement.text, tag, context)?;
+        return alter::replace::materialized(&old, definition, span, context);
+    }
     let name = match object::free_name(&create.name, create.if_not_exists, tag, context)? {
         Name::Free(name) => name,
         Name::Taken(plan) => return Ok(plan),
     };
     let on_error = on_error(&create.options)?;
+    Ok(Plan::Create(Box::new(definition_of(create, name, on_error, &statement.text, tag, context)?)))
+}
+
+/// A materialized view as a statement defines it.
+pub(super) fn definition_of(
+    create: &CreateMaterializedView,
+    name: QualifiedName,
+    on_error: OnError,
+    text: &str,
+    tag: &'static str,
+    context: &PlanContext<'_>,
+) -> Result<CreatePlan> {
     let emit_on_window_close = match create.query.emit {
         None => false,
         Some((Emit::OnWindowClose, _)) => true,
@@ -91,11 +104,12 @@ pub(super) fn plan_materialized(
         append_only: false,
         emit_on_close: emit_on_window_close,
         null_on_error: on_error == OnError::Null,
+        takes_place_of: None,
         times: Vec::new(),
         state_id: 0,
         operator_states: BTreeMap::new(),
     });
-    let mut plan = object::create(name, &statement.text, columns, kind, tag);
+    let mut plan = object::create(name, text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&create.query.query, context);
     let options = LowerOptions { emit_on_window_close, on_error };
     let view = lower(&planned.logical, &plan.object.schema(), options, context.catalog);
@@ -107,7 +121,7 @@ pub(super) fn plan_materialized(
     }
     plan.notices.clone_from(&view.notices);
     plan.view = Some(view);
-    Ok(Plan::Create(Box::new(plan)))
+    Ok(plan)
 }
 
 /// The WITH list of a materialized view, which has one option.

@@ -60,6 +60,7 @@ fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<
             (_, StatementKind::CreateMaterializedView(view)) => logical(&plan_query(&view.query.query, context)?),
             _ => Err(Error::unsupported(format!("EXPLAIN {}", statement.kind)).at(statement.span)),
         },
+        Plan::Alter(alter) => text_lines("QUERY PLAN", &super::alter::explain::text(&alter, context)?, "EXPLAIN"),
         Plan::Subscribe(subscribe) => match &subscribe.target {
             SubscribeTarget::Query { view, .. } => operators(view, context),
             SubscribeTarget::Relation(id) => {

@@ -1,5 +1,6 @@
 //! What each statement does: one file per statement, [`Plan`] is their sum.
 
+mod alter;
 mod comment;
 mod copy;
 mod create_index;
@@ -18,6 +19,7 @@ mod object;
 mod place;
 pub mod plan;
 pub(crate) mod rows;
+mod scopes;
 mod session;
 mod show;
 mod subscribe;
@@ -61,6 +63,7 @@ pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
         StatementKind::CreateSink(create) => create_sink::plan(create, statement, context),
         StatementKind::CreateIndex(create) => create_index::plan(create, statement, context),
         StatementKind::Drop(drop) => drop::plan(drop, context),
+        StatementKind::Alter(alter) => alter::plan(alter, context),
         StatementKind::Comment(comment) => comment::plan(comment, context),
         StatementKind::Show(show) => show::plan(show, context),
         StatementKind::Describe(describe) => describe::plan(&describe.name, context),

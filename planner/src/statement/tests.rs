@@ -82,6 +82,30 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
             }
             out
         }
+        Plan::Alter(alter) => {
+            let mut out = String::new();
+            for object in &alter.objects {
+                writeln!(out, "  {}", object.sql).unwrap();
+            }
+            for attach in &alter.attach {
+                let how = match &attach.how {
+                    super::plan::Attached::Kept(names) => format!("keeps the state of {} operators", names.len()),
+                    super::plan::Attached::Built => "is built anew".to_owned(),
+                };
+                writeln!(out, "  {} {how}", name(attach.relation)).unwrap();
+            }
+            let drops: Vec<String> = alter.drops.iter().map(|id| name(*id)).collect();
+            if !drops.is_empty() {
+                writeln!(out, "  drops {}", drops.join(", ")).unwrap();
+            }
+            if let Some(rewrite) = &alter.rewrite {
+                writeln!(out, "  rows {:?}", rewrite.columns).unwrap();
+            }
+            if !alter.notices.is_empty() {
+                writeln!(out, "  {:?}", alter.notices).unwrap();
+            }
+            out
+        }
         Plan::Drop(drop) => {
             let objects: Vec<String> = drop.objects.iter().map(|id| name(*id)).collect();
             format!("  {} {} {:?} {:?}\n", drop.tag, objects.join(", "), drop.schemas, drop.notices)
@@ -154,6 +178,11 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
 #[test]
 fn statements_plan_as_recorded() {
     recorded("statements.txt", include_str!("tests/statements.txt"));
+}
+
+#[test]
+fn changes_plan_as_recorded() {
+    recorded("alter.txt", include_str!("tests/alter.txt"));
 }
 
 /// Set operations, set-returning functions and LATERAL, as operators.

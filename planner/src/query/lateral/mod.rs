@@ -56,7 +56,7 @@ fn of_join(join: &Join, number: usize) -> Result<Option<LogicalPlan>> {
     let equalities = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
     let condition = conjunction(equalities.chain(join.filter.clone()).filter(|condition| !is_true(condition)));
     match by_row(join, condition.as_ref(), number)? {
-        None if is_datafusions(&join.right, join.left.schema())? => Ok(None),
+        None if is_datafusions(&join.right, join.left.schema(), |_| false)? => Ok(None),
         None => by_combination(join, referred, condition, number),
         plan => Ok(plan),
     }
@@ -143,20 +143,20 @@ fn by_combination(
     Ok(Some(project(joined, columns(schema).chain(columns(join.right.schema())).collect())?))
 }
 
-/// Whether DataFusion's own rule does it: an aggregate over the rows of a relation that equalities pick.
-fn is_datafusions(plan: &LogicalPlan, outer: &DFSchema) -> Result<bool> {
+/// Whether DataFusion's own rule does it: an aggregate over the rows of a relation that equalities pick, and such other conditions as it knows.
+fn is_datafusions(plan: &LogicalPlan, outer: &DFSchema, knows: fn(&Expr) -> bool) -> Result<bool> {
     Ok(match plan {
-        LogicalPlan::Subquery(subquery) => is_datafusions(&subquery.subquery, outer)?,
-        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_datafusions(input, outer)?,
+        LogicalPlan::Subquery(subquery) => is_datafusions(&subquery.subquery, outer, knows)?,
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_datafusions(input, outer, knows)?,
         LogicalPlan::Projection(projection) => {
             let mut expressions = projection.expr.iter();
-            !expressions.any(Expr::contains_outer) && is_datafusions(&projection.input, outer)?
+            !expressions.any(Expr::contains_outer) && is_datafusions(&projection.input, outer, knows)?
         }
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
             let LogicalPlan::Filter(filter) = &*aggregate.input else { return Ok(false) };
             let wanted = referred(plan, outer)?;
             !aggregate.aggr_expr.iter().any(Expr::contains_outer)
-                && attach::equalities(filter, outer, wanted)?.is_some_and(|found| found.others.is_empty())
+                && attach::equalities(filter, outer, wanted)?.is_some_and(|found| found.others.iter().all(knows))
         }
         _ => false,
     })
