@@ -4,6 +4,7 @@
 //! figures and where they come from; it never passes or fails.
 //!
 //! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`], [`cost`] (what a change costs),
+//! [`windows`] (what it costs a window function),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
 mod cost;
@@ -15,6 +16,7 @@ mod process;
 mod report;
 mod sql;
 mod topics;
+mod windows;
 
 pub use error::{Error, Result};
 
@@ -37,6 +39,8 @@ enum Bench {
     Cost(cost::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
+    /// Measures what a changed row costs a window function over a large partition.
+    Windows(windows::Options),
 }
 
 /// Measures, and prints what came out.
@@ -47,5 +51,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Bench::Limits(options) => limits::run(&options),
         Bench::Cost(options) => cost::run(&options),
         Bench::Latency(options) => latency::run(&options),
+        Bench::Windows(options) => windows::run(&options),
     }
 }

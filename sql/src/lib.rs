@@ -9,6 +9,7 @@
 
 pub mod cursor;
 pub mod error;
+mod exclusion;
 mod fence;
 mod keyword;
 mod misread;

@@ -205,7 +205,7 @@ impl Multimap {
     }
 
     /// The slot of a key, made if need be.
-    fn slot(&mut self, hash: u64, key: &[u8]) -> u32 {
+    pub fn slot(&mut self, hash: u64, key: &[u8]) -> u32 {
         let (slot, new) = self.keys.find_or_insert(hash, key);
         if new {
             let mut chain = Chain::NEW;
@@ -247,7 +247,8 @@ impl Multimap {
         Ok(slots)
     }
 
-    fn add_row(&mut self, slot: u32, row: &[u8], weight: i64) {
+    /// Adds a row, or takes it away: then the key must have come from [`Multimap::probe`].
+    pub fn add_row(&mut self, slot: u32, row: &[u8], weight: i64) {
         self.mark_changed(slot);
         if self.is_over(row) {
             return;

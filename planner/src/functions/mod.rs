@@ -4,6 +4,7 @@ mod array;
 mod average;
 mod bytes;
 mod definition;
+pub(crate) mod excluding;
 mod guarded;
 mod json;
 mod json_build;
@@ -15,6 +16,7 @@ mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
+mod sum;
 mod text;
 mod time;
 mod time_make;
@@ -58,6 +60,7 @@ impl OwnFunctions {
             json::functions(),
             json_build::functions(),
             json_contains::functions(),
+            excluding::functions(),
             numeric::functions(),
             numeric_more::functions(),
             regex::functions(),
@@ -132,7 +135,7 @@ impl FunctionRegistry {
                 registry.higher_order.insert(name.to_owned(), function.clone());
             }
         }
-        for function in [average::function()].into_iter().chain(mode::functions()) {
+        for function in [average::function(), sum::function()].into_iter().chain(mode::functions()) {
             registry.register_aggregate(function);
         }
         // PostgreSQL's second names.

@@ -10,8 +10,10 @@ mod arrow_error;
 pub mod as_of;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
+mod exclusion;
 mod exists;
 mod grouping;
+mod hypothetical;
 pub(crate) mod interval;
 pub(crate) mod lateral;
 pub(crate) mod literal;
@@ -43,6 +45,7 @@ mod units;
 mod using;
 mod whole_row;
 pub mod window;
+mod windows;
 mod written_cast;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -78,6 +78,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::recursion::check(query, self.context.functions))?;
+        flow(super::windows::in_query(query))?;
         let joins = |query: &mut Query| match &mut *query.body {
             SetExpr::Select(select) => as_of::normalize(select, self.context),
             _ => Ok(()),
@@ -337,7 +338,9 @@ impl Rewriter<'_> {
                 };
             }
             Expr::UnaryOp { op, expr: operand } => {
-                if let Some(replacement) = super::second_names::unary(op, operand) {
+                if let Some(mark) = super::exclusion::mark(op, operand) {
+                    *expr = mark;
+                } else if let Some(replacement) = super::second_names::unary(op, operand) {
                     *expr = replacement;
                 }
             }
@@ -435,7 +438,12 @@ impl Rewriter<'_> {
         if SESSION_VALUES.contains(&name.as_str()) || name == "current_database" {
             return Ok(Some(self.session_value(&name)));
         }
-        if name == "unnest" || name == "grouping" || name == "row" || as_of::is_mark(&name) {
+        if name == "unnest"
+            || name == "grouping"
+            || name == "row"
+            || name == super::exclusion::MARK
+            || as_of::is_mark(&name)
+        {
             return Ok(None);
         }
         if name == "array"

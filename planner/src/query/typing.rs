@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::{recursion, set_comparison, set_operation, units, written_cast};
+use super::{exclusion, recursion, set_comparison, set_operation, units, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -214,7 +214,7 @@ impl Typing<'_> {
                 if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
                     argument_types(func, &mut params.args, schema)?;
                 }
-                Expr::WindowFunction(Box::new(WindowFunction { fun, params }))
+                Expr::WindowFunction(Box::new(exclusion::planned(WindowFunction { fun, params }, schema)?))
             }
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery, schema, outer)?),
             Expr::Exists(Exists { subquery, negated }) => {
