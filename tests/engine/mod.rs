@@ -47,6 +47,8 @@ pub fn trials() -> Vec<Trial> {
             building::a_source_is_read_whole_after_its_only_reader_is_gone,
         ),
         ("clock::rows_come_and_go_without_input", clock::rows_come_and_go_without_input),
+        ("clock::rows_go_by_the_clock_without_a_watermark", clock::rows_go_by_the_clock_without_a_watermark),
+        ("clock::keys_are_forgotten_over_a_restart_too", clock::keys_are_forgotten_over_a_restart_too),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
         ("temporal_joins::a_row_meets_its_epoch", temporal_joins::a_row_meets_its_epoch),
         ("temporal_joins::a_later_view_meets_what_is_there", temporal_joins::a_later_view_meets_what_is_there),

@@ -20,6 +20,7 @@ mod rows;
 mod shrink;
 mod sql;
 mod subquery;
+mod window;
 
 use libtest_mimic::Trial;
 

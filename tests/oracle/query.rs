@@ -2,8 +2,8 @@
 
 use super::expression::{Kind, call, expression, predicate};
 use super::model::TABLES;
-use super::sql::{Column, Query, Relation, Sql, column, outputs, select};
-use super::{as_of, partition, recursion, rows, subquery};
+use super::sql::{Column, Query, Relation, Sql, outputs, select};
+use super::{as_of, partition, recursion, rows, subquery, window};
 use crate::support::random::Random;
 
 /// A query over these relations, of which the first are the tables, with subqueries up to `depth`.
@@ -13,7 +13,7 @@ pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Qu
         3..=6 => aggregate(random, relations, depth),
         7..=10 => join(random, relations, depth),
         11..=16 => subquery::generate(random, relations, depth),
-        17 | 18 => windows(random, relations),
+        17 | 18 => window::generate(random, relations),
         19..=23 => partition::generate(random, relations, depth),
         24 | 25 => recursion::generate(random, relations),
         26..=28 => rows::generate(random, relations, depth),
@@ -50,14 +50,14 @@ fn project(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     select(&format!("SELECT {distinct}{list}"), &from, &tail, columns)
 }
 
-fn aggregate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+pub fn aggregate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let from = source(random, relations, depth, "g");
     let tail = filter(random, &from.columns);
     grouped(random, from, tail)
 }
 
 /// Aggregates over rows with a condition.
-fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
+pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let mut keys = Vec::new();
     for _ in 0..random.below(3) {
         let kind = Kind::key(random);
@@ -163,44 +163,6 @@ pub fn equality(random: &mut Random, left: &Relation, right: &Relation) -> Strin
         }
     }
     format!("({} IS NULL) = ({} IS NULL)", random.pick(&left.columns).name, random.pick(&right.columns).name)
-}
-
-/// TUMBLE or HOP over a table; elsewhere the time is binned by an expression.
-fn windows(random: &mut Random, relations: &[Relation]) -> Query {
-    let tables: Vec<_> = relations[..TABLES.len()].iter().filter(|table| !table.of_kind(Kind::Time).is_empty()).collect();
-    if tables.is_empty() {
-        return aggregate(random, relations, 1);
-    }
-    let table = (*random.pick(&tables)).clone();
-    let (name, bin) = (&table.sql.view, "date_bin(INTERVAL '1 minute', t.at, TIMESTAMP '1970-01-01')");
-    let (sql, start, offsets) = match random.one_in(2) {
-        false => (
-            format!("TUMBLE({name}, at, INTERVAL '2 minutes')"),
-            "date_bin(INTERVAL '2 minutes', t.at, TIMESTAMP '1970-01-01')".to_owned(),
-            "",
-        ),
-        true => (
-            format!("HOP({name}, at, INTERVAL '1 minute', INTERVAL '2 minutes')"),
-            format!("{bin} - k.k"),
-            " CROSS JOIN (VALUES (INTERVAL '0 minutes'), (INTERVAL '1 minute')) AS k (k)",
-        ),
-    };
-    let elsewhere = format!(
-        "(SELECT t.*, {start} AS window_start, {start} + INTERVAL '2 minutes' AS window_end FROM {name} AS t{offsets} WHERE t.at IS NOT NULL)"
-    );
-    let mut columns = table.columns;
-    columns.extend([column("window_start", Kind::Time), column("window_end", Kind::Time)]);
-    let from = Relation { sql: Sql { view: sql, batch: Some(elsewhere.clone()), postgres: elsewhere }, columns }.named("w");
-    let tail = filter(random, &from.columns);
-    if random.one_in(3) {
-        return grouped(random, from, tail);
-    }
-    let mut expressions = vec![("w.window_start".to_owned(), Kind::Time), ("w.window_end".to_owned(), Kind::Time)];
-    for _ in 0..1 + random.below(3) {
-        expressions.push(call(random, &from.columns));
-    }
-    let (list, columns) = outputs(&expressions);
-    select(&format!("SELECT {list}"), &from, &format!("{tail} GROUP BY w.window_start, w.window_end"), columns)
 }
 
 /// A common table expression that is named once or twice.

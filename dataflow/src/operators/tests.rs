@@ -5,8 +5,11 @@ mod as_of;
 mod cumulate;
 mod nested_loop;
 mod recursive;
+mod retention;
 mod session;
 mod set_operation;
+mod state_figures;
+mod state_ttl;
 mod temporal;
 mod temporal_join;
 mod unnest;
@@ -21,8 +24,8 @@ use planner::incremental::*;
 use proptest::prelude::*;
 
 use super::testing::{
-    Bag, Case, Kind, Row, Step, TextRow, World, add, check, column, data_type, input, input_id, schema, schema_of,
-    shown, steps, text,
+    Bag, Case, Kind, Row, Step, TextRow, World, add, check, check_silent, column, data_type, input, input_id, schema, schema_of,
+    shown, shown_row, steps, text,
 };
 use crate::view::ViewForm;
 
@@ -30,10 +33,6 @@ use Kind::{Int, Text, Time};
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 96, ..ProptestConfig::default() }
-}
-
-fn shown_row(kinds: &[Kind], row: &Row) -> TextRow {
-    kinds.iter().zip(row).map(|(kind, value)| shown(*kind, *value)).collect()
 }
 
 fn map_case() -> Case {

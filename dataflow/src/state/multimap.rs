@@ -79,6 +79,8 @@ const LOADED: u8 = 1;
 const CHANGED: u8 = 2;
 /// Its rows are found by [`LongChains`].
 const INDEXED: u8 = 4;
+/// What the store has of it is over: the next checkpoint writes all that there is.
+const CLEARED: u8 = 8;
 
 #[derive(Clone, Copy, Debug)]
 struct RowRef {
@@ -221,6 +223,13 @@ impl Multimap {
         slot
     }
 
+    fn give_back(&mut self) {
+        if self.keys.shrink() {
+            self.chains.truncate(self.keys.slots());
+            self.chains.shrink_to_fit();
+        }
+    }
+
     /// Adds a batch: row `i` of `rows` under key `i`, with its weight (absent: 1). Returns the slots of the keys.
     pub fn add(
         &mut self,
@@ -336,6 +345,21 @@ impl Multimap {
         self.slot(hash, key);
     }
 
+    /// Takes all rows of keys away, without reading those in the store.
+    pub fn forget(&mut self, hashes: &[u64], keys: &EncodedKeys, store: &dyn Snapshot) -> Result<()> {
+        let complete = self.is_complete(store)?;
+        for (row, hash) in hashes.iter().enumerate() {
+            if complete && self.keys.find(*hash, keys.key(row)).is_none() {
+                continue;
+            }
+            let slot = self.slot(*hash, keys.key(row));
+            if !self.is_gone(slot) {
+                self.clear(slot);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether it is known that a key has no rows, in memory or in the store.
     pub fn is_gone(&self, slot: u32) -> bool {
         let chain = &self.chains[slot as usize];
@@ -359,7 +383,7 @@ impl Multimap {
         if chain.flags & CHANGED == 0 {
             self.changed.push(slot);
         }
-        chain.flags |= LOADED | CHANGED;
+        chain.flags |= LOADED | CHANGED | CLEARED;
         self.chains[slot as usize] = Chain { weight: 0, head: NO_ROW, rows: 0, garbage: 0, flags: chain.flags };
     }
 
@@ -508,7 +532,8 @@ impl Multimap {
         value.clear();
         let prefix = vnode_prefix(self.state, self.keys.vnode(slot));
         let mut chain = self.chains[slot as usize];
-        chain.flags &= !CHANGED;
+        let cleared = chain.flags & CLEARED != 0;
+        chain.flags &= !(CHANGED | CLEARED);
         let garbage = chain.garbage + 2 * adjusted.len() as u32;
         if chain.rows == 0 && chain.flags & LOADED != 0 {
             if self.keys.is_stored(slot) {
@@ -517,7 +542,7 @@ impl Multimap {
             }
             chain.garbage = 0;
             self.empty.push(slot);
-        } else if !adjusted.is_empty() && (chain.rows <= 4 || garbage > chain.rows) {
+        } else if cleared || !adjusted.is_empty() && (chain.rows <= 4 || garbage > chain.rows) {
             self.write_chain(chain.head, true, value);
             changes.put_parts(&[&prefix, self.keys.key(slot)], value);
             self.keys.set_stored(slot, true);
@@ -592,11 +617,14 @@ impl Multimap {
             }
         }
         self.compact_if_worth_it();
+        self.give_back();
         evicted
     }
 
     fn compact_if_worth_it(&mut self) {
-        if self.dead > 1024 && self.dead > self.rows.len() / 2 {
+        // Fewer are not worth it. Tests have few.
+        const FEW: usize = if cfg!(test) { 4 } else { 1024 };
+        if self.dead > FEW && self.dead > self.rows.len() / 2 {
             self.compact();
         }
     }

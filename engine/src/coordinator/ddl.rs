@@ -454,7 +454,9 @@ enum Built {
 /// How a view's rows are stored; a stream's are not.
 pub(super) fn view_layout(object: &Object) -> Option<ViewLayout> {
     match &object.kind {
-        ObjectKind::MaterializedView(view) => Some(layout(view.state_id, &view.key, view.append_only)),
+        ObjectKind::MaterializedView(view) => {
+            Some(layout(view.state_id, &view.key, view.append_only && view.retention.is_none()))
+        }
         _ => None,
     }
 }

@@ -151,13 +151,11 @@ impl Coordinator {
             if deltas.iter().all(Delta::is_empty) {
                 continue;
             }
-            if self.relations.contains_key(&relation)
-                && !(is_planted(Bug::DependentPublishedLate)
-                    && self.epoch.0.is_multiple_of(3)
-                    && relation == last_changed)
-                && let Some(view) = self.graph.published(relation)
+            if !(is_planted(Bug::DependentPublishedLate)
+                && self.epoch.0.is_multiple_of(3)
+                && relation == last_changed)
             {
-                self.relations.insert(relation, view);
+                self.republish(relation);
             }
             if self.subscribers.contains_key(&relation) || self.has_sink_from(relation) {
                 let schema = deltas[0].schema();
@@ -167,6 +165,9 @@ impl Coordinator {
                     self.emit(relation, &Arc::new(delta))?;
                 }
             }
+        }
+        for (&relation, _) in outputs.kept.iter().filter(|(_, deltas)| !deltas.is_empty()) {
+            self.republish(relation);
         }
         for (&relation, errors) in &outputs.errors {
             self.record_errors(relation, errors)?;
@@ -178,6 +179,15 @@ impl Coordinator {
             self.feed_taps(record, &outputs.changes);
         }
         Ok(())
+    }
+
+    /// Readers see the relation's rows as they are now.
+    fn republish(&mut self, relation: ObjectId) {
+        if self.relations.contains_key(&relation)
+            && let Some(view) = self.graph.published(relation)
+        {
+            self.relations.insert(relation, view);
+        }
     }
 
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {

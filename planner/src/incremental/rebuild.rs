@@ -5,8 +5,8 @@ use std::sync::Arc;
 use catalog::ObjectId;
 
 use super::{
-    Aggregate, AsOf, Distinct, Input, Join, Map, Node, Outer, Partition, Recursive, Session, SetOperation, TemporalFilter,
-    TemporalJoin, Union, Unnest, Window, WindowClose,
+    Aggregate, AsOf, Constant, Distinct, Forgetful, Idle, Input, Join, Map, Node, OnError, Outer, Partition, Recursive,
+    Retention, Session, SetOperation, TemporalFilter, TemporalJoin, Union, Unnest, Window, WindowClose,
 };
 
 impl Node {
@@ -40,7 +40,35 @@ impl Node {
                 Self::Recursive(Recursive { base, outers, ..node })
             }
             Self::WindowClose(node) => Self::WindowClose(WindowClose { input: next(), ..node }),
+            Self::Retention(node) => Self::Retention(Retention { input: next(), ..node }),
+            Self::Idle(node) => Self::Idle(Idle { input: next(), ..node }),
+            Self::Forgetful(node) => {
+                let of = node.of.inputs().into_iter().map(|_| next()).collect();
+                Self::Forgetful(Forgetful { of: Arc::new(node.of.with_inputs(of)), idle: next(), ..node })
+            }
         }
+    }
+
+    /// This operator, with each of its inputs replaced by what is made of it. Of a recursion, the step stays as it is.
+    #[must_use]
+    pub fn map_inputs(&self, of: impl FnMut(&Arc<Self>) -> Arc<Self>) -> Self {
+        self.with_inputs(self.inputs().into_iter().map(of).collect())
+    }
+
+    /// The same operators, with another answer to expressions that fail.
+    #[must_use]
+    pub fn with_on_error(&self, on_error: OnError) -> Arc<Self> {
+        Arc::new(match self.map_inputs(|input| input.with_on_error(on_error)) {
+            Self::Recursive(node) => Self::Recursive(Recursive { step: node.step.with_on_error(on_error), ..node }),
+            Self::Map(node) => Self::Map(Map { on_error, ..node }),
+            Self::Aggregate(node) => Self::Aggregate(Aggregate { on_error, ..node }),
+            Self::Join(node) => Self::Join(Join { on_error, ..node }),
+            Self::AsOf(node) => Self::AsOf(AsOf { on_error, ..node }),
+            Self::TemporalJoin(node) => Self::TemporalJoin(TemporalJoin { on_error, ..node }),
+            Self::Partition(node) => Self::Partition(Partition { on_error, ..node }),
+            Self::Constant(node) => Self::Constant(Constant { on_error, ..node }),
+            node => node,
+        })
     }
 
     /// The plan with some of its parts replaced: from the top down, the first part for which `part` gives another one.

@@ -23,9 +23,6 @@ impl Lowering<'_> {
     }
 
     fn nearest(&mut self, join: &AsOfJoin, left: &Lowered, right: &Lowered) -> Result<Lowered> {
-        if left.node.append_only() && right.node.append_only() {
-            self.notice("an ASOF join keeps all rows of both sides: a row that comes late may be the nearest to any of the other side");
-        }
         let ByTime { on, times, nearest } = join.by_time()?;
         let (left_names, right_names) = (join.left.schema(), join.right.schema());
         let mut output = beside(left, right, join.outer);

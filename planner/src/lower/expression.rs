@@ -57,7 +57,7 @@ pub(crate) fn substitute(expression: &Expr, replacement: &dyn Fn(usize) -> Expr)
 }
 
 /// How often each of `width` numbered columns stands in an expression, added to `counts`.
-pub(super) fn count_columns(expression: &Expr, counts: &mut [usize]) -> Result<()> {
+pub(crate) fn count_columns(expression: &Expr, counts: &mut [usize]) -> Result<()> {
     expression.apply(|expression| {
         if let Some(index) = column_index(expression) {
             counts[index] += 1;

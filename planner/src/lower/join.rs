@@ -78,13 +78,6 @@ impl Lowering<'_> {
         if left.is_single_row() || right.is_single_row() || asked {
             return false;
         }
-        let bounded = matches!(expiries(left, right, kind, &[], residual), (Some(_), Some(_)));
-        if left.node.append_only() && right.node.append_only() && !bounded {
-            self.notice(
-                "a join without an equality keeps all rows of both sides, and compares each new row with all rows of the other side that an \
-                 order in its condition leaves: an equality between both sides, such as of a window's start, would bound it",
-            );
-        }
         true
     }
 }
@@ -169,6 +162,8 @@ struct Sides {
     /// Plain columns that are equal in a match.
     pairs: Vec<(usize, usize)>,
     null_equal: bool,
+    /// Classes of columns that are never NULL before the join.
+    not_null: BTreeSet<Class>,
     any: Lowered,
 }
 
@@ -192,6 +187,7 @@ impl Sides {
             right_keys: right.keys.iter().map(|key| key.iter().map(|class| class + shift).collect()).collect(),
             pairs,
             null_equal,
+            not_null: BTreeSet::new(),
             any: left.clone(),
         }
     }
@@ -202,6 +198,8 @@ impl Sides {
         if kind == JoinKind::Inner {
             self.unite_pairs();
         }
+        let never_null = self.left.iter().chain(&self.right).filter(|column| column.not_null);
+        self.not_null = never_null.map(|column| column.class).collect();
         let nullable = |columns: &mut Vec<ColumnInfo>| columns.iter_mut().for_each(|column| column.not_null = false);
         if matches!(kind, JoinKind::Right | JoinKind::Full) {
             nullable(&mut self.left);
@@ -231,6 +229,10 @@ impl Sides {
     fn keys_of_pairs(&self, kind: JoinKind) -> Vec<BTreeSet<Class>> {
         let both = self.left_keys.iter().flat_map(|l| self.right_keys.iter().map(move |r| l | r));
         let mut keys: Vec<_> = both.collect();
+        if kind == JoinKind::Full {
+            // A row of either side without a match, whose key is NULL, would be like such a row of the other side.
+            keys.retain(|key| !key.is_disjoint(&self.not_null));
+        }
         if self.one_right && matches!(kind, JoinKind::Inner | JoinKind::Left) {
             keys.extend(self.left_keys.iter().cloned());
         }

@@ -26,6 +26,7 @@ mod subscribe;
 mod table;
 mod truncate;
 mod update;
+mod view_options;
 
 use catalog::{Object, ObjectKind};
 use sql::{Statement, StatementKind};
@@ -100,7 +101,13 @@ pub fn plan_stored_view(object: &Object, context: &PlanContext<'_>) -> Result<Vi
     let (query, options) = match &object.kind {
         ObjectKind::MaterializedView(view) => {
             let on_error = if view.null_on_error { OnError::Null } else { OnError::Report };
-            (&view.query, LowerOptions { emit_on_window_close: view.emit_on_close, on_error })
+            let options = LowerOptions {
+                emit_on_window_close: view.emit_on_close,
+                on_error,
+                retention: view.retention,
+                state_ttl_us: view.state_ttl_us,
+            };
+            (&view.query, options)
         }
         ObjectKind::Stream(stream) => (&stream.query, LowerOptions::default()),
         _ => return Err(Error::internal(format!("\"{}\" is no view that is kept up to date", object.name))),

@@ -80,6 +80,9 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
             if !reads.is_empty() {
                 writeln!(out, "  depends on {}", reads.join(", ")).unwrap();
             }
+            for notice in &create.notices {
+                writeln!(out, "  notice: {}", notice.replace('\n', "\n  ")).unwrap();
+            }
             out
         }
         Plan::Alter(alter) => {
@@ -195,6 +198,12 @@ fn rows_of_rows_plan_as_recorded() {
 #[test]
 fn joins_plan_as_recorded() {
     recorded("joins.txt", include_str!("tests/joins.txt"));
+}
+
+/// Views whose state or rows are bounded, and what is said of those that aren't.
+#[test]
+fn bounded_views_plan_as_recorded() {
+    recorded("bounded.txt", include_str!("tests/bounded.txt"));
 }
 
 /// The file has a statement in one line, then what comes of it. `UPDATE_GOLDEN=1` rewrites it.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use delta::{Delta, Part, SHARDS, consolidate};
 use planner::explain::column_labels;
 use planner::incremental::{OnError, Partition as Node, PartitionRule};
@@ -135,7 +135,9 @@ impl Partition {
         let codec = Arc::new(RowCodec::new(schema.clone())?);
         let state = states.state("partitions");
         let begun = always.then(|| Begun { state: states.state("begun"), known: false, written: false });
-        let is_cut = rule.cut_by().is_some() && node.window.is_none() && !node.keeps_only_top();
+        // Rows without columns are all peers.
+        let is_cut =
+            rule.cut_by().is_some() && node.window.is_none() && !node.keeps_only_top() && !schema.fields().is_empty();
         let cut_states = is_cut.then(|| (states.state("blocks"), states.state("fences")));
         let shard = |shard| Shard {
             rows: Multimap::new(state, shard, codec.clone()),
@@ -189,6 +191,15 @@ impl Shared {
         let mut hashes = Vec::new();
         hash_keys(&self.keys_of(sent.batch()), sent.num_rows(), &mut hashes);
         Ok((sent, hashes))
+    }
+
+    /// Keys of partitions, and their hashes. (Of partitions that are closed by a window none are ever sent.)
+    fn send_keys(&self, keys: &Delta) -> Result<(Delta, Vec<u64>)> {
+        let fields = self.keys.iter().map(|column| self.schema.fields()[*column].clone());
+        let keys = with_schema(keys, &Arc::new(Schema::new(fields.collect::<Vec<_>>())))?;
+        let mut hashes = Vec::new();
+        hash_keys(keys.batch().columns(), keys.num_rows(), &mut hashes);
+        Ok((keys, hashes))
     }
 
     fn keys_of(&self, sent: &RecordBatch) -> Vec<ArrayRef> {
@@ -381,6 +392,22 @@ impl Shard {
         }
     }
 
+    /// Takes partitions away, whatever their rows.
+    fn forget(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<StepOutput> {
+        self.rows.begin_step();
+        let mut forgotten: Vec<u32> = Vec::new();
+        let mut slots = Vec::new();
+        for part in parts {
+            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+            self.rows.probe(&part.hashes, &keys, store, &mut slots)?;
+            forgotten.extend(slots.iter().filter(|slot| **slot != NO_SLOT));
+        }
+        let before = shared.output(&self.gather(shared, forgotten.clone())?)?;
+        forgotten.into_iter().for_each(|slot| self.rows.clear(slot));
+        let nothing = Output { rows: RecordBatch::new_empty(shared.output.clone()), errors: None };
+        shared.difference(Some(before), nothing)
+    }
+
     /// Frees the partitions of windows that are over.
     fn close(&mut self, shared: &Shared, closed_to: i64, store: &dyn Snapshot) -> Result<()> {
         let closed = self.earliest.closed_rows(&mut self.rows, &shared.encoder, closed_to, store)?;
@@ -398,11 +425,19 @@ impl Operator for Partition {
         let parts = exchange(context.workers, &inputs[0], |delta| shared.send(delta, closed_to))?;
         let parallel = is_parallel(context.workers, rows_of(&parts));
         let first = (!begun).then(|| delta::shard_of(delta::vnode_of(delta::EMPTY_KEY_HASH)));
+        let inputs_of_keys = inputs.get(1);
         let inputs: Vec<(usize, Vec<Part>)> = parts.into_iter().enumerate().collect();
         let wanted = |(shard, parts): &(usize, Vec<Part>)| !parts.is_empty() || first == Some(*shard);
         let step = |shard: &mut Shard, (_, parts): (usize, Vec<Part>)| shard.step(shared, &parts, begun, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, inputs, wanted, step)?;
 
+        let mut changes = changes;
+        if let Some(idle) = inputs_of_keys {
+            let parts = exchange(context.workers, idle, |delta| shared.send_keys(delta))?;
+            let parallel = is_parallel(context.workers, rows_of(&parts));
+            let forget = |shard: &mut Shard, parts: Vec<Part>| shard.forget(shared, &parts, store);
+            changes.extend(for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), forget)?);
+        }
         let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_after(context));
         if let Some(closed_to) = closed_to {
             let all = vec![(); self.shards.len()];

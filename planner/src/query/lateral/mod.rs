@@ -11,6 +11,8 @@
 //! (Neumann, Kemper: "Unnesting Arbitrary Queries", BTW 2015.)
 
 mod attach;
+mod hoist;
+mod membership;
 mod subquery;
 
 use std::collections::{BTreeSet, HashSet};
@@ -29,19 +31,27 @@ use attach::Outer;
 pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut number = 0;
     let replaced = plan.transform_up_with_subqueries(|node| {
-        let attached = match &node {
-            LogicalPlan::Join(join) => {
-                number += 1;
-                of_join(join, number)?
-            }
-            other => subquery::joined(other, &mut number)?,
-        };
-        match attached {
-            Some(plan) => Ok(Transformed::yes(plan)),
-            None => Ok(Transformed::no(node)),
-        }
+        let attached = one(&node, &mut number)?;
+        Ok(attached.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
     Ok(replaced.data)
+}
+
+/// A node over inputs that are done, if something changes.
+fn one(node: &LogicalPlan, number: &mut usize) -> Result<Option<LogicalPlan>> {
+    let below = &mut |plan: LogicalPlan, number: &mut usize| Ok(one(&plan, number)?.unwrap_or(plan));
+    if let Some(hoisted) = hoist::hoisted(node, number, below)? {
+        return Ok(Some(hoisted));
+    }
+    let told_apart = membership::told_apart(node.clone())?;
+    let attached = match &told_apart.data {
+        LogicalPlan::Join(join) => {
+            *number += 1;
+            of_join(join, *number)?
+        }
+        other => subquery::joined(other, number)?,
+    };
+    Ok(attached.or_else(|| told_apart.transformed.then_some(told_apart.data)))
 }
 
 /// `number` tells the columns of this join from those of other ones.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, Result};
+use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -56,6 +56,17 @@ pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<Lo
     }
 }
 
+/// The plan of a subquery in an expression.
+pub(super) fn plan_of(expr: &Expr) -> Option<&LogicalPlan> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Some(&subquery.subquery),
+        Expr::Exists(exists) => Some(&exists.subquery.subquery),
+        Expr::InSubquery(membership) => Some(&membership.subquery.subquery),
+        Expr::SetComparison(comparison) => Some(&comparison.subquery.subquery),
+        _ => None,
+    }
+}
+
 /// Whether an expression is a subquery.
 pub(super) fn is_subquery(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
@@ -85,7 +96,7 @@ fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition
             let schema = input.schema().clone();
             let is_join = |subquery: &Subquery| -> Result<bool> {
                 let plan = &subquery.subquery;
-                Ok(!has_unnest(plan) && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
+                Ok(!has_unnest(plan) && !nests(plan, &schema)? && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
             };
             let one = one.transform_up(|expr| match &expr {
                 Expr::ScalarSubquery(subquery) if is_aggregate(&subquery.subquery) && !is_join(subquery)? => {
@@ -125,10 +136,28 @@ fn is_referring(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
     Ok(!referred(&subquery.subquery, input.schema())?.is_empty())
 }
 
-/// Whether it also takes arrays apart, or some of the rows, or looks at several of them.
+/// Whether it also takes arrays apart, or some of the rows, or looks at several of them; an aggregate has a row of no rows, too;
+/// or has subqueries of its own that refer to those columns.
 fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<bool> {
     let plan = &subquery.subquery;
-    Ok((has_unnest(plan) || takes_some(plan, exists)) && is_referring(subquery, input)?)
+    let own = has_unnest(plan) || takes_some(plan, exists) || is_aggregate(plan) || nests(plan, input.schema())?;
+    Ok(own && is_referring(subquery, input)?)
+}
+
+/// Whether a subquery in an expression within refers to columns of the schema.
+fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Some(plan) = plan_of(expr) {
+                    found |= !referred(plan, schema)?.is_empty();
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.
@@ -169,7 +198,7 @@ fn join(plan: LogicalPlan, input: &mut LogicalPlan, number: &mut usize) -> Resul
 }
 
 /// An expression over the input as the subquery sees it.
-fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
+pub(super) fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
     let outward = expr.transform_up(|expr| match &expr {
         Expr::Column(column) => {
             let (_, field) = Expr::Column(column.clone()).to_field(input.schema())?;

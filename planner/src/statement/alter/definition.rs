@@ -16,6 +16,7 @@ use sql::ast::{
 use sql::{StatementKind, walk};
 
 use super::super::scopes::Scopes;
+use super::super::view_options::ViewOptions;
 use crate::functions::quote_ident;
 use crate::query::name::folded;
 use crate::query::provider::{Relation, name_parts, name_span, resolve};
@@ -135,10 +136,10 @@ pub(super) fn write_anew(object: &mut Object) {
             object.sql = format!("CREATE VIEW {name} ({}) AS {}", names.join(", "), view.query);
         }
         ObjectKind::MaterializedView(view) => {
-            let options = if view.null_on_error { " WITH (on_error = 'null')" } else { "" };
+            let options = ViewOptions::of(object).text();
             let emit = if view.emit_on_close { " EMIT ON WINDOW CLOSE" } else { "" };
             let names = names.join(", ");
-            object.sql = format!("CREATE MATERIALIZED VIEW {name} ({names}){options} AS {}{emit}", view.query);
+            object.sql = format!("CREATE MATERIALIZED VIEW {name} ({names}) {options}AS {}{emit}", view.query);
         }
         _ => {}
     }

@@ -8,22 +8,20 @@ use super::super::create_view::definition_of;
 use super::super::drop::described;
 use super::super::plan::{CreatePlan, Plan};
 use super::super::plan_stored_view;
+use super::super::view_options::ViewOptions;
 use super::definition::written;
 use super::follow::Follow;
 use crate::error::ErrorKind;
-use crate::incremental::OnError;
 use crate::{Error, PlanContext, Result};
 
 /// `ALTER MATERIALIZED VIEW … AS query`: what else its statement said stays.
 pub(super) fn alter_as(object: &Object, query: &Query, span: Option<Span>, context: &PlanContext<'_>) -> Result<Plan> {
-    let ObjectKind::MaterializedView(view) = &object.kind else {
+    if !matches!(object.kind, ObjectKind::MaterializedView(_)) {
         return Err(Error::internal(format!("\"{}\" is no materialized view", object.name)));
-    };
-    let on_error = if view.null_on_error { OnError::Null } else { OnError::Report };
-    let mut text = format!("CREATE MATERIALIZED VIEW {} ", written(&object.name));
-    if view.null_on_error {
-        text.push_str("WITH (on_error = 'null') ");
     }
+    let with = ViewOptions::of(object);
+    let mut text = format!("CREATE MATERIALIZED VIEW {} ", written(&object.name));
+    text.push_str(&with.text());
     text.push_str("AS ");
     text.push_str(&query.text);
     if matches!(query.emit, Some((Emit::OnWindowClose, _))) {
@@ -37,7 +35,7 @@ pub(super) fn alter_as(object: &Object, query: &Query, span: Option<Span>, conte
         options: Options::default(),
         query: query.clone(),
     };
-    let definition = definition_of(&create, object.name.clone(), on_error, &text, "ALTER MATERIALIZED VIEW", context)?;
+    let definition = definition_of(&create, object.name.clone(), &with, &text, "ALTER MATERIALIZED VIEW", context)?;
     materialized(object, definition, span, context)
 }
 
