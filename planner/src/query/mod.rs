@@ -249,6 +249,7 @@ fn finish(logical: LogicalPlan, visible: &Visible, context: &PlanContext<'_>) ->
 /// Settles parameters, brings scalar subqueries into a form that can be planned, lets DataFusion's analyzer put in conversions, and makes arithmetic on integers check its results.
 pub(crate) fn analyze(logical: LogicalPlan, context: &PlanContext<'_>) -> Result<LogicalPlan> {
     let logical = scalar_subquery::aggregated(typing::default_parameters(logical)?)?;
+    let logical = grouping::arguments(logical)?;
     let logical = Analyzer::new().execute_and_check(logical, &context.functions.options, |_, _| {})?;
     Ok(arithmetic::checked(logical)?)
 }
