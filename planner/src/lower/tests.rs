@@ -73,6 +73,7 @@ fn partitions_are_computed_anew() {
         "SELECT auction, price, n FROM (SELECT *, rank() OVER (PARTITION BY auction ORDER BY price DESC) AS n FROM bid) AS t
            WHERE n <= 10 AND price > 5",
         "SELECT id, n FROM (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY id) AS n FROM orders) AS t WHERE n > 2",
+        "SELECT * FROM (SELECT id, row_number() OVER (PARTITION BY user_id ORDER BY amount) AS n FROM orders) AS t WHERE n <= 2",
         "SELECT auction, window_end, n FROM (SELECT auction, window_end, n, row_number() OVER (PARTITION BY window_end ORDER BY n DESC)
            AS place FROM (SELECT auction, window_end, count(*) AS n FROM tumble_bid GROUP BY auction, window_end) AS c) AS t
            WHERE place <= 2",
