@@ -6,6 +6,7 @@ mod clock;
 mod consistency;
 mod serving;
 mod storing;
+mod temporal_joins;
 
 use libtest_mimic::Trial;
 
@@ -39,6 +40,11 @@ pub fn trials() -> Vec<Trial> {
             building::dropping_a_view_that_is_built_leaves_nothing,
         ),
         ("building::a_failed_build_says_so_and_is_tried_again", building::a_failed_build_says_so_and_is_tried_again),
+        ("building::views_wait_for_their_turn_to_be_built", building::views_wait_for_their_turn_to_be_built),
+        (
+            "building::a_build_that_cannot_go_on_gives_its_place_away",
+            building::a_build_that_cannot_go_on_gives_its_place_away,
+        ),
         ("building::equal_views_of_different_age_stay_apart", building::equal_views_of_different_age_stay_apart),
         ("building::a_second_count_over_nothing_is_a_row_too", building::a_second_count_over_nothing_is_a_row_too),
         (
@@ -49,6 +55,9 @@ pub fn trials() -> Vec<Trial> {
         ("clock::rows_go_by_the_clock_without_a_watermark", clock::rows_go_by_the_clock_without_a_watermark),
         ("clock::keys_are_forgotten_over_a_restart_too", clock::keys_are_forgotten_over_a_restart_too),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
+        ("temporal_joins::a_row_meets_its_epoch", temporal_joins::a_row_meets_its_epoch),
+        ("temporal_joins::a_later_view_meets_what_is_there", temporal_joins::a_later_view_meets_what_is_there),
+        ("temporal_joins::versions_are_those_of_the_time", temporal_joins::versions_are_those_of_the_time),
         (
             "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
             consistency::outer_joins_and_views_over_views_agree_in_every_epoch,

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::Engine;
-use storage::{
-    BackupInfo, ChangeSet, Durability, MemoryStore, Result, Snapshot, Store, StoreStats, Visit,
-};
+use storage::{BackupInfo, ChangeSet, Durability, MemoryStore, Result, Snapshot, Store, StoreStats, Visit};
 
 use crate::support::database::{parameters, run, settings};
 
@@ -58,6 +56,11 @@ impl Snapshot for PanickingSnapshot {
     fn scan(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
         self.check();
         self.0.scan(start, end, visit)
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        self.check();
+        self.0.scan_back(start, end, visit)
     }
 }
 

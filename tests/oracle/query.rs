@@ -3,12 +3,12 @@
 use super::expression::{Kind, call, expression, predicate};
 use super::model::TABLES;
 use super::sql::{Column, Query, Relation, Sql, outputs, select};
-use super::{partition, recursion, rows, subquery, window};
+use super::{as_of, partition, recursion, rows, subquery, window};
 use crate::support::random::Random;
 
 /// A query over these relations, of which the first are the tables, with subqueries up to `depth`.
 pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    match random.below(33) {
+    match random.below(36) {
         0..=2 => project(random, relations, depth),
         3..=6 => aggregate(random, relations, depth),
         7..=10 => join(random, relations, depth),
@@ -18,6 +18,7 @@ pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Qu
         24 | 25 => recursion::generate(random, relations),
         26..=28 => rows::generate(random, relations, depth),
         29 | 30 => with(random, relations, depth),
+        31..=33 => as_of::generate(random, relations, depth),
         _ => set_operation(random, relations, depth),
     }
 }
@@ -69,7 +70,7 @@ pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let texts: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
     let positions: Vec<_> = (1..=keys.len()).map(|i| i.to_string()).collect();
     // DataFusion knows no positions in grouping sets, where a constant would be one, and a key stands once.
-    let plain = texts.iter().all(|key| key.contains('.')) && (texts.len() < 2 || texts[0] != texts[1]);
+    let plain = texts.iter().all(|key| key.contains('.') && !key.contains('(')) && (texts.len() < 2 || texts[0] != texts[1]);
     let sets = plain && !keys.is_empty() && random.one_in(3);
     if sets {
         let keys = texts.join(", ");

@@ -193,17 +193,19 @@ impl Coordinator {
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {
         if let Some(subscribers) = self.subscribers.get_mut(&relation) {
             let changes = Changes { epoch: self.epoch, delta: delta.clone() };
-            subscribers.retain(|subscriber| match subscriber.columns.filter(|columns| *columns < delta.batch().num_columns()) {
-                None => subscriber.send(&changes),
-                // It began when the relation had fewer columns.
-                Some(columns) => match first_columns(delta, columns) {
-                    Ok(delta) if delta.is_empty() => true,
-                    Ok(delta) => subscriber.send(&Changes { epoch: changes.epoch, delta: Arc::new(delta) }),
-                    Err(error) => {
-                        subscriber.end(error);
-                        false
-                    }
-                },
+            subscribers.retain(|subscriber| {
+                match subscriber.columns.filter(|columns| *columns < delta.batch().num_columns()) {
+                    None => subscriber.send(&changes),
+                    // It began when the relation had fewer columns.
+                    Some(columns) => match first_columns(delta, columns) {
+                        Ok(delta) if delta.is_empty() => true,
+                        Ok(delta) => subscriber.send(&Changes { epoch: changes.epoch, delta: Arc::new(delta) }),
+                        Err(error) => {
+                            subscriber.end(error);
+                            false
+                        }
+                    },
+                }
             });
             if subscribers.is_empty() {
                 self.subscribers.remove(&relation);
@@ -232,7 +234,9 @@ impl Coordinator {
     /// Operators number their columns; what goes out has the relation's names.
     fn under_its_names(&self, relation: ObjectId, delta: Delta) -> Result<Delta> {
         let Some(object) = self.catalog.get(relation) else { return Ok(delta) };
-        let named = crate::query::named(delta.batch(), &object.schema());
+        // What a view had before it got a column has NULL there.
+        let nullable = object.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+        let named = crate::query::named(delta.batch(), &Arc::new(arrow::datatypes::Schema::new(nullable)));
         let named = named.map_err(|e| Error::internal(format!("changes of {} can't be emitted: {e}", object.name)))?;
         Ok(delta.with_batch(named))
     }

@@ -41,6 +41,13 @@ enum Stage {
     Failed { again_at: Option<Instant> },
 }
 
+impl Building {
+    /// Whether it counts among the builds that may run at the same time. One that waits for a broker that is away doesn't hold up others.
+    fn takes_room(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. }) && self.progress.error.is_none()
+    }
+}
+
 impl Coordinator {
     /// Begins to build a view in a graph beside the running one.
     pub(super) fn hydrate(&mut self, object: &Arc<Object>, plan: &ViewPlan, graph: Graph) -> Result<()> {
@@ -74,21 +81,30 @@ impl Coordinator {
         }
     }
 
-    /// Starts the threads of views whose tables are empty and whose inputs are built.
+    /// Starts the threads of views whose tables are empty and whose inputs are built, the oldest first, as far as there is room for them.
     pub(super) fn start_builds(&mut self) {
-        let done = self.checkpoints.done;
-        let startable = |building: &Building| match &building.stage {
-            Stage::Waiting { checkpoint, .. } => {
-                *checkpoint <= done && building.plan.inputs.iter().all(|id| !self.hydrating.contains_key(id))
-            }
-            Stage::Running { .. } | Stage::Failed { .. } => false,
-        };
-        let views: Vec<ObjectId> = self.hydrating.iter().filter(|(_, b)| startable(b)).map(|(id, _)| *id).collect();
-        for view in views {
+        while let Some(view) = self.next_to_build() {
             if let Err(error) = self.start_build(view) {
                 self.build_failed(view, &error);
             }
         }
+    }
+
+    fn next_to_build(&self) -> Option<ObjectId> {
+        // One that has only to join, between two checkpoints, makes room for the next.
+        let joins = |id: &ObjectId| self.ready.iter().any(|(view, _)| view == id);
+        let running = self.hydrating.iter().filter(|(id, building)| building.takes_room() && !joins(id)).count();
+        if running >= self.settings.concurrent_builds.max(1) {
+            return None;
+        }
+        let startable = |building: &Building| match &building.stage {
+            Stage::Waiting { checkpoint, .. } => {
+                *checkpoint <= self.checkpoints.done
+                    && building.plan.inputs.iter().all(|id| !self.hydrating.contains_key(id))
+            }
+            Stage::Running { .. } | Stage::Failed { .. } => false,
+        };
+        self.hydrating.iter().filter(|(_, building)| startable(building)).map(|(id, _)| *id).min()
     }
 
     fn start_build(&mut self, view: ObjectId) -> Result<()> {
@@ -100,10 +116,14 @@ impl Coordinator {
         // What was left in its tables is gone in this one.
         graph.committed(self.snapshot.clone()).map_err(dataflow_error)?;
         let leash = Arc::new(Leash::default());
+        let met = building.plan.root.met_inputs();
+        let is_source = |id| self.catalog.get(id).is_some_and(|object| matches!(object.kind, ObjectKind::Source(_)));
         let hydration = Hydration {
             view: object.clone(),
             graph: *graph,
             reads: building.plan.inputs.iter().copied().collect(),
+            met: met.iter().map(|input| input.relation).collect(),
+            met_only_grow: met.iter().any(|input| input.append_only && !is_source(input.relation)),
             catalog: self.catalog.clone(),
             store: self.store.clone(),
             commands: self.commands.clone(),
@@ -153,7 +173,8 @@ impl Coordinator {
             let (Some(object), Some(building)) = (self.catalog.get(view).cloned(), self.hydrating.get(&view)) else {
                 continue;
             };
-            let graph = self.attached_beside(&object, &building.plan.clone())?;
+            let plan = building.plan.clone();
+            let graph = self.attached_beside(&object, &plan)?;
             let stage = self.cleared(&object, graph);
             if let Some(building) = self.hydrating.get_mut(&view) {
                 building.stage = stage;
@@ -210,7 +231,7 @@ impl Coordinator {
             HydrationCommand::Positions { reply } => {
                 let positions = self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect();
                 let (watermarks, timestamp_us) = (self.watermarks.clone(), self.timestamp_us);
-                reply.send(Reached { positions, watermarks, timestamp_us }).is_ok()
+                reply.send(Reached { positions, watermarks, timestamp_us, published: self.published.load() }).is_ok()
             }
             HydrationCommand::Tap { view, relations, reply } => {
                 if !self.hydrating.contains_key(&view) {
@@ -225,11 +246,13 @@ impl Coordinator {
                 if let Some(building) = self.hydrating.get_mut(&view) {
                     building.progress = progress;
                     self.publish();
+                    self.start_builds();
                 }
                 true
             }
             HydrationCommand::Failed { view, error } => {
                 self.build_failed(view, &error);
+                self.start_builds();
                 true
             }
             HydrationCommand::Ready { view, graph } => {
@@ -242,6 +265,7 @@ impl Coordinator {
                             Err(error) => self.fail(error),
                         }
                     }
+                    self.start_builds();
                 }
                 true
             }

@@ -1,8 +1,9 @@
 //! Ad-hoc queries: a planned query over one published epoch, run by DataFusion.
 //!
 //! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`source`] (a topic
-//! read as it is), [`window`] (TUMBLE and HOP), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
+//! read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
 
+mod as_of;
 mod interrupt;
 mod lookup;
 mod provider;
@@ -33,7 +34,7 @@ use planner::ViewPlan;
 use planner::context::{FunctionRegistry, PlanContext, PlanSettings};
 use planner::query::{QueryPlan, RelationRef, RelationSource};
 
-pub(crate) use lookup::{evaluate_constants, evaluate_on, look_up};
+pub(crate) use lookup::{Found, evaluate_constants, evaluate_on, look_up};
 pub(crate) use provider::not_ready;
 
 use interrupt::{Unwanted, interruptible};
@@ -104,7 +105,8 @@ impl Queries {
         let mut builder = SessionStateBuilder::new()
             .with_config(self.config.clone().with_option_extension(context))
             .with_runtime_env(self.runtime.clone())
-            .with_default_features();
+            .with_default_features()
+            .with_optimizer_rules(planner::push_down::optimizer_rules());
         let functions = &self.functions;
         builder = builder.with_scalar_functions(functions.scalar().cloned().collect());
         builder = builder.with_aggregate_functions(functions.aggregate().cloned().collect());
@@ -123,6 +125,7 @@ impl Queries {
         overrides: &dyn Overrides,
     ) -> Result<Physical> {
         let logical = bind_parameters(logical.clone(), parameters)?;
+        let logical = planner::query::as_of::expanded(logical).map_err(query_error)?;
         let logical = resolve_scans(logical, published, overrides)?;
         let state = self.state(overrides.function_context());
         let planning = async move {
@@ -201,15 +204,20 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }
+    conform_columns(Found { columns: batch.columns().to_vec(), rows: batch.num_rows() }, schema)
+}
+
+/// The columns under the types and names that clients were told.
+pub(crate) fn conform_columns(found: Found, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+    let columns = found.columns.into_iter().zip(schema.fields()).map(|(column, field)| {
         if column.data_type() == field.data_type() {
-            return Ok(column.clone());
+            return Ok(column);
         }
-        cast_with_options(column, field.data_type(), &options)
+        cast_with_options(&column, field.data_type(), &options)
     });
     let columns = columns.collect::<Result<Vec<_>, ArrowError>>().map_err(|e| query_error(e.into()))?;
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(found.rows));
     RecordBatch::try_new_with_options(nullable(schema), columns, &options).map_err(|e| query_error(e.into()))
 }
 

@@ -199,15 +199,15 @@ impl Simulation<'_> {
             let Some(relation) = self.life().find("by_k") else { return };
             let (reply, mut answer) = tokio::sync::oneshot::channel();
             self.life().handle(crate::command::Command::Subscribe { relation, name: "by_k".to_owned(), reply });
-            let subscription = answer.try_recv().expect("it is answered at once").expect("by_k is there");
-            let start = subscription.start.clone();
+            let subscribed = answer.try_recv().expect("it is answered at once").expect("by_k is there");
+            let crate::subscription::Subscription { start, later } = subscribed;
             if let Some(found) = contents(&start, "by_k").expect("it can be read") {
-                self.follower = Some(Follower { subscription, contents: found, epoch: start.epoch.0 });
+                self.follower = Some(Follower { later, contents: found, epoch: start.epoch.0 });
             }
             return;
         }
         let Some(follower) = &mut self.follower else { return };
-        while let Ok(changes) = follower.subscription.changes.try_recv() {
+        while let Ok(changes) = follower.later.changes.try_recv() {
             assert!(changes.epoch.0 > follower.epoch, "1: epochs come in order to those who follow");
             add(&mut follower.contents, &changes.delta);
             follower.epoch = changes.epoch.0;
@@ -246,15 +246,23 @@ impl Simulation<'_> {
         }
     }
 
-    /// Everything that there is has been read, computed, committed and sent.
-    pub(super) fn is_at_rest(&mut self) -> bool {
+    /// What has not yet been read, computed, committed or sent.
+    pub(super) fn unrest(&mut self) -> Option<String> {
         self.check_sinks();
         let last = self.history.last_key_value().map(|(_, moment)| moment.positions.clone());
         let all_there = DEFINITIONS.iter().all(|(name, _)| self.life.as_ref().is_some_and(|l| l.find(name).is_some()));
+        let ends = self.world.ends();
         let coordinator = &self.life().coordinator;
         let quiet = coordinator.hydrating.is_empty() && coordinator.in_flight.is_none() && !coordinator.pending.dirty;
         let sent = coordinator.sinks.values().all(|sink| sink.outbox.bytes() == 0);
-        all_there && quiet && sent && last == Some(self.world.ends())
+        let why = format!(
+            "defined: {all_there}, being built: {:?}, a commit under way: {}, changes: {}, sinks have everything: {sent}, read up to {last:?} of {ends:?}",
+            coordinator.hydrating.keys(),
+            coordinator.in_flight.is_some(),
+            coordinator.pending.dirty
+        );
+        let is_at_rest = all_there && quiet && sent && last == Some(ends);
+        (!is_at_rest).then_some(why)
     }
 
     pub(super) fn check_the_end(&mut self) {

@@ -161,7 +161,7 @@ fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.
-fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
+pub(super) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
     let takes = match plan {
         LogicalPlan::Limit(limit) => !exists || limit.skip.is_some(),
         LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
