@@ -73,11 +73,10 @@ impl Lowering<'_> {
     }
 
     /// Whether a join without an equality is worth an operator of its own: not if of one side there is one row at most, or only whether
-    /// it has rows is asked, or time bounds both sides, so that their rows may as well stand under one key.
+    /// it has rows is asked.
     fn is_nested_loop(&mut self, left: &Lowered, right: &Lowered, kind: JoinKind, residual: Option<&Expr>) -> bool {
         let asked = residual.is_none() && matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
-        let bounded = matches!(expiries(left, right, kind, &[], residual), (Some(_), Some(_)));
-        if left.is_single_row() || right.is_single_row() || asked || bounded {
+        if left.is_single_row() || right.is_single_row() || asked {
             return false;
         }
         true
@@ -115,9 +114,7 @@ fn joined(
         JoinKind::RightSemi | JoinKind::RightAnti => numbered_schema(types.skip(left.columns.len())),
         _ => numbered_schema(types),
     };
-    // Rows of a nested loop don't lie by time.
-    let (left_expiry, right_expiry) =
-        if on.is_empty() { (None, None) } else { expiries(left, right, kind, &on, residual.as_ref()) };
+    let (left_expiry, right_expiry) = expiries(left, right, kind, &on, residual.as_ref());
     let (left, right) = (left.node.clone(), right.node.clone());
     let on_error = OnError::default();
     let join = Join { left, right, kind, on, null_equal, residual, left_expiry, right_expiry, on_error, schema };

@@ -7,6 +7,7 @@
 mod ambiguous;
 pub(crate) mod arithmetic;
 mod arrow_error;
+pub mod as_of;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
 mod exclusion;
@@ -212,7 +213,7 @@ fn bind_as_written(
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    let plan = typing::plan(lateral::attached(plan)?, context)?;
+    let plan = as_of::placed(typing::plan(lateral::attached(plan)?, context)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);
