@@ -8,9 +8,11 @@ mod guarded;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
+mod jsonb;
 mod mode;
 mod numeric;
 mod numeric_more;
+pub(crate) mod pattern;
 mod regex;
 mod rows;
 pub(crate) mod series;
@@ -18,6 +20,7 @@ mod session;
 mod text;
 mod time;
 mod time_make;
+mod time_more;
 mod to_char;
 pub(crate) mod to_number;
 mod uuid;
@@ -58,6 +61,7 @@ impl OwnFunctions {
             json::functions(),
             json_build::functions(),
             json_contains::functions(),
+            jsonb::functions(),
             numeric::functions(),
             numeric_more::functions(),
             regex::functions(),
@@ -67,6 +71,7 @@ impl OwnFunctions {
             text::functions(),
             time::functions(),
             time_make::functions(),
+            time_more::functions(),
             to_char::functions(),
             to_number::functions(),
             uuid::functions(),

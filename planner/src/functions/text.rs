@@ -243,7 +243,7 @@ fn write_time(time: NaiveTime, out: &mut String) {
     write_fraction(i64::from(time.nanosecond() / 1000), out);
 }
 
-fn write_timestamp(timestamp: NaiveDateTime, out: &mut String) {
+pub(super) fn write_timestamp(timestamp: NaiveDateTime, out: &mut String) {
     write_date(timestamp.year(), timestamp.month(), timestamp.day(), out);
     out.push(' ');
     write_time(timestamp.time(), out);
@@ -405,7 +405,7 @@ fn like_pattern(pattern: &str, escape: Option<char>) -> String {
 /// The regular expression for a pattern of SIMILAR TO: `%` and `_` are any text and any character; what isn't SQL's is a plain character; the
 /// whole text must match.
 fn regular_expression(pattern: &str, escape: Option<char>) -> String {
-    let mut expression = String::from("^(?s:");
+    let mut expression = String::from("^(?:");
     let mut characters = pattern.chars();
     let mut in_class = false;
     while let Some(next) = characters.next() {

@@ -26,7 +26,7 @@ use crate::Error;
 use crate::error::ErrorKind;
 use crate::query::{interval, literal};
 
-const DAY_US: i64 = 86_400_000_000;
+pub(super) const DAY_US: i64 = 86_400_000_000;
 
 fn timestamp() -> DataType {
     SqlType::Timestamp.data_type()
@@ -168,11 +168,11 @@ impl ScalarUDFImpl for Clock {
     }
 }
 
-fn out_of_range() -> datafusion::common::DataFusionError {
+pub(super) fn out_of_range() -> datafusion::common::DataFusionError {
     Error::new(ErrorKind::InvalidDatetime, "timestamp out of range").into()
 }
 
-fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
+pub(super) fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     let target = match column.data_type() {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
         _ => timestamp(),
@@ -180,7 +180,7 @@ fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     Ok(cast(column, &target)?.as_primitive::<TimestampMicrosecondType>().clone())
 }
 
-fn naive(micros: i64) -> Result<NaiveDateTime> {
+pub(super) fn naive(micros: i64) -> Result<NaiveDateTime> {
     DateTime::<Utc>::from_timestamp_micros(micros).map(|time| time.naive_utc()).ok_or_else(out_of_range)
 }
 
@@ -214,12 +214,28 @@ impl Zone {
         }
     }
 
-    fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
+    pub(super) fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
         let offset = match self {
             Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix(),
             Self::Fixed(offset) => *offset,
         };
         utc + offset
+    }
+
+    /// Seconds east of Greenwich at a point in time.
+    pub(super) fn offset_at(&self, utc: NaiveDateTime) -> i32 {
+        (self.to_local(utc) - utc).num_seconds() as i32
+    }
+
+    /// What the zone is called at a point in time: `EDT`; nothing for an offset.
+    pub(super) fn abbreviation_at(&self, utc: NaiveDateTime) -> String {
+        match self {
+            Self::Named(zone) => {
+                let offset = zone.offset_from_utc_datetime(&utc);
+                chrono_tz::OffsetName::abbreviation(&offset).unwrap_or_default().to_owned()
+            }
+            Self::Fixed(_) => String::new(),
+        }
     }
 
     /// A local time that occurs twice is the later one by the standard offset, one that doesn't occur is moved over the gap: as PostgreSQL does.

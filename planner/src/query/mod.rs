@@ -14,6 +14,7 @@ mod grouping;
 pub(crate) mod interval;
 pub(crate) mod lateral;
 pub(crate) mod literal;
+mod literals;
 pub(crate) mod lookup;
 pub(crate) mod name;
 mod number;
@@ -42,6 +43,7 @@ mod using;
 mod whole_row;
 pub mod window;
 mod written_cast;
+mod zoned;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,6 +117,11 @@ pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<Query
     let mut plan = plan_part(query, context)?;
     plan.parameters = parameters(&plan.logical, context)?;
     Ok(plan)
+}
+
+/// A unit of time in the singular and in small letters.
+pub(crate) fn unit_of(text: &str) -> String {
+    units::singular(&text.to_lowercase()).to_owned()
 }
 
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.

@@ -338,7 +338,7 @@ impl Rewriter<'_> {
             Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
                 let mut arguments = vec![(**pattern).clone()];
                 arguments.extend(escape_char.iter().map(|character| Expr::Value(character.clone())));
-                let matches = call("regexp_like", vec![(**text).clone(), call("similar_to_escape", arguments)]);
+                let matches = call("textregexeq", vec![(**text).clone(), call("similar_to_escape", arguments)]);
                 *expr = match negated {
                     true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
                     false => matches,
@@ -357,6 +357,11 @@ impl Rewriter<'_> {
             {
                 *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
             }
+            Expr::Extract { field, expr: value, .. } => {
+                let field = field.to_string();
+                let unit = Expr::value(Value::SingleQuotedString(field.trim_matches('\'').to_lowercase()));
+                *expr = call("extract", vec![unit, (**value).clone()]);
+            }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
             }
@@ -373,7 +378,13 @@ impl Rewriter<'_> {
             Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
                     *op = named_operator(parts, span)?;
+                    // It may be one that is done here.
+                    return self.expr(expr);
                 }
+            }
+            Expr::BinaryOp { left, op, right } if regex_function(op).is_some() => {
+                let name = regex_function(op).unwrap_or_default();
+                *expr = call(name, vec![(**left).clone(), (**right).clone()]);
             }
             Expr::Interval(interval) => {
                 let literal = interval_literal(interval, span)?;
@@ -389,7 +400,14 @@ impl Rewriter<'_> {
                             .map_err(|error| error.at(place(&**inner)))?;
                     }
                     if matches!(kind, CastKind::Cast | CastKind::DoubleColon) && format.is_none() {
-                        *expr = written_cast::call((**inner).clone(), data_type.clone());
+                        let rounding = types::seconds_rounding(data_type);
+                        let cast = written_cast::call((**inner).clone(), data_type.clone());
+                        *expr = match rounding {
+                            Some((function, digits)) => {
+                                call(function, vec![cast, Expr::value(Value::Number(digits.to_string(), false))])
+                            }
+                            None => cast,
+                        };
                     }
                 }
             }
@@ -691,6 +709,17 @@ fn argument_types(function: &Function) -> String {
         other => other.to_string(),
     });
     known.collect::<Vec<_>>().join(", ")
+}
+
+/// The function that an operator between a text and a regular expression calls.
+fn regex_function(op: &BinaryOperator) -> Option<&'static str> {
+    Some(match op {
+        BinaryOperator::PGRegexMatch => "textregexeq",
+        BinaryOperator::PGRegexIMatch => "texticregexeq",
+        BinaryOperator::PGRegexNotMatch => "textregexne",
+        BinaryOperator::PGRegexNotIMatch => "texticregexne",
+        _ => return None,
+    })
 }
 
 /// `OPERATOR(pg_catalog.~)`.

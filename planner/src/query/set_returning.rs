@@ -35,6 +35,8 @@ const FUNCTIONS: &[(&str, &[&str], &[&str])] = &[
     ("generate_subscripts", &["array_subscripts"], &[]),
     ("string_to_table", &["string_to_table"], &[]),
     ("regexp_split_to_table", &["regexp_split_to_table"], &[]),
+    ("regexp_matches", &["regexp_matches"], &[]),
+    ("jsonb_path_query", &["jsonb_path_query"], &[]),
     ("json_array_elements", &["json_array_elements"], &["value"]),
     ("json_array_elements_text", &["json_array_elements_text"], &["value"]),
     ("json_object_keys", &["json_object_keys"], &[]),

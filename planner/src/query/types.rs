@@ -54,6 +54,17 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
     })
 }
 
+/// `timestamp(3)`: the function that rounds to so many digits of a second, and how many.
+pub(crate) fn seconds_rounding(data_type: &DataType) -> Option<(&'static str, u64)> {
+    let (function, digits) = match data_type {
+        DataType::Timestamp(Some(digits), _) => ("timestamp_scale", *digits),
+        DataType::Time(Some(digits), _) => ("time_scale", *digits),
+        DataType::Interval { precision: Some(digits), .. } => ("interval_scale", *digits),
+        _ => return None,
+    };
+    (digits < 6).then_some((function, digits))
+}
+
 fn numeric(info: &ExactNumberInfo) -> Result<SqlType> {
     let (precision, scale) = match *info {
         ExactNumberInfo::None => return Ok(SqlType::Numeric(None)),

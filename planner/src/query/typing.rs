@@ -9,7 +9,7 @@ use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
+    AggregateFunction, AggregateFunctionParams, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
     SetComparison, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::{recursion, set_comparison, set_operation, units, written_cast};
+use super::{literals, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -115,6 +115,7 @@ impl Typing<'_> {
                 let schema = input_schema(&plan)?;
                 super::ambiguous::check(&plan, &schema)?;
                 let preserver = NamePreserver::new(&plan);
+                let sorts = matches!(plan, LogicalPlan::Sort(_));
                 let plan = plan.map_expressions(|expr| {
                     // The columns of grouping sets are their members.
                     let expr = match expr {
@@ -124,7 +125,9 @@ impl Typing<'_> {
                         })?),
                         expr => {
                             let name = preserver.save(&expr);
-                            name.restore(self.expr(expr, &schema, outer)?)
+                            let typed = self.expr(expr, &schema, outer)?;
+                            let own = &self.context.functions.own;
+                            if sorts { sort_key(typed, &schema, own)? } else { name.restore(typed) }
                         }
                     };
                     Ok(Transformed::yes(expr))
@@ -173,7 +176,13 @@ impl Typing<'_> {
                 let found = outer.iter().find_map(|schema| schema.field_from_column(&column).ok().cloned());
                 Expr::OuterReferenceColumn(found.unwrap_or(field), column)
             }
+            Expr::Negative(value) if class_of(&value.get_type(schema)?) == Class::Interval => {
+                own.call("interval_um", vec![*value])?
+            }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                if let Some(planned) = zoned::operator(op, &left, &right, schema, self.context)? {
+                    return Ok(planned);
+                }
                 match binary(op, (*left).clone(), (*right).clone(), schema, own)? {
                     Some(planned) => planned,
                     None => Expr::BinaryExpr(BinaryExpr { left, op, right }),
@@ -203,11 +212,17 @@ impl Typing<'_> {
             Expr::Cast(Cast { expr, field }) => self.cast(*expr, &field, schema)?,
             Expr::ScalarFunction(function) => match written_cast::parts(&function) {
                 Some((value, field)) => self.cast(value.clone(), field, schema)?,
-                None => self.scalar_function(function, schema)?,
+                None => match zoned::function(function, schema, self.context)? {
+                    Ok(planned) => planned,
+                    Err(function) => self.scalar_function(function, schema)?,
+                },
             },
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 argument_types(&func, &mut params.args, schema)?;
-                Expr::AggregateFunction(AggregateFunction { func, params })
+                match interval_extreme(&func, &params, schema, own)? {
+                    Some(extreme) => extreme,
+                    None => Expr::AggregateFunction(AggregateFunction { func, params }),
+                }
             }
             Expr::WindowFunction(function) => {
                 let WindowFunction { fun, mut params } = *function;
@@ -305,9 +320,9 @@ impl Typing<'_> {
     }
 
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
-        for (arg, sql_type) in function.args.iter_mut().zip(literal_types(function.func.name())) {
+        for (arg, sql_type) in function.args.iter_mut().zip(literals::types(function.func.name())) {
             if is_unknown(arg) {
-                *arg = resolve(std::mem::take(arg), sql_type)?;
+                *arg = resolve(std::mem::take(arg), &sql_type)?;
             }
         }
         for arg in &mut function.args {
@@ -356,27 +371,6 @@ impl Typing<'_> {
                     let call = self.context.functions.own.call("to_number", function.args)?;
                     return Ok(super::operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
                 }
-            }
-            "date_trunc" => {
-                if let [unit, value] = function.args.as_mut_slice()
-                    && let Some(written) = text_of(unit)
-                {
-                    let known = units::of_trunc(written, &sql_type_of(value, schema)?)?;
-                    *unit = Expr::Literal(ScalarValue::from(known), None);
-                }
-            }
-            "date_part" if function.args.len() == 2 => {
-                if let [unit, value] = function.args.as_mut_slice()
-                    && let Some(written) = text_of(unit)
-                {
-                    let (known, own) = units::of_part(written, &sql_type_of(value, schema)?)?;
-                    if let Some(own) = own {
-                        let call = self.context.functions.own.call(own, vec![std::mem::take(value)])?;
-                        return Ok(super::operator::cast(call, DataType::Float64));
-                    }
-                    *unit = Expr::Literal(ScalarValue::from(known), None);
-                }
-                return Ok(super::operator::cast(Expr::ScalarFunction(function), DataType::Float64));
             }
             "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
             "array_has" => {
@@ -428,19 +422,6 @@ impl Typing<'_> {
     }
 }
 
-/// The types of a function's arguments, where a literal without a type has that type.
-fn literal_types(function: &str) -> &'static [SqlType] {
-    use SqlType::{Bytea, Integer, Interval, Text};
-    match function {
-        "encode" | "convert_from" => &[Bytea, Text],
-        "get_byte" | "get_bit" => &[Bytea, Integer],
-        "set_byte" | "set_bit" => &[Bytea, Integer, Integer],
-        "bit_count" => &[Bytea],
-        "justify_hours" | "justify_days" | "justify_interval" => &[Interval],
-        _ => &[],
-    }
-}
-
 /// Grouping sets with each of their members changed.
 fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) -> DataFusionResult<GroupingSet> {
     let all = |list: Vec<Expr>| list.into_iter().map(&change).collect::<DataFusionResult<Vec<_>>>();
@@ -451,17 +432,6 @@ fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) ->
             GroupingSet::GroupingSets(sets.into_iter().map(all).collect::<DataFusionResult<_>>()?)
         }
     })
-}
-
-/// The text of a literal.
-fn text_of(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Literal(
-            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
-            _,
-        ) => Some(text),
-        _ => None,
-    }
 }
 
 /// A constant below zero.
@@ -521,6 +491,45 @@ fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> 
     };
     *arg = Expr::Cast(Cast::new(Box::new(std::mem::take(arg)), target));
     Ok(())
+}
+
+/// `max` and `min` of intervals are the first by length: DataFusion's compare their parts.
+fn interval_extreme(
+    func: &Arc<AggregateUDF>,
+    params: &AggregateFunctionParams,
+    schema: &DFSchema,
+    own: &crate::functions::OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    let [value] = params.args.as_slice() else { return Ok(None) };
+    if !matches!(func.name(), "max" | "min") || class_of(&value.get_type(schema)?) != Class::Interval {
+        return Ok(None);
+    }
+    let length = own.call("interval_length", vec![value.clone()])?;
+    let present = value.clone().is_not_null();
+    let filter = match &params.filter {
+        Some(filter) => present.and((**filter).clone()),
+        None => present,
+    };
+    let params = AggregateFunctionParams {
+        filter: Some(Box::new(filter)),
+        order_by: vec![length.sort(func.name() == "min", false)],
+        distinct: false,
+        ..params.clone()
+    };
+    let func = datafusion::functions_aggregate::first_last::first_value_udaf();
+    Ok(Some(Expr::AggregateFunction(AggregateFunction { func, params })))
+}
+
+/// What the values of a type are sorted by, where it is not the values as Arrow compares them.
+fn sort_key(expr: Expr, schema: &DFSchema, own: &crate::functions::OwnFunctions) -> DataFusionResult<Expr> {
+    if is_unknown(&expr) {
+        return Ok(expr);
+    }
+    match sql_type_of(&expr, schema)? {
+        SqlType::Jsonb => own.call("jsonb_sort_key", vec![expr]),
+        SqlType::Interval => own.call("interval_length", vec![expr]),
+        _ => Ok(expr),
+    }
 }
 
 /// DataFusion's UNNEST forgets what an array says about the SQL type of its elements, and takes only one level of arrays in arrays apart.
