@@ -1,6 +1,7 @@
 //! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
 
 mod array;
+mod array_more;
 mod average;
 mod bytes;
 mod definition;
@@ -13,6 +14,7 @@ mod mode;
 mod numeric;
 mod numeric_more;
 pub(crate) mod pattern;
+pub(crate) mod quantified;
 mod regex;
 mod rows;
 pub(crate) mod series;
@@ -22,6 +24,8 @@ mod time;
 mod time_make;
 mod time_more;
 mod to_char;
+mod to_char_number;
+mod to_char_read;
 pub(crate) mod to_number;
 mod uuid;
 
@@ -57,6 +61,7 @@ impl OwnFunctions {
     fn new() -> Self {
         let groups = [
             array::functions(),
+            array_more::functions(),
             bytes::functions(),
             json::functions(),
             json_build::functions(),
@@ -64,6 +69,7 @@ impl OwnFunctions {
             jsonb::functions(),
             numeric::functions(),
             numeric_more::functions(),
+            quantified::functions(),
             regex::functions(),
             rows::functions(),
             series::functions(),
@@ -227,6 +233,7 @@ pub(crate) use definition::undefined;
 pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;
+pub(crate) use time::offset_of_zone;
 
 /// Each value of a column in PostgreSQL's text form.
 pub fn text_of(column: &arrow::array::ArrayRef) -> crate::Result<arrow::array::StringViewArray> {

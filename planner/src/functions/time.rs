@@ -23,8 +23,8 @@ use datafusion::logical_expr::{
 use super::definition::{Definition, arrays, columnar, constant_text, invalid, one_of, unexpected};
 use super::text::as_views;
 use crate::Error;
-use crate::error::ErrorKind;
-use crate::query::{interval, literal};
+use crate::error::{DataError, ErrorKind};
+use crate::query::{datetime, interval, literal};
 
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
@@ -169,7 +169,7 @@ impl ScalarUDFImpl for Clock {
 }
 
 pub(super) fn out_of_range() -> datafusion::common::DataFusionError {
-    Error::new(ErrorKind::InvalidDatetime, "timestamp out of range").into()
+    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "timestamp out of range").into()
 }
 
 pub(super) fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
@@ -253,6 +253,12 @@ impl Zone {
     }
 }
 
+/// Seconds east of Greenwich at a local time in a zone, if there is such a zone.
+pub(crate) fn offset_of_zone(name: &str, local: NaiveDateTime) -> Option<i32> {
+    let zone = Zone::of(name).ok()?;
+    i32::try_from((local - zone.to_utc(local)).num_seconds()).ok()
+}
+
 /// Seconds east of Greenwich for `+02`, `-03:30`, `UTC+2` (which POSIX, and so PostgreSQL, counts westward).
 fn offset(text: &str) -> Option<i32> {
     let at = text.find(['+', '-'])?;
@@ -272,6 +278,9 @@ fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let zoned = matches!(args.arg_fields[1].data_type(), DataType::Timestamp(_, Some(_)));
     let columns = arrays(args)?;
     let times = micros(&columns[1])?;
+    if let DataType::Interval(_) = columns[0].data_type() {
+        return at_offset(args, zoned, &columns[0], &times);
+    }
     let constant = constant_text(&args.args[0]).map(Zone::of).transpose()?;
     let names = as_views(&columns[0])?;
     let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
@@ -291,6 +300,29 @@ fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let time = naive(times.value(row))?;
         let moved = if zoned { zone.to_local(time) } else { zone.to_utc(time) };
         builder.append_value(moved.and_utc().timestamp_micros());
+    }
+    let result = builder.finish().with_timezone_opt(if zoned { None } else { Some("UTC") });
+    columnar(args, Arc::new(result))
+}
+
+/// `AT TIME ZONE INTERVAL '3 hours'`.
+fn at_offset(
+    args: &ScalarFunctionArgs,
+    zoned: bool,
+    offsets: &ArrayRef,
+    times: &TimestampMicrosecondArray,
+) -> Result<ColumnarValue> {
+    let offsets = offsets.as_primitive::<IntervalMonthDayNanoType>();
+    let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
+    for (time, offset) in times.iter().zip(offsets) {
+        match (time, offset) {
+            (Some(time), Some(offset)) if offset.months == 0 && offset.days == 0 => {
+                let micros = offset.nanoseconds / 1000;
+                builder.append_value(if zoned { time + micros } else { time - micros });
+            }
+            (Some(_), Some(_)) => return invalid("interval time zone must not include months or days".to_owned()),
+            _ => builder.append_null(),
+        }
     }
     let result = builder.finish().with_timezone_opt(if zoned { None } else { Some("UTC") });
     columnar(args, Arc::new(result))
@@ -498,11 +530,8 @@ fn read_timestamps(args: &ScalarFunctionArgs, zoned: bool) -> Result<ColumnarVal
             builder.append_null();
             continue;
         };
-        let Some((local, offset)) = literal::date_time(text.trim()) else {
-            let name = if zoned { "timestamp with time zone" } else { "timestamp" };
-            let message = format!("invalid input syntax for type {name}: \"{text}\"");
-            return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
-        };
+        let name = if zoned { "timestamp with time zone" } else { "timestamp" };
+        let (local, offset) = datetime::parse(text).map_err(|problem| problem.error(text, name))?;
         let time = match (zoned, offset, &zone) {
             (false, ..) | (true, None, None) => local,
             (true, Some(offset), _) => local - TimeDelta::seconds(i64::from(offset)),

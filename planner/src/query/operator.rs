@@ -26,6 +26,34 @@ impl Operators {
 }
 
 impl Operators {
+    /// `||`, `&&`, `@>` and `<@` with an array on one side.
+    fn array_operator(&self, raw: &RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<Option<Expr>> {
+        let array_type = |expr: &Expr| match sql_type_of(expr, schema) {
+            Ok(array @ SqlType::Array(_)) if !is_unknown(expr) => Some(array),
+            _ => None,
+        };
+        let (left, right) = (narrowed(raw.left.clone()), narrowed(raw.right.clone()));
+        let known = match (array_type(&left), array_type(&right)) {
+            (Some(array), _) | (None, Some(array)) => array,
+            (None, None) => return Ok(None),
+        };
+        let operands = || -> Result<Vec<Expr>> { Ok(vec![resolve(left.clone(), &known)?, resolve(right.clone(), &known)?]) };
+        let both = (is_unknown(&left) || array_type(&left).is_some()) && (is_unknown(&right) || array_type(&right).is_some());
+        Ok(match raw.op {
+            BinaryOperator::PGOverlap if both => Some(self.own.call("array_overlap", operands()?)?),
+            BinaryOperator::AtArrow if both => Some(self.own.call("array_contains", operands()?)?),
+            BinaryOperator::ArrowAt if both => {
+                let mut operands = operands()?;
+                operands.reverse();
+                Some(self.own.call("array_contains", operands)?)
+            }
+            BinaryOperator::StringConcat if both && (array_type(&left) == array_type(&right) || is_unknown(&left) || is_unknown(&right)) => {
+                Some(self.own.call("array_cat", operands()?)?)
+            }
+            _ => None,
+        })
+    }
+
     /// An operator that jsonb shares with arrays, or has alone.
     fn jsonb_operator(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let is_jsonb = |expr: &Expr| matches!(sql_type_of(expr, schema), Ok(SqlType::Jsonb));
@@ -50,6 +78,13 @@ impl Operators {
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        if matches!(
+            raw.op,
+            BinaryOperator::StringConcat | BinaryOperator::PGOverlap | BinaryOperator::AtArrow | BinaryOperator::ArrowAt
+        ) && let Some(planned) = self.array_operator(&raw, schema)?
+        {
+            return Ok(PlannerResult::Planned(planned));
+        }
         let function = match raw.op {
             BinaryOperator::Arrow => "json_get",
             BinaryOperator::LongArrow => "json_get_text",
@@ -388,7 +423,7 @@ pub(crate) fn type_name(sql_type: &SqlType) -> String {
 }
 
 /// As [`missing`], for an operator that nothing has.
-fn missing_operator(op: &str, left: &SqlType, right: &SqlType) -> Error {
+pub(crate) fn missing_operator(op: &str, left: &SqlType, right: &SqlType) -> Error {
     let message = format!("operator does not exist: {} {op} {}", type_name(left), type_name(right));
     Error::new(ErrorKind::UndefinedFunction, message)
         .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")

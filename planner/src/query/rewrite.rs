@@ -15,7 +15,7 @@ use sql::ast::{
 use sql::walk;
 
 use super::name::{column_name, folded};
-use super::{interval, literal, number, operator, placement, set_returning, types, written_cast};
+use super::{interval, literal, number, operator, placement, quantified, set_returning, types, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -77,6 +77,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::recursion::check(query, self.context.functions))?;
+        super::values::one_type(&mut query.body);
         let rewritten = clauses(query).and_then(|()| super::using::rewrite(query));
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
@@ -315,14 +316,28 @@ impl Rewriter<'_> {
                 }
             }
             // `= ANY (SELECT …)` is IN, `<> ALL (SELECT …)` is NOT IN.
-            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
-                if let Some(subquery) = subquery_of(right) {
+            Expr::AnyOp { left, compare_op, right, .. } => match (subquery_of(right), &compare_op) {
+                (Some(subquery), BinaryOperator::Eq) => {
                     *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: false };
                 }
-            }
-            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-                if let Some(subquery) = subquery_of(right) {
+                (Some(_), _) => {}
+                (None, op) => *expr = quantified::call("any_of", op, left, right)?,
+            },
+            Expr::AllOp { left, compare_op, right } => match (subquery_of(right), &compare_op) {
+                (Some(subquery), BinaryOperator::NotEq) => {
                     *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: true };
+                }
+                (Some(_), _) => {}
+                (None, op) => *expr = quantified::call("all_of", op, left, right)?,
+            },
+            Expr::Like { .. } | Expr::ILike { .. } if quantified::like(expr).is_some() => {
+                if let Some(replacement) = quantified::like(expr) {
+                    *expr = replacement;
+                }
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                if let Some(replacement) = super::subscript::of(root, access_chain) {
+                    *expr = replacement;
                 }
             }
             Expr::InSubquery { expr: row, .. } if matches!(**row, Expr::Tuple(_)) => {
@@ -363,7 +378,13 @@ impl Rewriter<'_> {
                 *expr = call("extract", vec![unit, (**value).clone()]);
             }
             Expr::AtTimeZone { timestamp, time_zone } => {
-                *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
+                let zone = match string_literal(time_zone).map(|text| (text.get(..1), text)) {
+                    // A bare offset is POSIX's, which is counted westward; `timezone` counts it eastward.
+                    Some((Some("+"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('+', "-", 1))),
+                    Some((Some("-"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('-', "+", 1))),
+                    _ => (**time_zone).clone(),
+                };
+                *expr = call("timezone", vec![zone, (**timestamp).clone()]);
             }
             Expr::Collate { expr: inner, collation } => {
                 let name = collation.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
@@ -487,11 +508,6 @@ impl Rewriter<'_> {
         {
             let today = cast(call("current_date", Vec::new()), "timestamp");
             return Ok(Some(call("age", vec![today, then.clone()])));
-        }
-        // An empty array has no length.
-        if name == "array_length" && matches!(function.args, FunctionArguments::List(_)) {
-            let length = cast(Expr::Function(function.clone()), "int4");
-            return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
         }
         if let Some(expanded) = super::own_aggregate::expanded(&name, function, name_span)? {
             return Ok(Some(expanded));

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::{literals, recursion, set_comparison, set_operation, written_cast, zoned};
+use super::{literals, quantified, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -148,6 +148,7 @@ impl Typing<'_> {
         for column in 0..width {
             let mut cells: Vec<Expr> = rows.iter_mut().map(|row| std::mem::take(&mut row[column])).collect();
             self.unify(&mut cells, &empty)?;
+            one_numeric(&mut cells, &empty)?;
             for (row, cell) in rows.iter_mut().zip(cells) {
                 row[column] = cell;
             }
@@ -330,7 +331,15 @@ impl Typing<'_> {
                 *arg = unpadded(std::mem::take(arg), &SqlType::Char(length));
             }
         }
+        element_types(&mut function, schema)?;
         match function.name() {
+            "any_of" | "all_of" => {
+                let planned = quantified::typed(function, schema, &self.context.functions.own)?;
+                return match planned {
+                    list @ Expr::InList(_) => self.one(list, schema, &[]),
+                    other => Ok(other),
+                };
+            }
             "character_length" | "length" | "char_length" => {
                 if let [text] = function.args.as_slice()
                     && class_of(&text.get_type(schema)?) == Class::Bytes
@@ -373,16 +382,6 @@ impl Typing<'_> {
                 }
             }
             "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
-            "array_has" => {
-                // `x = ANY (…)` comes as array_has(array, x).
-                if let [array, element] = function.args.as_mut_slice()
-                    && is_unknown(array)
-                    && !is_unknown(element)
-                {
-                    let list = SqlType::Array(Box::new(sql_type_of(element, schema)?));
-                    *array = resolve(std::mem::take(array), &list)?;
-                }
-            }
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
                     let name =
@@ -420,6 +419,31 @@ impl Typing<'_> {
         }
         Ok(Expr::ScalarFunction(function))
     }
+}
+
+/// Beside an array, what has no type is one of its elements.
+fn element_types(function: &mut ScalarFunction, schema: &DFSchema) -> DataFusionResult<()> {
+    let array_at = match function.name() {
+        "array_append" | "array_position" | "array_positions" | "array_remove" | "array_replace" => 0,
+        "array_prepend" => 1,
+        "array_cat" | "array_overlap" | "array_contains" => {
+            let known = function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;
+            if let Some(known @ SqlType::Array(_)) = known {
+                for arg in function.args.iter_mut().filter(|arg| is_unknown(arg)) {
+                    *arg = resolve(std::mem::take(arg), &known)?;
+                }
+            }
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let Some(array) = function.args.get(array_at).filter(|array| !is_unknown(array)) else { return Ok(()) };
+    if let SqlType::Array(element) = sql_type_of(array, schema)? {
+        for (_, arg) in function.args.iter_mut().enumerate().filter(|(at, arg)| *at != array_at && is_unknown(arg)) {
+            *arg = resolve(std::mem::take(arg), &element)?;
+        }
+    }
+    Ok(())
 }
 
 /// Grouping sets with each of their members changed.
@@ -490,6 +514,37 @@ fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> 
         _ => return Ok(()),
     };
     *arg = Expr::Cast(Cast::new(Box::new(std::mem::take(arg)), target));
+    Ok(())
+}
+
+/// Numerics of several precisions in a column of VALUES become numerics of one.
+fn one_numeric(cells: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
+    let mut widest: Option<(u8, i8)> = None;
+    let mut fields = Vec::with_capacity(cells.len());
+    for cell in cells.iter() {
+        let (_, field) = cell.to_field(schema)?;
+        match field.data_type() {
+            DataType::Decimal128(precision, scale) => {
+                let (whole, most) = widest.unwrap_or((0, 0));
+                widest = Some((whole.max(precision.saturating_sub(scale.unsigned_abs())), most.max(*scale)));
+            }
+            data_type if data_type.is_integer() || data_type.is_null() => {}
+            _ => return Ok(()),
+        }
+        fields.push(field);
+    }
+    let first = fields.first();
+    let Some((whole, scale)) = widest else { return Ok(()) };
+    if fields.iter().all(|field| Some(field.metadata()) == first.map(|first| first.metadata())) {
+        return Ok(());
+    }
+    let precision = (whole + scale.unsigned_abs()).clamp(10, 38);
+    let metadata = SqlType::Numeric(None).field("", true).metadata().clone();
+    let field = Field::new(OWN_CAST, DataType::Decimal128(precision, scale), true).with_metadata(metadata);
+    let field = FieldRef::from(field);
+    for cell in cells {
+        *cell = Expr::Cast(Cast::new_from_field(Box::new(std::mem::take(cell)), field.clone()));
+    }
     Ok(())
 }
 
