@@ -337,7 +337,18 @@ fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             fenced.push(TokenWithSpan { token: Token::CustomBinaryOperator("==".to_owned()), span: token.span });
             continue;
         }
-        let previous = fenced.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        let mut before = fenced.iter().rev().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+        let previous = before.next();
+        if is(token, "FROM")
+            && previous.is_some_and(|side| ["LEADING", "TRAILING", "BOTH"].iter().any(|word| is(side, word)))
+            && before.next().is_some_and(|open| open.token == Token::LParen)
+            && before.next().is_some_and(|trim| is(trim, "TRIM"))
+        {
+            // TRIM(LEADING FROM text): what is left out is a blank.
+            fenced.push(TokenWithSpan { token: Token::SingleQuotedString(" ".to_owned()), span: token.span });
+            fenced.push(token.clone());
+            continue;
+        }
         if is(token, "SYMMETRIC") && previous.is_some_and(|token| is(token, "BETWEEN")) {
             fenced.push(TokenWithSpan { token: Token::DoubleExclamationMark, span: token.span });
             continue;

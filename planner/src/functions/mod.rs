@@ -4,6 +4,7 @@ mod array;
 mod array_more;
 mod average;
 mod bytes;
+mod crypto;
 mod definition;
 mod guarded;
 mod json;
@@ -15,11 +16,13 @@ mod numeric;
 mod numeric_more;
 pub(crate) mod pattern;
 pub(crate) mod quantified;
+mod record;
 mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
 mod text;
+mod text_more;
 mod time;
 mod time_make;
 mod time_more;
@@ -63,6 +66,7 @@ impl OwnFunctions {
             array::functions(),
             array_more::functions(),
             bytes::functions(),
+            crypto::functions(),
             json::functions(),
             json_build::functions(),
             json_contains::functions(),
@@ -70,11 +74,13 @@ impl OwnFunctions {
             numeric::functions(),
             numeric_more::functions(),
             quantified::functions(),
+            record::functions(),
             regex::functions(),
             rows::functions(),
             series::functions(),
             session::functions(),
             text::functions(),
+            text_more::functions(),
             time::functions(),
             time_make::functions(),
             time_more::functions(),

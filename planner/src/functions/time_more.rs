@@ -58,6 +58,7 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("extract", any(2), |_| Ok(SqlType::Numeric(Some((38, 6)))), |_| {
             super::definition::unexpected("EXTRACT")
         }),
+        Definition::new("overlaps", any(4), |_| Ok(SqlType::Boolean), overlaps),
         Definition::new("timestamp_scale", any(2), |fields| {
             Ok(SqlType::of_field(&fields[0]).unwrap_or(SqlType::Timestamp))
         }, rounded_timestamps),
@@ -293,6 +294,74 @@ pub(super) fn offset_text(seconds: i32) -> String {
         (0, 0) => format!("{sign}{hours:02}"),
         (minutes, 0) => format!("{sign}{hours:02}:{minutes:02}"),
         _ => format!("{sign}{hours:02}:{minutes:02}:{rest:02}"),
+    }
+}
+
+/// Whether two periods have a moment in common: each has a beginning and an end, or a length, in either order.
+fn overlaps(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let points = [0, 2].map(|start| -> Result<(Vec<Option<i64>>, Vec<Option<i64>>)> {
+        let starts = moments(&columns[start])?;
+        let ends = match columns[start + 1].data_type() {
+            DataType::Interval(_) => {
+                let spans = interval_column(&columns[start + 1])?;
+                let ends = starts.iter().zip(&spans).map(|(start, span)| match (start, span) {
+                    (Some(start), Some(span)) => {
+                        let local = moved(naive(*start)?, span.months, span.days).ok_or_else(out_of_range)?;
+                        Ok(Some(local.and_utc().timestamp_micros() + span.nanoseconds / 1000))
+                    }
+                    _ => Ok(None),
+                });
+                ends.collect::<Result<_>>()?
+            }
+            _ => moments(&columns[start + 1])?,
+        };
+        Ok((starts, ends))
+    });
+    let [first, second] = points;
+    let ((first_starts, first_ends), (second_starts, second_ends)) = (first?, second?);
+    let truths = (0..first_starts.len()).map(|row| {
+        period_overlaps((first_starts[row], first_ends[row]), (second_starts[row], second_ends[row]))
+    });
+    columnar(args, Arc::new(truths.collect::<arrow::array::BooleanArray>()))
+}
+
+/// Dates, times of day and points in time as microseconds.
+fn moments(column: &ArrayRef) -> Result<Vec<Option<i64>>> {
+    Ok(match column.data_type() {
+        DataType::Time32(_) | DataType::Time64(_) => {
+            let times = cast(column, &DataType::Time64(TimeUnit::Microsecond))?;
+            times.as_primitive::<Time64MicrosecondType>().iter().collect()
+        }
+        DataType::Null => vec![None; column.len()],
+        _ => micros(column)?.iter().collect(),
+    })
+}
+
+/// As the standard has it, NULL where what is known doesn't decide.
+fn period_overlaps(first: (Option<i64>, Option<i64>), second: (Option<i64>, Option<i64>)) -> Option<bool> {
+    // A known end stands in for an unknown beginning, and the earlier one is the beginning.
+    let ordered = |(start, end): (Option<i64>, Option<i64>)| match (start, end) {
+        (None, None) => None,
+        (None, Some(end)) => Some((end, None)),
+        (Some(start), None) => Some((start, None)),
+        (Some(start), Some(end)) => Some((start.min(end), Some(start.max(end)))),
+    };
+    let ((first_start, first_end), (second_start, second_end)) = (ordered(first)?, ordered(second)?);
+    let decided = |end: Option<i64>, other_start: i64| match end {
+        None => None,
+        Some(end) if other_start < end => Some(true),
+        Some(_) => Some(false),
+    };
+    match first_start.cmp(&second_start) {
+        std::cmp::Ordering::Greater => match decided(second_end, first_start) {
+            Some(true) if first_end.is_none() => Some(true),
+            answer => answer,
+        },
+        std::cmp::Ordering::Less => decided(first_end, second_start),
+        // They begin together, and each has at least that moment.
+        std::cmp::Ordering::Equal if first_end.is_none() || second_end.is_none() => None,
+        std::cmp::Ordering::Equal => Some(true),
     }
 }
 

@@ -28,6 +28,7 @@ mod placement;
 pub(crate) mod provider;
 mod recursion;
 mod quantified;
+mod row_value;
 pub(crate) mod rewrite;
 mod scalar_subquery;
 mod second_names;
@@ -121,6 +122,14 @@ pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<Query
     let mut plan = plan_part(query, context)?;
     plan.parameters = parameters(&plan.logical, context)?;
     Ok(plan)
+}
+
+/// The value of a type that a text stands for.
+///
+/// # Errors
+/// If it stands for none.
+pub fn value_of_text(text: &str, sql_type: &catalog::SqlType) -> Result<datafusion::common::ScalarValue> {
+    literal::parse(text, sql_type)
 }
 
 /// A unit of time in the singular and in small letters.

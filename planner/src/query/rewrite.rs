@@ -15,7 +15,7 @@ use sql::ast::{
 use sql::walk;
 
 use super::name::{column_name, folded};
-use super::{interval, literal, number, operator, placement, quantified, set_returning, types, written_cast};
+use super::{interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -78,6 +78,7 @@ impl VisitorMut for Rewriter<'_> {
         self.depth += 1;
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
+        row_value::in_order_by(query);
         let rewritten = clauses(query).and_then(|()| super::using::rewrite(query));
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
@@ -96,6 +97,9 @@ impl VisitorMut for Rewriter<'_> {
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        if let Err(error) = row_value::in_select(select) {
+            return ControlFlow::Break(Box::new(error));
+        }
         if let Err(error) = super::exists::in_list(select, self.context.functions) {
             return ControlFlow::Break(Box::new(error));
         }
@@ -294,7 +298,26 @@ pub(super) fn unqualified(name: &ObjectName) -> ObjectName {
 impl Rewriter<'_> {
     fn expr(&self, expr: &mut Expr) -> Result<()> {
         let span = place(expr);
+        if let Some(written_out) = row_value::rewritten(expr, span)? {
+            *expr = written_out;
+            return Ok(());
+        }
         match expr {
+            Expr::Tuple(fields) => *expr = call("row", std::mem::take(fields)),
+            Expr::IsNormalized { expr: text, form, negated } => {
+                let form = form.as_ref().map_or_else(|| "NFC".to_owned(), ToString::to_string);
+                let form = Expr::value(Value::SingleQuotedString(form));
+                let is = call("is_normalized", vec![(**text).clone(), form]);
+                *expr = match negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(is) },
+                    false => is,
+                };
+            }
+            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: Some(escape), .. }
+                if string_literal(pattern).is_some() && string_literal(escape).is_some() =>
+            {
+                *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
+            }
             Expr::Function(function) => {
                 if let Some(replacement) = self.function(function, span)? {
                     *expr = replacement;
@@ -339,11 +362,6 @@ impl Rewriter<'_> {
                 if let Some(replacement) = super::subscript::of(root, access_chain) {
                     *expr = replacement;
                 }
-            }
-            Expr::InSubquery { expr: row, .. } if matches!(**row, Expr::Tuple(_)) => {
-                return Err(Error::unsupported("a row compared with a subquery")
-                    .with_hint("Use EXISTS, with an equality for each column.")
-                    .at(span));
             }
             Expr::Like { pattern, escape_char: escape @ Some(_), .. }
             | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
@@ -459,8 +477,7 @@ impl Rewriter<'_> {
                 }
                 _ => {}
             },
-            Expr::IsNormalized { .. }
-            | Expr::MemberOf(_)
+            Expr::MemberOf(_)
             | Expr::MatchAgainst { .. }
             | Expr::OuterJoin(_)
             | Expr::Prior(_) => {

@@ -253,14 +253,14 @@ impl Visitor for ColumnNames {
 }
 
 /// A query to be filled in.
-fn select_all() -> Result<Box<Query>> {
+pub(super) fn select_all() -> Result<Box<Query>> {
     match sql::parse_one("SELECT * FROM t")?.kind {
         sql::StatementKind::Query(parsed) => Ok(parsed.query),
         _ => Err(Error::internal("a SELECT is a query")),
     }
 }
 
-fn table_alias(name: String) -> TableAlias {
+pub(super) fn table_alias(name: String) -> TableAlias {
     TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None }
 }
 

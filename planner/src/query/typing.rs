@@ -19,7 +19,9 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{self, Context};
-use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
+use super::operator::{
+    Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded,
+};
 use super::{literals, quantified, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
@@ -320,13 +322,36 @@ impl Typing<'_> {
         Ok(())
     }
 
+    /// A function that text and bytea share, of bytea.
+    fn of_bytes(&self, function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
+        let own = &self.context.functions.own;
+        let ScalarFunction { func, mut args } = function;
+        let (name, bytes) = match func.name() {
+            "substr" | "substring" => ("bytea_substr", 1),
+            "overlay" => ("bytea_overlay", 2),
+            "strpos" | "position" => ("bytea_position", 2),
+            "btrim" => ("bytea_btrim", 2),
+            "ltrim" => ("bytea_ltrim", 2),
+            "rtrim" => ("bytea_rtrim", 2),
+            "octet_length" => ("bytea_length", 1),
+            other => {
+                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
+                return crate::functions::undefined(other, &fields);
+            }
+        };
+        for arg in args.iter_mut().take(bytes) {
+            *arg = resolve(std::mem::take(arg), &SqlType::Bytea)?;
+        }
+        own.call(name, args)
+    }
+
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
         for (arg, sql_type) in function.args.iter_mut().zip(literals::types(function.func.name())) {
             if is_unknown(arg) {
                 *arg = resolve(std::mem::take(arg), &sql_type)?;
             }
         }
-        for arg in &mut function.args {
+        for arg in function.args.iter_mut().filter(|_| function.func.name() != "pg_typeof") {
             if let Ok(SqlType::Char(length)) = sql_type_of(arg, schema) {
                 *arg = unpadded(std::mem::take(arg), &SqlType::Char(length));
             }
@@ -345,6 +370,22 @@ impl Typing<'_> {
                     && class_of(&text.get_type(schema)?) == Class::Bytes
                 {
                     return self.context.functions.own.call("bytea_length", function.args);
+                }
+            }
+            "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim" | "octet_length"
+            | "reverse" => {
+                if let Some(first) = function.args.first()
+                    && class_of(&first.get_type(schema)?) == Class::Bytes
+                {
+                    return self.of_bytes(function, schema);
+                }
+            }
+            "gcd" | "lcm" => {
+                let all = |wanted: DataType| {
+                    function.args.iter().all(|arg| arg.get_type(schema).is_ok_and(|data_type| data_type == wanted))
+                };
+                if all(DataType::Int32) {
+                    return Ok(super::operator::cast(Expr::ScalarFunction(function), DataType::Int32));
                 }
             }
             "round" => {
@@ -385,9 +426,8 @@ impl Typing<'_> {
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
                     let name =
-                        if is_unknown(value) { "unknown".to_owned() } else { sql_type_of(value, schema)?.to_string() };
-                    let name = if name.starts_with("numeric") { "numeric" } else { &name };
-                    let name = Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None);
+                        if is_unknown(value) { "unknown".to_owned() } else { type_name(&sql_type_of(value, schema)?) };
+                    let name = Expr::Literal(ScalarValue::Utf8View(Some(name)), None);
                     let field = SqlType::Catalog(CatalogType::RegType).field("", true);
                     return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
                 }
@@ -596,8 +636,10 @@ fn with_element_types(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     };
     let elements = unnest.dependency_indices.iter().map(|input| element(*input));
     let outputs: Vec<(Column, Option<&FieldRef>)> = plan.schema().columns().into_iter().zip(elements).collect();
-    let nested =
-        outputs.iter().filter(|(_, item)| item.is_some_and(|item| matches!(item.data_type(), DataType::List(_))));
+    let nested = outputs.iter().zip(&unnest.dependency_indices).filter(|((_, item), input)| {
+        item.is_some_and(|item| matches!(item.data_type(), DataType::List(_))) && !gives_arrays(&unnest.input, **input)
+    });
+    let nested = nested.map(|(output, _)| output);
     let nested: Vec<Column> = nested.map(|(column, _)| column.clone()).collect();
     if !nested.is_empty() {
         if unnest.list_type_columns.len() > 1 {
@@ -619,6 +661,13 @@ fn with_element_types(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     });
     let typed = typed.collect();
     Ok(LogicalPlan::Projection(Projection::try_new(typed, Arc::new(plan))?))
+}
+
+/// Whether a column to be taken apart is of a function whose rows are arrays.
+fn gives_arrays(input: &LogicalPlan, column: usize) -> bool {
+    let LogicalPlan::Projection(projection) = input else { return false };
+    let expr = projection.expr.get(column).map(|expr| expr.clone().unalias());
+    matches!(expr, Some(Expr::ScalarFunction(function)) if function.name() == "regexp_matches")
 }
 
 /// What the expressions of a node see.
