@@ -314,6 +314,9 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What ROWS FROM is called as a function.
+pub const ROWS_FROM: &str = "rows from";
+
 /// With a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: sqlparser
 /// would take EMIT for an alias. And with `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which it doesn't know. And with
 /// `==` as an operator like any other: sqlparser would take it for `=`.
@@ -347,6 +350,16 @@ fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             // TRIM(LEADING FROM text): what is left out is a blank.
             fenced.push(TokenWithSpan { token: Token::SingleQuotedString(" ".to_owned()), span: token.span });
             fenced.push(token.clone());
+            continue;
+        }
+        if is(token, "FROM")
+            && previous.is_some_and(|rows| is(rows, "ROWS"))
+            && tokens[at + 1..].iter().find(|token| !matches!(token.token, Token::Whitespace(_))).is_some_and(|open| open.token == Token::LParen)
+        {
+            // ROWS FROM (f(), g()): sqlparser reads it as a function of that name.
+            if let Some(rows) = fenced.iter_mut().rev().find(|token| !matches!(token.token, Token::Whitespace(_))) {
+                rows.token = Token::make_word(ROWS_FROM, Some('"'));
+            }
             continue;
         }
         if is(token, "SYMMETRIC") && previous.is_some_and(|token| is(token, "BETWEEN")) {

@@ -13,6 +13,7 @@ pub(crate) mod datetime;
 mod exists;
 mod grouping;
 pub(crate) mod interval;
+mod json_records;
 pub(crate) mod lateral;
 pub(crate) mod literal;
 mod literals;
@@ -208,7 +209,7 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     match bind_as_written(query.clone(), context, all_unique) {
         Err(error) if error.kind == ErrorKind::UndefinedColumn => {
             let mut query = query.clone();
-            match whole_row::expanded(&mut query) {
+            match whole_row::expanded(&mut query, context) {
                 true => bind_as_written(query, context, all_unique).map_err(|_| error),
                 false => Err(error),
             }
