@@ -24,13 +24,8 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("json_get_text", any(2), |_| Ok(SqlType::Text), |args| by_step(args, Answer::Text)),
         Definition::new("json_get_path", any(2), |fields| Ok(json_type(fields)), |args| by_path(args, Answer::Json)),
         Definition::new("json_get_path_text", any(2), |_| Ok(SqlType::Text), |args| by_path(args, Answer::Text)),
-        Definition::new(
-            "json_extract_path",
-            path(),
-            |fields| Ok(json_type(fields)),
-            |args| by_steps(args, Answer::Json),
-        )
-        .with_alias("jsonb_extract_path"),
+        Definition::new("json_extract_path", path(), |_| Ok(SqlType::Json), |args| by_steps(args, Answer::Json)),
+        Definition::new("jsonb_extract_path", path(), |_| Ok(SqlType::Jsonb), |args| by_steps(args, Answer::Json)),
         Definition::new("json_extract_path_text", path(), |_| Ok(SqlType::Text), |args| by_steps(args, Answer::Text))
             .with_alias("jsonb_extract_path_text"),
         Definition::new("json_typeof", text(), |_| Ok(SqlType::Text), |args| map_text(args, type_of))

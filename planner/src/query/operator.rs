@@ -334,6 +334,12 @@ fn of_jsonb(
     let is_jsonb = |expr: &Expr, sql_type: &SqlType| *sql_type == SqlType::Jsonb && !is_unknown(expr);
     let (left_is, right_is) = (is_jsonb(left, left_type), is_jsonb(right, right_type));
     let joins = |expr: &Expr, is: bool| is || is_unknown(expr);
+    let is_json = |expr: &Expr, sql_type: &SqlType| *sql_type == SqlType::Json && !is_unknown(expr);
+    let compares =
+        matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+    if compares && (is_json(left, left_type) || is_json(right, right_type)) {
+        return Err(missing(op, left_type, right_type).into());
+    }
     Ok(match op {
         Operator::StringConcat if (left_is || right_is) && joins(left, left_is) && joins(right, right_is) => {
             let operands = vec![resolve(left.clone(), &SqlType::Jsonb)?, resolve(right.clone(), &SqlType::Jsonb)?];

@@ -429,6 +429,20 @@ impl Rewriter<'_> {
                 let literal = interval_literal(interval, span)?;
                 *interval = literal;
             }
+            Expr::Cast { expr: inner, data_type, array: false, .. }
+                if string_literal(inner).is_some_and(|text| moving_time(text, data_type).is_some()) =>
+            {
+                if let Some(moving) = string_literal(inner).and_then(|text| moving_time(text, data_type)) {
+                    *expr = moving;
+                }
+            }
+            Expr::TypedString(typed)
+                if value_text(&typed.value.value).is_some_and(|text| moving_time(text, &typed.data_type).is_some()) =>
+            {
+                if let Some(moving) = value_text(&typed.value.value).and_then(|text| moving_time(text, &typed.data_type)) {
+                    *expr = moving;
+                }
+            }
             Expr::Cast { expr: inner, data_type, kind, array: false, format } => {
                 if let Some(function) = self.special_cast(data_type) {
                     *expr = call(&function, vec![(**inner).clone()]);
@@ -687,6 +701,29 @@ fn between_symmetric(expr: &Expr) -> Expr {
         right: between(high, low),
     }));
     if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(either) } } else { either }
+}
+
+/// `'today'::date`, `timestamp 'now'`: a time that the clock says.
+fn moving_time(text: &str, data_type: &DataType) -> Option<Expr> {
+    let day = |days: &str| {
+        let today = Expr::Nested(Box::new(cast(call("now", Vec::new()), "date")));
+        Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(today),
+            op: BinaryOperator::Plus,
+            right: Box::new(Expr::Nested(Box::new(cast(Expr::value(Value::Number(days.to_owned(), false)), "int4")))),
+        }))
+    };
+    let target = types::sql_type(data_type).ok()?;
+    let is_moment =
+        matches!(target, catalog::SqlType::Date | catalog::SqlType::Timestamp | catalog::SqlType::Timestamptz);
+    let moment = match text.trim().to_lowercase().as_str() {
+        "now" if is_moment || target == catalog::SqlType::Time => call("now", Vec::new()),
+        "today" if is_moment => day("0"),
+        "tomorrow" if is_moment => day("1"),
+        "yesterday" if is_moment => day("-1"),
+        _ => return None,
+    };
+    Some(written_cast::call(moment, data_type.clone()))
 }
 
 fn subquery_of(expr: &Expr) -> Option<Box<Query>> {

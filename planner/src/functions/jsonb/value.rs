@@ -158,15 +158,6 @@ impl Json {
         self.write(&mut out);
         out
     }
-
-    /// What `->>` shows: a string without its quotes, nothing for null.
-    pub(crate) fn shown(&self) -> Option<String> {
-        match self {
-            Self::Null => None,
-            Self::String(text) => Some(text.clone()),
-            other => Some(other.text()),
-        }
-    }
 }
 
 /// The order in which an object keeps its members.
