@@ -8,7 +8,7 @@ BUILD   = cargo build --release --locked --workspace --bin millrace
 BINARY  = $(CARGO_TARGET_DIR)/release/millrace
 SECONDS ?=
 
-.PHONY: help build demo test suite check fmt clippy doc tidy deny slt bench fuzz
+.PHONY: help build demo test suite check fmt clippy doc tidy deny slt bench fuzz simulate fuzz-inputs
 
 help:
 	@echo 'make demo    build, then run the whole path with nothing installed (SECONDS=30 ends it by itself)'
@@ -18,6 +18,8 @@ help:
 	@echo 'make build   the binary alone'
 	@echo 'make bench   Nexmark; BENCH_ARGS is handed on'
 	@echo 'make fuzz    random queries against recomputation until one differs (SECONDS=600 ends it, SEED=N begins there)'
+	@echo 'make simulate  an engine in a simulated world, seed after seed (SECONDS=600 ends it, SEED=N COUNT=1 repeats one)'
+	@echo 'make fuzz-inputs  whatever bytes to everything that takes bytes from outside (CASES=100000)'
 	@echo 'make slt     the sqllogictest files alone'
 
 build:
@@ -71,3 +73,14 @@ bench: build
 
 fuzz: build
 	@scripts/fuzz.sh $(SECONDS)
+
+# Needs no other program and no port; the seeds of `make test` are the first ones.
+simulate:
+	@scripts/setup.sh build
+	@SECONDS_='$(SECONDS)' SEED='$(SEED)' COUNT='$(COUNT)' JOBS='$(JOBS)' scripts/simulate.sh
+
+CASES ?= 100000
+
+fuzz-inputs:
+	@scripts/setup.sh build
+	PROPTEST_CASES=$(CASES) cargo test --release --locked --workspace --lib --bins -- whatever_bytes

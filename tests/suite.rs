@@ -7,7 +7,9 @@
 
 mod clients;
 mod engine;
+mod isolation;
 mod kafka;
+mod load;
 mod oracle;
 mod simulation;
 mod sqllogictest;
@@ -23,6 +25,8 @@ fn main() {
     trials.extend(oracle::trials());
     trials.extend(simulation::trials());
     trials.extend(engine::trials());
+    trials.extend(isolation::trials());
+    trials.extend(load::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(tpch::trials());
     trials.extend(watermarks::trials());

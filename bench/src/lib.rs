@@ -3,9 +3,11 @@
 //! It stands outside the pipeline and drives an engine in its own process through the same sessions as a server. A benchmark prints
 //! figures and where they come from; it never passes or fails.
 //!
-//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
+//! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`], [`cost`] (what a change costs),
+//! [`windows`] (what it costs a window function),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
+mod cost;
 mod error;
 mod latency;
 mod limits;
@@ -14,6 +16,7 @@ mod process;
 mod report;
 mod sql;
 mod topics;
+mod windows;
 
 pub use error::{Error, Result};
 
@@ -32,8 +35,12 @@ enum Bench {
     Topics(topics::Options),
     /// Measures bare decoding and a bare consumer.
     Limits(limits::Options),
+    /// Measures what one change costs views of each kind over small and large tables.
+    Cost(cost::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
+    /// Measures what a changed row costs a window function over a large partition.
+    Windows(windows::Options),
 }
 
 /// Measures, and prints what came out.
@@ -42,6 +49,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Bench::Nexmark(options) => nexmark::run(&options),
         Bench::Topics(options) => topics::run(&options),
         Bench::Limits(options) => limits::run(&options),
+        Bench::Cost(options) => cost::run(&options),
         Bench::Latency(options) => latency::run(&options),
+        Bench::Windows(options) => windows::run(&options),
     }
 }

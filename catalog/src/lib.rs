@@ -15,7 +15,7 @@ pub use catalog_type::CatalogType;
 pub use error::{Error, Result};
 pub use object::{
     Column, Connector, Generated, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,
-    ObjectKind, QualifiedName, Sink, Source, Stream, Table, TimeBound, TimeKind, View, Watermark,
+    ObjectKind, QualifiedName, Retention, Sink, Source, Stream, Table, TimeBound, TimeKind, View, Watermark,
 };
 pub use snapshot::{Catalog, Comment, Counters, nearest};
 pub use sql_type::SqlType;

@@ -241,6 +241,15 @@ pub struct MaterializedView {
     /// `WITH (on_error = 'null')`: an expression that fails on a row is NULL there, rather than an error of the view.
     #[serde(default)]
     pub null_on_error: bool,
+    /// `WITH (retention = …)`: how long rows stay.
+    #[serde(default)]
+    pub retention: Option<Retention>,
+    /// `WITH (state_ttl = …)`: for how long operators know keys that nothing comes for, in microseconds.
+    #[serde(default)]
+    pub state_ttl_us: Option<i64>,
+    /// The view whose place it will take: nobody knows of it until then.
+    #[serde(default)]
+    pub takes_place_of: Option<ObjectId>,
     /// Columns (by position) by which time goes on in views over this one, found by the planner.
     #[serde(default)]
     pub times: Vec<(usize, TimeBound)>,
@@ -248,6 +257,17 @@ pub struct MaterializedView {
     pub state_id: u32,
     /// State tables of its operators by the fingerprint of their plan node: stable over restarts.
     pub operator_states: BTreeMap<String, u32>,
+}
+
+/// How long the rows of a materialized view stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// A row goes so long after its time, in microseconds.
+    pub us: i64,
+    /// The column that has its time; `None`: the planner finds it.
+    pub column: Option<usize>,
+    /// Rows go from what is stored only: views, subscribers and sinks are not told.
+    pub silent: bool,
 }
 
 /// See [`ObjectKind::Sink`].

@@ -87,13 +87,17 @@ impl Catalog {
         objects.sort_by_key(|object| object.id);
         let mut inner =
             Inner { objects: BTreeMap::new(), by_name: BTreeMap::new(), dependents: BTreeMap::new(), counters };
-        for object in objects {
-            inner.add(object).map_err(|error| Error::Damaged(error.to_string()))?;
-        }
+        inner.add_all(objects).map_err(|error| Error::Damaged(error.to_string()))?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// All objects, in the order in which they were made: what an object reads comes before it.
+    /// All objects, in an order in which what an object reads comes before it; else in that in which they were made.
+    pub fn in_order_of_reading(&self) -> Vec<&Arc<Object>> {
+        let all = self.with_dependents(self.inner.objects.keys().copied());
+        all.iter().rev().filter_map(|id| self.get(*id)).collect()
+    }
+
+    /// All objects, in the order in which they were made. (One that was altered may read a younger one.)
     pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.inner.objects.values()
     }
@@ -147,8 +151,23 @@ impl Catalog {
                 open.extend(self.inner.dependents.get(&id).into_iter().flatten());
             }
         }
-        // An object is younger than what it reads, and numbers are never reused.
-        found.into_iter().rev().collect()
+        // Most objects are younger than what they read; those that were altered need not be.
+        let mut ordered: Vec<ObjectId> = Vec::with_capacity(found.len());
+        let mut placed = BTreeSet::new();
+        while ordered.len() < found.len() {
+            let before = ordered.len();
+            for id in &found {
+                let waits = |read: &ObjectId| found.contains(read) && !placed.contains(read) && read != id;
+                let ready = !placed.contains(id) && !self.inner.objects[id].depends_on.iter().any(waits);
+                if ready {
+                    placed.insert(*id);
+                    ordered.push(*id);
+                }
+            }
+            assert!(ordered.len() > before, "no object reads itself, directly or not");
+        }
+        ordered.reverse();
+        ordered
     }
 
     /// The indexes on a relation, oldest first.
@@ -218,6 +237,16 @@ impl Catalog {
         Ok(Self { inner: Arc::new(next) })
     }
 
+    /// With other definitions, perhaps under other names, of objects that exist: all of them at once, so that two may exchange their names.
+    pub fn alter(&self, objects: Vec<Object>) -> Result<Self> {
+        let mut next = (*self.inner).clone();
+        for object in &objects {
+            next.remove(object.id)?;
+        }
+        next.add_all(objects)?;
+        Ok(Self { inner: Arc::new(next) })
+    }
+
     /// Without an object, on which nothing may depend.
     pub fn drop_object(&self, id: ObjectId) -> Result<Self> {
         let name = self.get(id).ok_or(Error::NoObject(id))?.name.clone();
@@ -278,7 +307,25 @@ impl Catalog {
 }
 
 impl Inner {
+    /// Adds objects that may read each other.
+    fn add_all(&mut self, objects: Vec<Object>) -> Result<()> {
+        let (ids, reads): (BTreeSet<ObjectId>, Vec<_>) =
+            (objects.iter().map(|object| object.id).collect(), objects.iter().map(|o| o.depends_on.clone()).collect());
+        let missing = |id: &&ObjectId| !ids.contains(*id) && !self.objects.contains_key(*id);
+        if let Some(missing) = reads.iter().flatten().find(missing) {
+            return Err(Error::NoObject(*missing));
+        }
+        objects.into_iter().try_for_each(|object| self.add_reading_any(object))
+    }
+
     fn add(&mut self, object: Object) -> Result<()> {
+        match object.depends_on.iter().find(|input| !self.objects.contains_key(input)) {
+            Some(missing) => Err(Error::NoObject(*missing)),
+            None => self.add_reading_any(object),
+        }
+    }
+
+    fn add_reading_any(&mut self, object: Object) -> Result<()> {
         if self.objects.contains_key(&object.id) {
             return Err(Error::IdTaken(object.id));
         }
@@ -287,11 +334,6 @@ impl Inner {
         }
         if !self.counters.schemas.contains(&object.name.schema) {
             return Err(Error::NoSchema(object.name.schema));
-        }
-        for input in &object.depends_on {
-            if !self.objects.contains_key(input) {
-                return Err(Error::NoObject(*input));
-            }
         }
         for input in &object.depends_on {
             self.dependents.entry(*input).or_default().insert(object.id);
@@ -351,6 +393,11 @@ impl Object {
             _ => return None,
         };
         Some(key.as_slice()).filter(|key| !key.is_empty())
+    }
+
+    /// Whether it is a view that is built to take another's place.
+    pub fn is_hidden(&self) -> bool {
+        matches!(&self.kind, ObjectKind::MaterializedView(view) if view.takes_place_of.is_some())
     }
 
     /// What it is, as messages and SHOW call it.

@@ -3,12 +3,13 @@
 //! The last crate of the pipeline: it sees the server and the engine, and reads what only a process may read: flags, environment
 //! and config file. This file only dispatches; each command has a file of its own.
 //!
-//! Reading order: [`config`] (every setting, once), [`server`], [`demo`], [`run`], [`check`], [`mod@bench`], [`backup`].
+//! Reading order: [`config`] (every setting, once), [`server`], [`demo`], [`run`], [`check`], [`mod@bench`], [`backup`] and [`control`].
 
 mod backup;
 mod bench;
 mod check;
 mod config;
+mod control;
 mod demo;
 mod error;
 mod logging;
@@ -54,7 +55,7 @@ enum Command {
     Run(run::Arguments),
     /// Measures
     Bench(bench::Arguments),
-    /// Copies a data directory, whole and consistent
+    /// Copies a data directory, whole and consistent, while its server runs or not
     Backup(backup::BackupArguments),
     /// Puts a backup into an empty data directory
     Restore(backup::RestoreArguments),

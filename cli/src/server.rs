@@ -6,6 +6,7 @@ use ::server::Server;
 use engine::{Engine, Session, SessionParameters};
 
 use crate::config::ServerArguments;
+use crate::control;
 use crate::error::Failure;
 use crate::script;
 
@@ -23,6 +24,9 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
         for path in &config.init {
             let mut session = engine.session(owner())?;
             script::run_file(&mut session, path, &mut script::Silent).await?;
+        }
+        if let Some(data_dir) = &config.engine.data_dir {
+            control::listen(engine.clone(), data_dir);
         }
         let server = Server::start(engine.clone(), config.server).await?;
         announce(&server)?;

@@ -100,3 +100,32 @@ fn every_option_has_its_line_in_the_docs() {
         }
     }
 }
+
+proptest::proptest! {
+    /// Whatever a WITH list says, it is options or an error.
+    #[test]
+    fn whatever_bytes_options_have_they_are_options_or_an_error(
+        pairs in proptest::collection::btree_map(
+            proptest::prop_oneof![
+                proptest::sample::select(
+                    ["topic", "brokers", "format", "start", "on_error", "delimiter", "header", "path", "follow", "kind", "table", "events", "rate",
+                     "partitions", "keys", "mode", "idle_timeout", "kafka.client.id", "partition_refresh", "decode_threads"].map(str::to_owned).to_vec()
+                ),
+                "\\PC{0,12}",
+            ],
+            proptest::prop_oneof![
+                proptest::sample::select(
+                    ["json", "csv", "earliest", "offsets:0=1", "timestamp:1", "-1", "0", "1e9", "true", "sequence", "orders", "10 seconds", "\t", ""]
+                        .map(str::to_owned).to_vec()
+                ),
+                "\\PC{0,16}",
+            ],
+            0..6,
+        ),
+    ) {
+        drop(KafkaSourceOptions::parse(&pairs, false));
+        drop(KafkaSinkOptions::parse(&pairs));
+        drop(FileOptions::parse(&pairs));
+        drop(GeneratorOptions::parse(&pairs));
+    }
+}

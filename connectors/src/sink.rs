@@ -27,6 +27,8 @@ pub struct SinkSpec {
 pub struct SinkRow {
     /// The epoch they belong to.
     pub epoch: Epoch,
+    /// How far the engine's sources had been read by then, in its own words: kept with the progress, and given back by [`Sink::read_up_to`].
+    pub inputs: std::sync::Arc<str>,
     /// The rows and weights. For a keyed relation an update is -1 of the old row and +1 of the new one.
     pub delta: Delta,
 }
@@ -35,6 +37,9 @@ pub struct SinkRow {
 pub trait Sink: Send {
     /// Connects, fences every earlier instance of this sink, and says up to which epoch it has already emitted (`None`: nothing yet).
     fn recover(&mut self) -> Result<Option<Epoch>>;
+
+    /// What [`SinkRow::inputs`] said of the epoch that [`Sink::recover`] found last, if it was kept.
+    fn read_up_to(&self) -> Option<&str>;
 
     /// Emits these epochs, in order, atomically with the progress record that says so. When an error comes back the outcome may be
     /// unknown: the caller calls [`Sink::recover`] and goes on from what that says.

@@ -357,7 +357,7 @@ fn changes(spec: &SinkSpec, epoch: u64, rows: &[(i64, &str, i64)]) -> SinkRow {
     let names: ArrayRef = Arc::new(StringViewArray::from_iter_values(rows.iter().map(|row| row.1)));
     let batch = RecordBatch::try_new(Arc::clone(&spec.schema), vec![ids, names]).unwrap();
     let weights = Int64Array::from_iter_values(rows.iter().map(|row| row.2));
-    SinkRow { epoch: Epoch(epoch), delta: Delta::new(batch, Some(weights)) }
+    SinkRow { inputs: "{}".into(), epoch: Epoch(epoch), delta: Delta::new(batch, Some(weights)) }
 }
 
 /// Keys and values of a topic's first partition.

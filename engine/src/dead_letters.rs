@@ -204,6 +204,7 @@ fn from_hex(text: &str) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
     use storage::{Durability, MemoryStore, Store};
 
     use super::*;
@@ -250,5 +251,19 @@ mod tests {
             DeadLetters::default().forget(source, snapshot, changes).expect("memory");
         };
         assert_eq!(committed(&store, forget), []);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_bytes_are_stored_they_are_a_letter_or_an_error(
+            key in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+            value in proptest::prop_oneof![
+                proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+                "\\{\"partition\":-?[0-9]{1,12},\"offset\":[0-9]{1,20},\"key\":\"[0-9a-g]{0,5}\",\"payload\":null,\"reason\":\"x\",\"timestamp_ms\":1\\}"
+                    .prop_map(String::into_bytes),
+            ],
+        ) {
+            let _ = (Place::parse(&key), parse(&value).is_ok());
+        }
     }
 }

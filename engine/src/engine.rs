@@ -25,12 +25,13 @@ use crate::{Error, ErrorKind, Result, Settings, recovery};
 /// A running engine.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What sessions share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) commands: CommandSender,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) started: std::time::SystemTime,
     pub(crate) sessions: Mutex<HashMap<i32, crate::session::SessionView>>,
     pub(crate) advisory_locks: Arc<AdvisoryLocks>,
+    /// Held while views are built that are to take the place of others: one statement after the other.
+    pub(crate) altering: tokio::sync::Mutex<()>,
     next_session: AtomicI32,
     /// The number of the next query that is followed as a view.
     pub(crate) next_followed: AtomicU64,
@@ -87,11 +90,12 @@ impl Engine {
         let published = Arc::new(PublishedCell::new(first));
         let parts = Parts {
             settings: settings.clone(),
-            store,
+            store: store.clone(),
             snapshot,
             saved,
             catalog,
             server_id: server_id.clone(),
+            outside: crate::outside::System::shared(),
             committer,
             published: published.clone(),
             runtime: runtime.clone(),
@@ -107,6 +111,7 @@ impl Engine {
         Ok(Self {
             shared: Arc::new(Shared {
                 settings,
+                store,
                 published,
                 commands,
                 runtime,
@@ -115,6 +120,7 @@ impl Engine {
                 started: std::time::SystemTime::now(),
                 sessions: Mutex::new(HashMap::new()),
                 advisory_locks: Arc::default(),
+                altering: tokio::sync::Mutex::default(),
                 next_session: AtomicI32::new(1),
                 next_followed: AtomicU64::new(1),
                 stopped: AtomicBool::new(false),
@@ -200,7 +206,7 @@ fn monotonic() -> Duration {
 }
 
 /// Names a data directory for good.
-fn server_id(store: &dyn Store) -> Result<String> {
+pub(crate) fn server_id(store: &dyn Store) -> Result<String> {
     const KEY: &str = "server_id";
     let snapshot = store.snapshot().map_err(storage_error)?;
     if let Some(id) = meta::get(&*snapshot, KEY).map_err(storage_error)? {
@@ -213,8 +219,8 @@ fn server_id(store: &dyn Store) -> Result<String> {
     Ok(id)
 }
 
-/// Plans every stored definition again, in the order in which they were made.
-fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
+/// Plans every stored definition again; what an object reads comes before it.
+pub(crate) fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, Option<ViewPlan>)>> {
     let plan = |object: &Arc<Object>| -> Result<(Arc<Object>, Option<ViewPlan>)> {
         let planned = match &object.kind {
             ObjectKind::MaterializedView(_) | ObjectKind::Stream(_) => Some(queries.plan_view(object, catalog)?),
@@ -222,7 +228,9 @@ fn plan_views(catalog: &Catalog, queries: &Queries) -> Result<Vec<(Arc<Object>, 
         };
         Ok((object.clone(), planned))
     };
-    catalog.objects().map(plan).collect()
+    let temporary = crate::ddl::temporary(catalog);
+    let lasting = catalog.in_order_of_reading().into_iter().filter(|object| !temporary.contains(&object.id));
+    lasting.map(plan).collect()
 }
 
 /// What a client sees when the engine has been stopped.

@@ -1,18 +1,19 @@
 //! The running sources: queues of decoded batches, positions, watermarks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use catalog::{Connector, Object, ObjectId, ObjectKind};
 use connectors::{
     DeadLetter, Health, PartitionId, Positions, RunningSource, SourceBatch, SourceSpec, SourceStatus, UpsertKey,
-    batch_channel, open_source,
+    batch_channel,
 };
 use crossbeam_channel::{Receiver, TryRecvError};
 use delta::Delta;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Doorbell;
+use crate::outside::Outside;
 use crate::watermark::{SavedWatermark, WatermarkTracker};
 use crate::{Error, ErrorKind, Result};
 
@@ -71,22 +72,38 @@ pub(crate) struct Taken {
 
 impl Input {
     /// Starts reading behind what was committed.
-    pub(crate) fn start(object: &Object, saved: Option<SavedInput>, bell: &Doorbell) -> Result<Self> {
+    pub(crate) fn start(
+        object: &Object,
+        saved: Option<SavedInput>,
+        bell: &Doorbell,
+        outside: &dyn Outside,
+    ) -> Result<Self> {
+        Self::start_until(object, saved, None, bell, outside)
+    }
+
+    /// As [`Input::start`]; with `until`, reading ends there.
+    pub(crate) fn start_until(
+        object: &Object,
+        saved: Option<SavedInput>,
+        until: Option<&Positions>,
+        bell: &Doorbell,
+        outside: &dyn Outside,
+    ) -> Result<Self> {
         let (spec, connector) = spec(object)?;
-        let source = open_source(&spec).map_err(|e| external(&spec.name, &e))?;
+        let source = outside.open_source(&spec).map_err(|e| external(&spec.name, &e))?;
         let mut saved = saved.unwrap_or_default();
         for (&partition, &offset) in &connector.start {
             saved.positions.entry(partition).or_insert(offset);
         }
         let (sender, queue) = batch_channel(bell.callback());
-        let running = source.run(&saved.positions, None, sender).map_err(|e| external(&spec.name, &e))?;
+        let running = source.run(&saved.positions, until, sender).map_err(|e| external(&spec.name, &e))?;
         Ok(Self {
             id: object.id,
             name: object.name.to_string(),
             queue,
             source: running,
             ended: false,
-            watermark: watermark_tracker(object, &saved, Instant::now())?,
+            watermark: watermark_tracker(object, &saved, outside.now())?,
             positions: saved.positions,
             counters: saved.counters,
             dirty: true,
@@ -174,7 +191,7 @@ impl Input {
 
     /// All input there will ever be has been taken. The source says so before its last batch has been taken, never after, so the queue is
     /// looked at last.
-    fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.source.status().finished && self.queue.is_empty()
     }
 
@@ -266,4 +283,4 @@ pub(crate) fn external(name: &str, error: &connectors::Error) -> Error {
 }
 
 /// The running sources by relation.
-pub(crate) type Inputs = HashMap<ObjectId, Input>;
+pub(crate) type Inputs = BTreeMap<ObjectId, Input>;

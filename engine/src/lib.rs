@@ -21,7 +21,10 @@ mod inputs;
 mod late;
 pub mod metrics;
 mod outbox;
+mod outside;
+mod panics;
 mod pg_catalog;
+mod planted;
 mod published;
 mod query;
 mod recovery;
@@ -34,7 +37,7 @@ mod subscription;
 mod system;
 mod watermark;
 
-pub use backup::{backup, restore};
+pub use backup::{backup, backups, restore};
 pub use catalog::{CatalogType, SqlType};
 pub use engine::Engine;
 pub use error::{DataError, Error, ErrorKind, Result};
@@ -44,3 +47,4 @@ pub use session::{
 };
 pub use settings::Settings;
 pub use sql::Statement;
+pub use storage::BackupInfo;

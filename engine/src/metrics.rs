@@ -90,6 +90,23 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         &[],
         f64::from(u8::from(runtime.commit_trouble.is_some())),
     );
+    add(
+        "millrace_failed",
+        "1 when the engine takes no input any more; readers have the last epoch, a restart goes on.",
+        Gauge,
+        &[],
+        f64::from(u8::from(runtime.failure.is_some())),
+    );
+    add(
+        "millrace_memory_budget_bytes",
+        "What --memory-budget allows for state, overlays and caches, in bytes.",
+        Gauge,
+        &[],
+        shared.settings.memory_budget_bytes as f64,
+    );
+    if let Some(free) = runtime.store.free_bytes {
+        add("millrace_disk_free_bytes", "Room left on the data directory's disk, in bytes.", Gauge, &[], free as f64);
+    }
     for object in published.catalog.objects() {
         let name = object.name.to_string();
         if let Some(input) = runtime.inputs.get(&object.id) {

@@ -1,8 +1,8 @@
 //! What a sink still has to emit, kept in the store from the epoch's own commit until the sink has confirmed it.
 //!
-//! Key: `[state][vnode 0][epoch: u64 BE][part: u32 BE]`; value: one Arrow IPC stream of the epoch's rows with their weights behind them.
+//! Key: `[state][vnode 0][epoch: u64 BE][part: u32 BE]`; value: `[checksum of what follows: u32]`, then one Arrow IPC stream of the epoch's rows with their weights behind them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,10 +11,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use connectors::SinkRow;
 use delta::{Delta, Epoch};
-use storage::{ChangeSet, Snapshot, StateId, Visit, vnode_prefix};
+use storage::{ChangeSet, Snapshot, StateId, Visit, checksum, vnode_prefix};
 
 use crate::coordinator::storage_error;
+use crate::planted::{Bug, is_planted};
 use crate::{Error, Result};
 
 /// The epoch thread's end of an outbox.
@@ -23,6 +25,8 @@ pub(crate) struct Outbox {
     /// Entries that are in the store or on their way: epoch, part, bytes.
     entries: VecDeque<(Epoch, u32, usize)>,
     bytes: usize,
+    /// What is added is known to the sink already, and is left out.
+    held: bool,
     /// Set by the sink's thread.
     delivered: Arc<AtomicU64>,
 }
@@ -30,7 +34,8 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// The outbox of a sink with what the store has of it.
     pub(crate) fn open(state: StateId, snapshot: &Arc<dyn Snapshot>) -> Result<Self> {
-        let mut outbox = Self { state, entries: VecDeque::new(), bytes: 0, delivered: Arc::new(AtomicU64::new(0)) };
+        let mut outbox =
+            Self { state, entries: VecDeque::new(), bytes: 0, held: false, delivered: Arc::new(AtomicU64::new(0)) };
         let (start, end) = range(state, Epoch(0));
         snapshot
             .scan(&start, &end, &mut |key, value| {
@@ -49,13 +54,21 @@ impl Outbox {
         self.delivered.clone()
     }
 
-    /// Adds what an epoch changed.
-    pub(crate) fn add(&mut self, epoch: Epoch, delta: &Delta, changes: &mut ChangeSet) -> Result<()> {
+    /// Leaves out what is added from now on, or no longer.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Adds what an epoch changed; `inputs` says how far sources had been read by then.
+    pub(crate) fn add(&mut self, epoch: Epoch, delta: &Delta, inputs: &str, changes: &mut ChangeSet) -> Result<()> {
+        if self.held {
+            return Ok(());
+        }
         let part = match self.entries.back() {
             Some((last, part, _)) if *last == epoch => part + 1,
             _ => 0,
         };
-        let value = encode(delta)?;
+        let value = encode(delta, inputs)?;
         changes.put(&key(self.state, epoch, part), &value);
         self.entries.push_back((epoch, part, value.len()));
         self.bytes += value.len();
@@ -69,15 +82,25 @@ impl Outbox {
             if epoch > delivered {
                 break;
             }
-            changes.delete(&key(self.state, epoch, part));
+            if !is_planted(Bug::OutboxNotDeleted) {
+                changes.delete(&key(self.state, epoch, part));
+            }
             self.bytes -= bytes;
             self.entries.pop_front();
         }
     }
 
-    /// Bytes that wait, compressed.
+    /// Whether the store still has what the sink has confirmed.
+    pub(crate) fn has_delivered(&self) -> bool {
+        let delivered = Epoch(self.delivered.load(Ordering::Acquire));
+        self.entries.front().is_some_and(|(epoch, ..)| *epoch <= delivered)
+    }
+
+    /// Bytes that wait for the sink, compressed.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        let delivered = Epoch(self.delivered.load(Ordering::Acquire));
+        let confirmed = self.entries.iter().take_while(|(epoch, ..)| *epoch <= delivered);
+        self.bytes - confirmed.map(|(.., bytes)| bytes).sum::<usize>()
     }
 }
 
@@ -88,7 +111,7 @@ pub(crate) fn read(
     up_to: Epoch,
     bytes: usize,
     snapshot: &Arc<dyn Snapshot>,
-) -> Result<Vec<(Epoch, Delta)>> {
+) -> Result<Vec<SinkRow>> {
     let (start, end) = range(state, after.next());
     let mut raw: Vec<(Epoch, Vec<u8>)> = Vec::new();
     let mut size = 0;
@@ -104,7 +127,11 @@ pub(crate) fn read(
             Visit::Continue
         })
         .map_err(storage_error)?;
-    raw.into_iter().map(|(epoch, value)| Ok((epoch, decode(&value)?))).collect()
+    let row = |(epoch, value): (Epoch, Vec<u8>)| {
+        let (delta, inputs) = decode(&value)?;
+        Ok(SinkRow { epoch, inputs: inputs.into(), delta })
+    };
+    raw.into_iter().map(row).collect()
 }
 
 fn key(state: StateId, epoch: Epoch, part: u32) -> Vec<u8> {
@@ -126,9 +153,12 @@ fn parse_key(key: &[u8]) -> Option<(Epoch, u32)> {
 
 const WEIGHT: &str = "weight";
 
+/// In the metadata of the schema: how far sources had been read.
+const INPUTS: &str = "inputs";
+
 /// Rows with their weights as a last column, as one Arrow IPC stream, compressed with LZ4.
-pub(crate) fn encode(delta: &Delta) -> Result<Vec<u8>> {
-    let schema = with_weight(&delta.schema());
+pub(crate) fn encode(delta: &Delta, inputs: &str) -> Result<Vec<u8>> {
+    let schema = with_weight(&delta.schema(), inputs);
     let mut columns = delta.batch().columns().to_vec();
     let weights: ArrayRef = match delta.weights() {
         Some(weights) => Arc::new(weights.clone()),
@@ -142,26 +172,35 @@ pub(crate) fn encode(delta: &Delta) -> Result<Vec<u8>> {
         writer.write(&batch)?;
         writer.into_inner()
     };
-    write().map_err(|e| Error::internal(format!("changes can't be written to an outbox: {e}")))
+    let stream = write().map_err(|e| Error::internal(format!("changes can't be written to an outbox: {e}")))?;
+    Ok([&checksum(&stream).to_le_bytes()[..], &stream].concat())
 }
 
-fn with_weight(schema: &SchemaRef) -> SchemaRef {
+fn with_weight(schema: &SchemaRef, inputs: &str) -> SchemaRef {
     let mut fields = schema.fields().to_vec();
     fields.push(Arc::new(Field::new(WEIGHT, DataType::Int64, false)));
-    Arc::new(Schema::new(fields))
+    Arc::new(Schema::new_with_metadata(fields, HashMap::from([(INPUTS.to_owned(), inputs.to_owned())])))
 }
 
 /// The opposite of [`encode`].
-pub(crate) fn decode(bytes: &[u8]) -> Result<Delta> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Delta, String)> {
     let damaged =
         |what: String| Error::new(crate::ErrorKind::Storage, format!("an outbox entry can't be read: {what}"));
-    let mut reader = StreamReader::try_new(bytes, None).map_err(|e| damaged(e.to_string()))?;
+    let (sum, stream) = bytes.split_first_chunk().ok_or_else(|| damaged("it is too short".to_owned()))?;
+    // Arrow and its decompression trust what they are given.
+    if checksum(stream) != u32::from_le_bytes(*sum) {
+        return Err(damaged("its checksum is another".to_owned()));
+    }
+    let mut reader = StreamReader::try_new(stream, None).map_err(|e| damaged(e.to_string()))?;
     let batch = reader.next().ok_or_else(|| damaged("it is empty".to_owned()))?.map_err(|e| damaged(e.to_string()))?;
-    let last = batch.num_columns() - 1;
+    let last = batch.num_columns().checked_sub(1).ok_or_else(|| damaged("it has no columns".to_owned()))?;
     let weights = batch.column(last).as_any().downcast_ref::<Int64Array>();
     let weights = weights.ok_or_else(|| damaged("it has no weights".to_owned()))?.clone();
     let rows = batch.project(&(0..last).collect::<Vec<_>>()).map_err(|e| damaged(e.to_string()))?;
-    Ok(Delta::new(rows, Some(weights)))
+    let inputs = batch.schema().metadata().get(INPUTS).cloned().unwrap_or_default();
+    let fields = rows.schema().fields().clone();
+    let rows = rows.with_schema(Arc::new(Schema::new(fields))).map_err(|e| damaged(e.to_string()))?;
+    Ok((Delta::new(rows, Some(weights)), inputs))
 }
 
 #[cfg(test)]
@@ -182,14 +221,14 @@ mod tests {
         let snapshot = store.snapshot().expect("memory");
         let mut outbox = Outbox::open(StateId(7), &snapshot).expect("empty");
         let mut changes = ChangeSet::new();
-        outbox.add(Epoch(3), &delta(vec![1, 2], vec![1, -1]), &mut changes).expect("encodes");
-        outbox.add(Epoch(3), &delta(vec![3], vec![2]), &mut changes).expect("encodes");
-        outbox.add(Epoch(9), &delta(vec![4], vec![1]), &mut changes).expect("encodes");
+        outbox.add(Epoch(3), &delta(vec![1, 2], vec![1, -1]), "{}", &mut changes).expect("encodes");
+        outbox.add(Epoch(3), &delta(vec![3], vec![2]), "{}", &mut changes).expect("encodes");
+        outbox.add(Epoch(9), &delta(vec![4], vec![1]), "{}", &mut changes).expect("encodes");
         store.commit(changes, Durability::Disk).expect("memory");
         let snapshot = store.snapshot().expect("memory");
         let epochs = |after, up_to, bytes| -> Vec<(u64, usize)> {
             let read = read(StateId(7), Epoch(after), Epoch(up_to), bytes, &snapshot).expect("reads");
-            read.iter().map(|(epoch, delta)| (epoch.0, delta.num_rows())).collect()
+            read.iter().map(|row| (row.epoch.0, row.delta.num_rows())).collect()
         };
         assert_eq!(epochs(0, 100, usize::MAX), [(3, 2), (3, 1), (9, 1)]);
         assert_eq!(epochs(0, 100, 1), [(3, 2), (3, 1)], "an epoch is never taken apart");
@@ -197,8 +236,29 @@ mod tests {
         let mut again = Outbox::open(StateId(7), &snapshot).expect("reads");
         assert_eq!(again.bytes(), outbox.bytes());
         again.delivered().store(3, Ordering::Release);
+        assert!(again.has_delivered() && again.bytes() > 0 && again.bytes() < outbox.bytes(), "what is out doesn't wait");
         let mut changes = ChangeSet::new();
         again.forget_delivered(&mut changes);
         assert_eq!(changes.len(), 2);
+        assert!(!again.has_delivered());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_bytes_an_entry_has_it_is_changes_or_an_error(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            assert!(decode(&bytes).is_err());
+            let _ = parse_key(&bytes);
+        }
+    }
+
+    #[test]
+    fn damaged_entries_are_no_changes() {
+        let whole = encode(&delta(vec![1, 2, 3], vec![1, -1, 1]), "{}").expect("encodes");
+        assert_eq!(decode(&whole).expect("reads").0.num_rows(), 3);
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            assert!(decode(&damaged).is_err() && decode(&whole[..at]).is_err(), "byte {at}");
+        }
     }
 }

@@ -16,6 +16,7 @@ const COUNTERS: &str = "catalog/counters";
 const OBJECTS: &str = "catalog/object/";
 const INPUTS: &str = "input/";
 const HYDRATED: &str = "hydrated/";
+const RESTORED: &str = "restored";
 
 /// The last epoch that a checkpoint covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,15 @@ pub(crate) fn put_hydrated(id: ObjectId, changes: &mut ChangeSet) -> Result<()> 
 
 pub(crate) fn is_hydrated(id: ObjectId, snapshot: &Arc<dyn Snapshot>) -> Result<bool> {
     Ok(meta::get(&**snapshot, &numbered(HYDRATED, id)).map_err(storage_error)?.unwrap_or(false))
+}
+
+/// Whether the data come from a backup: its sinks may have sent more than it knows.
+pub(crate) fn put_restored(restored: bool, changes: &mut ChangeSet) -> Result<()> {
+    meta::put(changes, RESTORED, &restored).map_err(storage_error)
+}
+
+pub(crate) fn is_restored(snapshot: &Arc<dyn Snapshot>) -> Result<bool> {
+    Ok(meta::get(&**snapshot, RESTORED).map_err(storage_error)?.unwrap_or(false))
 }
 
 fn numbered(prefix: &str, id: ObjectId) -> String {

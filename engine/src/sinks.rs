@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use catalog::{Connector, Object, ObjectId};
-use connectors::{Health, SinkRow, SinkSpec, open_sink};
+use connectors::{Health, Sink, SinkSpec};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use delta::Epoch;
 use parking_lot::Mutex;
@@ -16,6 +16,9 @@ use storage::{StateId, Store};
 use crate::command::Doorbell;
 use crate::inputs::external;
 use crate::outbox::{self, Outbox};
+use crate::outside::Outside;
+use crate::panics::contained;
+use crate::planted::{Bug, is_planted};
 use crate::{Error, Result};
 
 /// Compressed bytes of outbox entries that go out in one transaction at most, unless one epoch alone has more.
@@ -51,10 +54,12 @@ pub(crate) struct SinkStatus {
     pub(crate) delivered: Epoch,
     pub(crate) rows: u64,
     pub(crate) errors: u64,
+    /// When it was first connected: up to which epoch it had everything, and how far sources had been read by then.
+    pub(crate) found: Option<(Epoch, Option<String>)>,
 }
 
 /// What a sink's thread works with.
-struct Courier {
+pub(crate) struct Courier {
     spec: SinkSpec,
     state: StateId,
     store: Arc<dyn Store>,
@@ -64,6 +69,18 @@ struct Courier {
     status: Arc<Mutex<SinkStatus>>,
     computed: Computed,
     engine: Doorbell,
+    outside: Arc<dyn Outside>,
+    /// The sink while it works, and up to which epoch it has everything.
+    connected: Option<(Box<dyn Sink>, Epoch)>,
+}
+
+/// What a courier's step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something went out; there may be more.
+    Delivered,
+    /// There is nothing to send.
+    Idle,
 }
 
 impl RunningSink {
@@ -75,6 +92,7 @@ impl RunningSink {
         store: Arc<dyn Store>,
         durable_epoch: Epoch,
         engine: Doorbell,
+        outside: &Arc<dyn Outside>,
     ) -> Result<Self> {
         let snapshot = store.snapshot().map_err(crate::coordinator::storage_error)?;
         let outbox = Outbox::open(state, &snapshot)?;
@@ -82,7 +100,6 @@ impl RunningSink {
         let (bell, heard) = bounded(1);
         let status = Arc::new(Mutex::new(SinkStatus::default()));
         let computed = Computed::default();
-        let name = spec.name.clone();
         let courier = Courier {
             spec,
             state,
@@ -93,12 +110,16 @@ impl RunningSink {
             status: status.clone(),
             computed: computed.clone(),
             engine,
+            outside: outside.clone(),
+            connected: None,
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("sink {name}"))
-            .spawn(move || courier.run())
-            .map_err(|e| Error::internal(format!("no thread for sink {name}: {e}")))?;
-        Ok(Self { from, outbox, durable, bell: Some(bell), thread: Some(thread), status, computed })
+        let thread = outside.start_courier(courier)?;
+        Ok(Self { from, outbox, durable, bell: Some(bell), thread, status, computed })
+    }
+
+    /// Up to which epoch it had everything when it was first connected, and how far sources had been read by then; `None` before.
+    pub(crate) fn sent(&self) -> Option<(Epoch, Option<String>)> {
+        self.status.lock().found.clone()
     }
 
     /// An epoch has changes for it.
@@ -142,55 +163,84 @@ impl Drop for RunningSink {
 }
 
 impl Courier {
-    fn run(self) {
+    /// The sink's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Emits until it is told to stop.
+    pub(crate) fn run(mut self) {
         let mut backoff = FIRST_BACKOFF;
         loop {
-            match self.serve(&mut backoff) {
-                Ok(()) => return,
+            match contained("a sink", || self.step()) {
+                Ok(Step::Delivered) => backoff = FIRST_BACKOFF,
+                Ok(Step::Idle) => {
+                    if self.bell.recv().is_err() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(sink = %self.spec.name, %error, "a sink tries again");
-                    let mut status = self.status.lock();
-                    status.health = Health::Retrying(error.message);
-                    status.errors += 1;
+                    self.failed(error);
+                    if self.was_stopped_within(backoff) {
+                        return;
+                    }
+                    backoff = (backoff * 2).min(LAST_BACKOFF);
                 }
             }
-            if self.was_stopped_within(backoff) {
-                return;
-            }
-            backoff = (backoff * 2).min(LAST_BACKOFF);
         }
     }
 
-    /// Emits until it is told to stop; an error means: connect and recover again.
-    fn serve(&self, backoff: &mut Duration) -> Result<()> {
-        let mut sink = open_sink(&self.spec).map_err(|e| external(&self.spec.name, &e))?;
-        let mut delivered = sink.recover().map_err(|e| external(&self.spec.name, &e))?.unwrap_or_default();
-        self.confirm(delivered, 0);
-        loop {
-            let durable = Epoch(self.durable.load(Ordering::Acquire));
-            if delivered < durable {
-                let snapshot = self.store.snapshot().map_err(crate::coordinator::storage_error)?;
-                let entries = outbox::read(self.state, delivered, durable, DELIVERY_BYTES, &snapshot)?;
-                if let Some((last, _)) = entries.last() {
-                    let started = Instant::now();
-                    let (last, rows) = (*last, entries.iter().map(|(_, delta)| delta.num_rows() as u64).sum());
-                    let epochs: Vec<SinkRow> =
-                        entries.into_iter().map(|(epoch, delta)| SinkRow { epoch, delta }).collect();
-                    sink.deliver(&epochs).map_err(|e| external(&self.spec.name, &e))?;
-                    let seconds = started.elapsed().as_secs_f64();
-                    metrics::histogram!("millrace_sink_seconds", "sink" => self.spec.name.clone()).record(seconds);
-                    self.measure(last);
-                    delivered = last;
-                    self.confirm(delivered, rows);
-                    *backoff = FIRST_BACKOFF;
-                    continue;
-                }
-                delivered = durable;
+    /// Connects if it isn't connected, and sends once what is durable and not yet out. After an error it begins with connecting again:
+    /// only the other side knows what has arrived.
+    pub(crate) fn step(&mut self) -> Result<Step> {
+        let (mut sink, mut delivered) = match self.connected.take() {
+            Some(connected) => connected,
+            None => self.connect()?,
+        };
+        let durable = Epoch(self.durable.load(Ordering::Acquire));
+        if delivered < durable {
+            let snapshot = self.store.snapshot().map_err(crate::coordinator::storage_error)?;
+            let entries = outbox::read(self.state, delivered, durable, DELIVERY_BYTES, &snapshot)?;
+            if let Some(last) = entries.last() {
+                let started = self.outside.now();
+                let (last, rows) = (last.epoch, entries.iter().map(|row| row.delta.num_rows() as u64).sum());
+                sink.deliver(&entries).map_err(|e| external(&self.spec.name, &e))?;
+                let seconds = self.outside.now().saturating_duration_since(started).as_secs_f64();
+                metrics::histogram!("millrace_sink_seconds", "sink" => self.spec.name.clone()).record(seconds);
+                self.measure(last);
+                self.confirm(last, rows);
+                self.connected = Some((sink, last));
+                return Ok(Step::Delivered);
             }
-            if self.bell.recv().is_err() {
-                return Ok(());
-            }
+            delivered = durable;
         }
+        self.connected = Some((sink, delivered));
+        Ok(Step::Idle)
+    }
+
+    fn connect(&self) -> Result<(Box<dyn Sink>, Epoch)> {
+        let mut sink = self.outside.open_sink(&self.spec).map_err(|e| external(&self.spec.name, &e))?;
+        let mut delivered = sink.recover().map_err(|e| external(&self.spec.name, &e))?.unwrap_or_default();
+        if is_planted(Bug::ProgressNotChecked) {
+            delivered = Epoch(self.delivered.load(Ordering::Acquire));
+        }
+        self.status.lock().found.get_or_insert_with(|| (delivered, sink.read_up_to().map(str::to_owned)));
+        self.confirm(delivered, 0);
+        Ok((sink, delivered))
+    }
+
+    /// A step has failed.
+    pub(crate) fn failed(&self, error: Error) {
+        let mut status = self.status.lock();
+        status.health = Health::Retrying(error.message);
+        status.errors += 1;
+    }
+
+    /// Whether the engine has no use for it any more.
+    #[cfg(test)]
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.bell.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected)
     }
 
     /// From an epoch's end until the sink had it.

@@ -34,6 +34,8 @@ pub(crate) struct Subscription {
 
 /// The epoch thread's end.
 pub(crate) struct Subscriber {
+    /// How many columns the relation had when it began; `None`: that can't change.
+    pub(crate) columns: Option<usize>,
     changes: mpsc::UnboundedSender<Changes>,
     queued_bytes: Arc<AtomicUsize>,
     /// Why it ends, if not in good order.
@@ -41,12 +43,12 @@ pub(crate) struct Subscriber {
 }
 
 /// A subscription that starts at `start`. The channel has no bound of its own; [`QUEUED_BYTES`] bounds what is in it.
-pub(crate) fn subscription(start: Arc<Published>) -> (Subscriber, Subscription) {
+pub(crate) fn subscription(start: Arc<Published>, columns: Option<usize>) -> (Subscriber, Subscription) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let ended = Arc::new(OnceLock::new());
     (
-        Subscriber { changes: sender, queued_bytes: queued_bytes.clone(), ended: ended.clone() },
+        Subscriber { columns, changes: sender, queued_bytes: queued_bytes.clone(), ended: ended.clone() },
         Subscription { start, changes: receiver, queued_bytes, ended },
     )
 }

@@ -9,6 +9,8 @@ use arrow::datatypes::TimestampMicrosecondType;
 use catalog::Watermark;
 use connectors::{PartitionId, SourceBatch};
 
+use crate::planted::{Bug, is_planted};
+
 /// Tracks the largest event time of each partition. The watermark is the least of them less the declared delay; a partition that has been
 /// silent for the idle timeout doesn't hold it back. It never goes backwards.
 #[derive(Debug)]
@@ -71,7 +73,8 @@ impl WatermarkTracker {
             let max_us = partition.max_us?;
             least = Some(least.map_or(max_us, |least| least.min(max_us)));
         }
-        least.map(|least| least.saturating_sub(self.watermark.delay_us))
+        let ahead = i64::from(is_planted(Bug::WatermarkAhead));
+        least.map(|least| least.saturating_sub(self.watermark.delay_us) + ahead)
     }
 
     /// Whether [`WatermarkTracker::advance`] would move it now, because a partition has become idle.
@@ -94,7 +97,12 @@ impl WatermarkTracker {
     pub(crate) fn saved(&self) -> SavedWatermark {
         SavedWatermark {
             watermark_us: self.current_us,
-            max_us: self.partitions.iter().filter_map(|(id, p)| Some((*id, p.max_us?))).collect(),
+            max_us: self
+                .partitions
+                .iter()
+                .filter(|_| !is_planted(Bug::WatermarkForgotten))
+                .filter_map(|(id, p)| Some((*id, p.max_us?)))
+                .collect(),
         }
     }
 }

@@ -78,6 +78,16 @@ impl Node {
                 "window_close end={} offset={} watermark_of={:?}",
                 node.end, node.offset_us, node.watermark_of
             ),
+            Self::Retention(node) => write!(
+                out,
+                "retention column={} offset={} watermark_of={:?} silent={}",
+                node.column, node.offset_us, node.watermark_of, node.silent
+            ),
+            Self::Idle(node) => write!(out, "idle {}", node.ttl_us),
+            Self::Forgetful(node) => {
+                node.of.write_canonical(out);
+                write!(out, "\nforgets {:?}", node.forgotten)
+            }
             Self::Constant(node) => {
                 out.push_str("constant");
                 node.rows.iter().for_each(|row| write_expressions(out, "row", row.iter()));

@@ -5,7 +5,10 @@
 //! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
 
 mod partition;
+mod rebuild;
 mod recursive;
+mod retention;
+mod state_ttl;
 
 use std::sync::Arc;
 
@@ -15,6 +18,8 @@ pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
 pub use partition::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
 pub use recursive::{Effect, Hole, Outer, Recursive};
+pub use retention::Retention;
+pub use state_ttl::{Forgetful, Forgotten, Idle};
 
 /// A node of the incremental plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +54,12 @@ pub enum Node {
     Hole(Hole),
     /// `EMIT ON WINDOW CLOSE`: holds rows back until the watermark passes their window's end.
     WindowClose(WindowClose),
+    /// `WITH (retention = …)`: rows go some time after their own. Only at the root.
+    Retention(Retention),
+    /// `WITH (state_ttl = …)`: which keys have not come for some time.
+    Idle(Idle),
+    /// `WITH (state_ttl = …)`: an operator that forgets such keys.
+    Forgetful(Forgetful),
     /// Rows that need no input (`VALUES`, a SELECT without FROM): emitted once, when the view is made.
     Constant(Constant),
 }
@@ -392,6 +403,9 @@ impl Node {
             Self::Recursive(node) => &node.schema,
             Self::Hole(node) => &node.schema,
             Self::WindowClose(node) => node.input.schema(),
+            Self::Retention(node) => node.input.schema(),
+            Self::Idle(node) => node.input.schema(),
+            Self::Forgetful(node) => node.of.schema(),
             Self::Constant(node) => &node.schema,
         }
     }
@@ -415,36 +429,10 @@ impl Node {
                 std::iter::once(&node.base).chain(node.outers.iter().map(|outer| &outer.node)).collect()
             }
             Self::WindowClose(node) => vec![&node.input],
+            Self::Retention(node) => vec![&node.input],
+            Self::Idle(node) => vec![&node.input],
+            Self::Forgetful(node) => node.of.inputs().into_iter().chain([&node.idle]).collect(),
         }
-    }
-
-    /// The same operators, with another answer to expressions that fail.
-    pub fn with_on_error(&self, on_error: OnError) -> Arc<Self> {
-        let of = |input: &Arc<Self>| input.with_on_error(on_error);
-        Arc::new(match self.clone() {
-            node @ (Self::Input(_) | Self::Hole(_)) => node,
-            Self::Recursive(node) => Self::Recursive(Recursive {
-                base: of(&node.base),
-                outers: node.outers.iter().map(|outer| Outer { node: of(&outer.node), ..*outer }).collect(),
-                step: of(&node.step),
-                ..node
-            }),
-            Self::Map(node) => Self::Map(Map { input: of(&node.input), on_error, ..node }),
-            Self::Window(node) => Self::Window(Window { input: of(&node.input), ..node }),
-            Self::Session(node) => Self::Session(Session { input: of(&node.input), ..node }),
-            Self::TemporalFilter(node) => Self::TemporalFilter(TemporalFilter { input: of(&node.input), ..node }),
-            Self::Aggregate(node) => Self::Aggregate(Aggregate { input: of(&node.input), on_error, ..node }),
-            Self::Join(node) => Self::Join(Join { left: of(&node.left), right: of(&node.right), on_error, ..node }),
-            Self::Union(node) => Self::Union(Union { inputs: node.inputs.iter().map(of).collect(), ..node }),
-            Self::SetOperation(node) => {
-                Self::SetOperation(SetOperation { left: of(&node.left), right: of(&node.right), kind: node.kind })
-            }
-            Self::Unnest(node) => Self::Unnest(Unnest { input: of(&node.input), ..node }),
-            Self::Distinct(node) => Self::Distinct(Distinct { input: of(&node.input) }),
-            Self::Partition(node) => Self::Partition(Partition { input: of(&node.input), on_error, ..node }),
-            Self::WindowClose(node) => Self::WindowClose(WindowClose { input: of(&node.input), ..node }),
-            Self::Constant(node) => Self::Constant(Constant { on_error, ..node }),
-        })
     }
 
     /// What becomes of a row on which one of this operator's own expressions fails; `None`: it has none.
@@ -457,7 +445,8 @@ impl Node {
             Self::Constant(node) => Some(node.on_error),
             Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Unnest(_) => None,
             Self::Distinct(_) | Self::WindowClose(_) | Self::Session(_) | Self::TemporalFilter(_) => None,
-            Self::Recursive(_) | Self::Hole(_) => None,
+            Self::Recursive(_) | Self::Hole(_) | Self::Retention(_) | Self::Idle(_) => None,
+            Self::Forgetful(node) => node.of.on_error(),
         }
     }
 
@@ -491,6 +480,10 @@ impl Node {
             Self::Hole(_) => false,
             // Rows come out when nothing can change them any more.
             Self::WindowClose(_) | Self::Constant(_) => true,
+            Self::Retention(node) => node.silent && node.input.append_only(),
+            // A key comes again once it is forgotten.
+            Self::Idle(_) => true,
+            Self::Forgetful(node) => node.append_only(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Reading order: [`context`] (what planning may look at), [`statement`] (one file per statement, [`Plan`] is their sum),
 //! [`query`] (SQL to DataFusion's logical plan, with PostgreSQL's names and types), [`functions`],
 //! [`incremental`] (the operator plan of a view), [`lower`] (logical plan to incremental plan, one file per node),
-//! [`explain`].
+//! [`reuse`] (what a changed view can keep), [`explain`].
 
 pub mod context;
 pub mod error;
@@ -16,6 +16,7 @@ pub mod functions;
 pub mod incremental;
 pub mod lower;
 pub mod query;
+pub mod reuse;
 pub mod state;
 pub mod statement;
 

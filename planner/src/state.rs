@@ -128,6 +128,12 @@ impl Node {
                 }
                 tables
             }
+            Self::Idle(_) => vec![
+                table("last", None, 0, "when it will be idle"),
+                table("waiting", None, 0, "that it is there, by that time"),
+            ],
+            Self::Forgetful(node) => node.of.state_tables(),
+            Self::Retention(_) => vec![table("kept", None, 0, "weight, by the row's time")],
             Self::WindowClose(_) => vec![table("pending", None, 0, "rows of open windows")],
         }
     }

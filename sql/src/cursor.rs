@@ -7,9 +7,11 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::exclusion;
 use crate::keyword;
 use crate::misread;
 use crate::position::position;
+use crate::reword::reword;
 use crate::{Error, Position, Result, Span};
 
 pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
@@ -46,7 +48,7 @@ impl Lines {
 impl<'a> Cursor<'a> {
     /// At the first of `tokens`, which stand in `source`.
     pub(crate) fn new(tokens: &'a [TokenWithSpan], source: &'a str, lines: &'a Lines) -> Self {
-        let parser = Parser::new(&DIALECT).with_tokens_with_locations(with_emit_fenced(tokens));
+        let parser = Parser::new(&DIALECT).with_tokens_with_locations(exclusion::marked(reword(tokens)));
         Self { parser, tokens, source, lines }
     }
 
@@ -312,63 +314,6 @@ impl<'a> Cursor<'a> {
         error.hint.get_or_insert_with(|| format!("{words}."));
         error
     }
-}
-
-/// What ROWS FROM is called as a function.
-pub const ROWS_FROM: &str = "rows from";
-
-/// With a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: sqlparser
-/// would take EMIT for an alias. And with `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which it doesn't know. And with
-/// `==` as an operator like any other: sqlparser would take it for `=`.
-fn with_emit_fenced(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let is = |token: &TokenWithSpan, word: &str| match &token.token {
-        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
-        _ => false,
-    };
-    let mut fenced = Vec::with_capacity(tokens.len());
-    for (at, token) in tokens.iter().enumerate() {
-        if is(token, "EMIT") {
-            let mut next = tokens[at + 1..].iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-            let clause = next.next().is_some_and(|first| {
-                is(first, "CHANGES") || is(first, "ON") && next.next().is_some_and(|second| is(second, "WINDOW"))
-            });
-            if clause {
-                fenced.push(TokenWithSpan { token: Token::SemiColon, span: token.span });
-            }
-        }
-        if token.token == Token::DoubleEq {
-            fenced.push(TokenWithSpan { token: Token::CustomBinaryOperator("==".to_owned()), span: token.span });
-            continue;
-        }
-        let mut before = fenced.iter().rev().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-        let previous = before.next();
-        if is(token, "FROM")
-            && previous.is_some_and(|side| ["LEADING", "TRAILING", "BOTH"].iter().any(|word| is(side, word)))
-            && before.next().is_some_and(|open| open.token == Token::LParen)
-            && before.next().is_some_and(|trim| is(trim, "TRIM"))
-        {
-            // TRIM(LEADING FROM text): what is left out is a blank.
-            fenced.push(TokenWithSpan { token: Token::SingleQuotedString(" ".to_owned()), span: token.span });
-            fenced.push(token.clone());
-            continue;
-        }
-        if is(token, "FROM")
-            && previous.is_some_and(|rows| is(rows, "ROWS"))
-            && tokens[at + 1..].iter().find(|token| !matches!(token.token, Token::Whitespace(_))).is_some_and(|open| open.token == Token::LParen)
-        {
-            // ROWS FROM (f(), g()): sqlparser reads it as a function of that name.
-            if let Some(rows) = fenced.iter_mut().rev().find(|token| !matches!(token.token, Token::Whitespace(_))) {
-                rows.token = Token::make_word(ROWS_FROM, Some('"'));
-            }
-            continue;
-        }
-        if is(token, "SYMMETRIC") && previous.is_some_and(|token| is(token, "BETWEEN")) {
-            fenced.push(TokenWithSpan { token: Token::DoubleExclamationMark, span: token.span });
-            continue;
-        }
-        fenced.push(token.clone());
-    }
-    fenced
 }
 
 /// sqlparser's name for what it expected, as a person would say it.

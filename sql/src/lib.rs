@@ -9,14 +9,16 @@
 
 pub mod cursor;
 pub mod error;
+mod exclusion;
 mod keyword;
 mod misread;
 pub mod position;
+mod reword;
 pub mod script;
 pub mod statement;
 pub mod walk;
 
-pub use cursor::ROWS_FROM;
+pub use reword::ROWS_FROM;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
 pub use script::{parse, parse_expression, parse_one};

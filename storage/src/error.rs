@@ -61,6 +61,15 @@ pub enum Error {
         source: serde_json::Error,
     },
 
+    /// A directory without the backup that was asked for.
+    #[error("there is no backup{} in {}", number.map_or_else(String::new, |number| format!(" {number}")), path.display())]
+    NoBackup {
+        /// The directory.
+        path: PathBuf,
+        /// The number that was asked for.
+        number: Option<u32>,
+    },
+
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -104,10 +113,14 @@ impl From<rocksdb::Error> for Error {
 }
 
 /// The database file that an error text names, if it names one.
-fn file_in(text: &str) -> Option<PathBuf> {
+pub(crate) fn file_in(text: &str) -> Option<PathBuf> {
     let is_file = |word: &&str| {
         let name = word.rsplit('/').next().unwrap_or(word);
-        name.ends_with(".sst") || name.ends_with(".log") || name.starts_with("MANIFEST-") || name == "CURRENT"
+        name.ends_with(".sst")
+            || name.ends_with(".blob")
+            || name.ends_with(".log")
+            || name.starts_with("MANIFEST-")
+            || name == "CURRENT"
     };
     let words = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"' | '\'' | '(' | ')'));
     words.map(|word| word.trim_end_matches([':', '.'])).find(is_file).map(PathBuf::from)

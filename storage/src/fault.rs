@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::memory::Contents;
 use crate::store::{Durability, Snapshot, Store, StoreStats};
-use crate::{ChangeSet, Error, MemoryStore, Result};
+use crate::{BackupInfo, ChangeSet, Error, MemoryStore, Result};
 
 /// Commits that a power cut can take at most; older ones count as durable, as if a memtable had been flushed.
 const MAX_UNDURABLE_COMMITS: usize = 1024;
@@ -89,6 +89,23 @@ impl FaultPlan {
     }
 }
 
+/// How often what has happened, over all restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Injected {
+    /// Commits that found the disk full.
+    pub full: u64,
+    /// Commits that failed without having been applied.
+    pub failed_before: u64,
+    /// Commits that failed although they had been applied.
+    pub failed_after: u64,
+    /// Deaths before a commit, and after one.
+    pub crashes_at_commits: u64,
+    /// Restarts.
+    pub restarts: u64,
+    /// Commits that power cuts took.
+    pub lost_commits: u64,
+}
+
 /// A [`MemoryStore`] with faults.
 ///
 /// After a fault that stops it, every call fails with [`Error::Stopped`], until [`FaultStore::restart`] gives the
@@ -106,7 +123,7 @@ struct State {
     undurable: VecDeque<Contents>,
     /// Commits tried so far, over all restarts.
     tried: u64,
-    restarts: u64,
+    injected: Injected,
     full_for: u32,
     stopped: bool,
 }
@@ -114,16 +131,16 @@ struct State {
 impl FaultStore {
     /// An empty store.
     pub fn new(plan: FaultPlan) -> Self {
-        Self::with(plan, Contents::new(), 0, 0)
+        Self::with(plan, Contents::new(), 0, Injected::default())
     }
 
-    fn with(plan: FaultPlan, contents: Contents, tried: u64, restarts: u64) -> Self {
+    fn with(plan: FaultPlan, contents: Contents, tried: u64, injected: Injected) -> Self {
         let state = State {
             store: MemoryStore::with_contents(contents.clone()),
             durable: contents,
             undurable: VecDeque::new(),
             tried,
-            restarts,
+            injected,
             full_for: 0,
             stopped: false,
         };
@@ -135,9 +152,29 @@ impl FaultStore {
         self.state.lock().tried
     }
 
+    /// What has happened so far.
+    pub fn injected(&self) -> Injected {
+        self.state.lock().injected
+    }
+
+    /// As [`FaultStore::restart`], after which only chosen commits meet faults.
+    #[must_use]
+    pub fn restart_without_faults(&self, loss: Loss) -> Self {
+        let mut next = self.restart(loss);
+        next.plan.per_mille = 0;
+        next
+    }
+
     /// Whether a fault has stopped the store.
     pub fn is_stopped(&self) -> bool {
         self.state.lock().stopped
+    }
+
+    /// What a power cut could leave at worst, as `read` sees it.
+    pub fn durable_oldest<T>(&self, read: impl FnOnce(&Arc<dyn Snapshot>) -> T) -> T {
+        let contents = self.state.lock().durable.clone();
+        let snapshot = MemoryStore::with_contents(contents).snapshot().expect("memory");
+        read(&snapshot)
     }
 
     /// Commits that a power cut now could take.
@@ -154,13 +191,16 @@ impl FaultStore {
         let lost = match loss {
             Loss::Nothing => 0,
             Loss::Last(commits) => commits.min(survivors),
-            Loss::Drawn => (random(!self.plan.seed, state.restarts) % (survivors as u64 + 1)) as usize,
+            Loss::Drawn => (random(!self.plan.seed, state.injected.restarts) % (survivors as u64 + 1)) as usize,
         };
         let contents = match survivors - lost {
             0 => state.durable.clone(),
             kept => state.undurable[kept - 1].clone(),
         };
-        Self::with(self.plan.clone(), contents, state.tried, state.restarts + 1)
+        let mut injected = state.injected;
+        injected.restarts += 1;
+        injected.lost_commits += lost as u64;
+        Self::with(self.plan.clone(), contents, state.tried, injected)
     }
 }
 
@@ -203,10 +243,17 @@ impl Store for FaultStore {
         }
         if state.full_for > 0 {
             state.full_for -= 1;
+            state.injected.full += 1;
             return Err(Error::Full { detail: "the simulated disk".to_owned() });
         }
         if matches!(fault, None | Some(Fault::FailAfter | Fault::CrashAfter)) {
             state.apply(changes, durability)?;
+        }
+        match fault {
+            Some(Fault::FailBefore) => state.injected.failed_before += 1,
+            Some(Fault::FailAfter) => state.injected.failed_after += 1,
+            Some(_) => state.injected.crashes_at_commits += 1,
+            None => {}
         }
         state.stopped = fault.is_some();
         match fault {
@@ -222,7 +269,7 @@ impl Store for FaultStore {
         self.state.lock().store.stats()
     }
 
-    fn backup(&self, directory: &Path) -> Result<()> {
+    fn backup(&self, directory: &Path) -> Result<BackupInfo> {
         let state = self.state.lock();
         state.running()?;
         state.store.backup(directory)

@@ -10,6 +10,7 @@
 //! stores), [`fault`] (a store that fails on purpose), [`meta`].
 
 pub mod change_set;
+mod checksum;
 pub mod error;
 pub mod fault;
 pub mod key;
@@ -19,8 +20,9 @@ pub mod rocks;
 pub mod store;
 
 pub use change_set::{Change, ChangeSet};
+pub use checksum::checksum;
 pub use error::{Error, Result};
 pub use key::{StateId, state_key, state_prefix, state_range, vnode_prefix};
 pub use memory::MemoryStore;
-pub use rocks::{RocksOptions, RocksStore};
+pub use rocks::{BackupInfo, RocksOptions, RocksStore, backups, keep_backups, restore_backup};
 pub use store::{Durability, Snapshot, Store, StoreStats, Visit};

@@ -9,7 +9,7 @@ use imbl::OrdMap;
 use parking_lot::Mutex;
 
 use crate::store::{Durability, Snapshot, Store, StoreStats, Visit};
-use crate::{Change, ChangeSet, Result, RocksOptions, RocksStore, StateId, state_range};
+use crate::{BackupInfo, Change, ChangeSet, Result, RocksOptions, RocksStore, StateId, state_range};
 
 /// The contents of a [`MemoryStore`] at one commit. A clone shares everything.
 pub(crate) type Contents = OrdMap<Bytes, Bytes>;
@@ -62,13 +62,19 @@ impl Store for MemoryStore {
         StoreStats { memory_bytes: entries.sum(), ..state.stats }
     }
 
-    /// The copy is a [`RocksStore`], as every backup.
-    fn backup(&self, directory: &Path) -> Result<()> {
+    /// The copy is of a [`RocksStore`], as every backup; it is made beside it.
+    fn backup(&self, directory: &Path) -> Result<BackupInfo> {
         let mut changes = ChangeSet::new();
         for (key, value) in &self.contents() {
             changes.put(key, value);
         }
-        RocksStore::open(directory, &RocksOptions::default())?.commit(changes, Durability::Disk)
+        let beside = directory.join("copy");
+        let store = RocksStore::open(&beside, &RocksOptions::default())?;
+        store.commit(changes, Durability::Disk)?;
+        let made = store.backup(directory);
+        drop(store);
+        std::fs::remove_dir_all(&beside).map_err(|e| crate::Error::io(&beside, e))?;
+        made
     }
 }
 

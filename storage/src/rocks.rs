@@ -10,26 +10,31 @@
 //! What a power cut takes is a suffix of whole commits: the log is synced before a file is linked in, so a
 //! large commit never survives a small one before it.
 //!
-//! Reading order: this file (open, commit), `options`, `sorted_file`, `snapshot`.
+//! Every file carries checksums that are checked when it is read: blocks, log and manifest by RocksDB; and that the log still has everything
+//! that was on stable storage, by `synced`. A damaged file is [`Error::Corrupt`], never other rows.
+//!
+//! Reading order: this file (open, commit), `options`, `sorted_file`, `synced`, `snapshot`, `backup`.
 
+mod backup;
 mod options;
 mod snapshot;
 mod sorted_file;
+mod synced;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, WaitForCompactOptions, WriteBatch, WriteOptions,
 };
 
+pub use backup::{BackupInfo, backups, keep_backups, restore_backup};
 pub use options::RocksOptions;
 use snapshot::RocksSnapshot;
+use synced::Synced;
 
 use crate::store::{Durability, Snapshot, Store, StoreStats};
 use crate::{Change, ChangeSet, Error, Result, state_range};
@@ -38,7 +43,7 @@ use crate::{Change, ChangeSet, Error, Result, state_range};
 const LAYOUT_KEY: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0];
 
 /// The layout of keys and the hash behind virtual nodes; raised when either changes.
-const LAYOUT: &[u8] = b"2";
+const LAYOUT: &[u8] = b"3";
 
 /// Sorted files are made here, inside the data directory: linking needs the same filesystem.
 const SORTED_FILES: &str = "ingest";
@@ -56,6 +61,7 @@ pub struct RocksStore {
     /// What sorted files are written with.
     file_options: rocksdb::Options,
     commits: Mutex<Commits>,
+    synced: Mutex<Synced>,
     committed_bytes: AtomicU64,
     committed: AtomicU64,
     ingested_files: AtomicU64,
@@ -81,10 +87,14 @@ impl RocksStore {
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self> {
         let sorted_files = path.join(SORTED_FILES);
         fs::create_dir_all(&sorted_files).map_err(|e| Error::io(&sorted_files, e))?;
+        check_complete(path)?;
         let db_options = options.database();
         let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.database());
         let db = DB::open_cf_descriptors(&db_options, path, [family]).map_err(|e| open_error(path, e))?;
         check_layout(&db, path)?;
+        let (mut synced, noted) = Synced::open(path)?;
+        check_log(&db, path, noted)?;
+        synced.note(db.latest_sequence_number().max(noted.unwrap_or(0)))?;
         // Only now is it certain that no one else writes there.
         remove_files(&sorted_files)?;
         Ok(Self {
@@ -93,6 +103,7 @@ impl RocksStore {
             options: options.clone(),
             file_options: options.sorted_file(),
             commits: Mutex::default(),
+            synced: Mutex::new(synced),
             committed_bytes: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             ingested_files: AtomicU64::new(0),
@@ -135,7 +146,7 @@ impl RocksStore {
         write_options.set_sync(sync);
         self.db.write_opt(batch, &write_options).map_err(|e| self.stop_if_uncertain(commits, e))?;
         commits.unsynced = !sync;
-        Ok(())
+        if sync { self.note_synced() } else { Ok(()) }
     }
 
     /// Commits through a sorted file.
@@ -148,7 +159,7 @@ impl RocksStore {
         match linked {
             Ok(()) => {
                 self.ingested_files.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+                self.note_synced()
             }
             Err(error) => {
                 // It may never have been made; and the error that matters is the one at hand.
@@ -163,8 +174,17 @@ impl RocksStore {
         if commits.unsynced {
             self.db.flush_wal(true).map_err(|e| self.stop_if_uncertain(commits, e))?;
             commits.unsynced = false;
+            self.note_synced()?;
         }
         Ok(())
+    }
+
+    /// Everything committed so far is on stable storage. That this can't be written down makes no commit fail: a start asks for less then.
+    fn note_synced(&self) -> Result<()> {
+        match self.synced.lock().note(self.db.latest_sequence_number()) {
+            Err(Error::Full { .. }) => Ok(()),
+            noted => noted,
+        }
     }
 
     /// After a failed write to the log or the manifest, what is on disk is only known by reading it again. A full
@@ -234,17 +254,52 @@ impl Store for RocksStore {
             committed_bytes: self.committed_bytes.load(Ordering::Relaxed),
             commits: self.committed.load(Ordering::Relaxed),
             ingested_files: self.ingested_files.load(Ordering::Relaxed),
+            free_bytes: rustix::fs::statvfs(&self.path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         }
     }
 
-    fn backup(&self, directory: &Path) -> Result<()> {
-        // RocksDB wants to make the directory itself. Only an empty one can be removed.
-        match fs::remove_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(directory, error)),
-            _ => {}
-        }
-        Ok(Checkpoint::new(&self.db)?.create_checkpoint(directory)?)
+    fn backup(&self, directory: &Path) -> Result<BackupInfo> {
+        backup::create(&self.db, directory)
     }
+}
+
+/// Without its file `CURRENT`, RocksDB takes a directory for an empty one, and would make a new database over the old one's files.
+fn check_complete(path: &Path) -> Result<()> {
+    let current = path.join("CURRENT");
+    let is_database = |name: &str| name.starts_with("MANIFEST-") || name.ends_with(".sst") || name == synced::FILE;
+    if current.exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(path).map_err(|e| Error::io(path, e))?.filter_map(std::result::Result::ok);
+    if entries.filter_map(|entry| entry.file_name().into_string().ok()).any(|name| is_database(&name)) {
+        return Err(Error::Corrupt {
+            file: Some(current),
+            detail: "it is missing beside the files of a database".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether the log gave back all that was on stable storage.
+fn check_log(db: &DB, path: &Path, noted: Option<u64>) -> Result<()> {
+    let found = db.latest_sequence_number();
+    match noted {
+        Some(noted) if noted > found => {
+            let log = last_log(path).unwrap_or_else(|| path.to_owned());
+            let detail = format!(
+                "it gives back changes up to number {found}, but those up to {noted} were on stable storage: the log is damaged or cut short"
+            );
+            Err(Error::Corrupt { file: Some(log), detail })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The newest file of the log that isn't empty.
+fn last_log(path: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let logs = files.filter(|file| file.extension().is_some_and(|extension| extension == "log"));
+    logs.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0)).max()
 }
 
 fn open_error(path: &Path, error: rocksdb::Error) -> Error {
@@ -252,7 +307,15 @@ fn open_error(path: &Path, error: rocksdb::Error) -> Error {
     if text.contains("While lock file") || text.contains("lock hold by current process") {
         return Error::Locked { path: path.to_owned() };
     }
-    error.into()
+    // A file that the manifest names and that isn't there, or is shorter than the manifest says.
+    let is_missing = text.contains("No such file") || text.contains("Sst file size mismatch");
+    match Error::from(error) {
+        Error::Rocks(error) if is_missing || error.kind() == rocksdb::ErrorKind::InvalidArgument => {
+            let detail = error.into_string();
+            Error::Corrupt { file: crate::error::file_in(&detail), detail }
+        }
+        other => other,
+    }
 }
 
 fn check_layout(db: &DB, path: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{ChangeSet, Result};
+use crate::{BackupInfo, ChangeSet, Result};
 
 /// What must hold when a commit returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub trait Store: Send + Sync + 'static {
     /// Sizes and counters for metrics.
     fn stats(&self) -> StoreStats;
 
-    /// Writes a consistent copy of the last commit to an empty directory (hard links where it can).
-    fn backup(&self, directory: &Path) -> Result<()>;
+    /// Adds a consistent copy of the last commit to a directory of backups, which is made if it isn't there. Commits go on meanwhile.
+    fn backup(&self, directory: &Path) -> Result<BackupInfo>;
 }
 
 /// A consistent, immutable view of the store.
@@ -72,4 +72,6 @@ pub struct StoreStats {
     pub commits: u64,
     /// Sorted files added whole instead of key by key.
     pub ingested_files: u64,
+    /// Room left on the disk; `None` if there is none behind it.
+    pub free_bytes: Option<u64>,
 }

@@ -212,18 +212,67 @@ fn the_numbers_count_commits_and_bytes() {
 fn a_backup_opens_as_a_store_of_its_own() {
     for (name, directory, store) in stores() {
         store.commit(changes(|c| c.put(&key(1, "a"), b"1")), Durability::Process).unwrap();
-        let backup = directory.path().join("backup");
-        std::fs::create_dir(&backup).unwrap();
-        store.backup(&backup).unwrap();
+        let backups = directory.path().join("backups");
+        let first = store.backup(&backups).unwrap();
         store.commit(changes(|c| c.put(&key(1, "a"), b"2")), Durability::Process).unwrap();
+        let second = store.backup(&backups).unwrap();
+        assert_eq!(storage::backups(&backups).unwrap(), [first, second], "{name}");
 
-        let copy = RocksStore::open(&backup, &options(0)).unwrap();
-        assert_eq!(value(&*copy.snapshot().unwrap(), &key(1, "a")).unwrap(), b"1", "{name}");
-        if name != "memory" {
-            let error = store.backup(&backup).unwrap_err().to_string();
-            assert!(error.contains("backup"), "{name}: a directory that isn't empty is refused: {error}");
+        for (number, expected) in [(Some(first.number), b"1"), (None, b"2")] {
+            let data = directory.path().join(format!("restored {expected:?}"));
+            storage::restore_backup(&backups, number, &data).unwrap();
+            let copy = RocksStore::open(&data, &options(0)).unwrap();
+            assert_eq!(value(&*copy.snapshot().unwrap(), &key(1, "a")).unwrap(), &expected[..], "{name}");
         }
+        storage::keep_backups(&backups, 1).unwrap();
+        assert_eq!(storage::backups(&backups).unwrap(), [second], "{name}");
+        let missing = storage::restore_backup(&backups, Some(77), &directory.path().join("no")).unwrap_err();
+        assert!(missing.to_string().starts_with("there is no backup 77 in"), "{missing}");
+        let no_backups = storage::backups(directory.path()).unwrap_err();
+        assert!(no_backups.to_string().starts_with("there is no backup in"), "{no_backups}");
     }
+}
+
+#[test]
+fn a_second_backup_copies_only_what_is_new() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let store = RocksStore::open(&directory.path().join("data"), &options(0)).unwrap();
+    let backups = directory.path().join("backups");
+    let mut large = ChangeSet::new();
+    (0..20_000_u32).for_each(|k| large.put(&key(1, &k.to_string()), &k.wrapping_mul(0x9e37_79b9).to_be_bytes()));
+    store.commit(large, Durability::Disk).unwrap();
+    store.backup(&backups).unwrap();
+    let size = |path: &std::path::Path| {
+        std::fs::read_dir(path).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum::<u64>()
+    };
+    let shared = backups.join("shared_checksum");
+    let before = size(&shared);
+    store.commit(changes(|c| c.put(&key(2, "a"), b"1")), Durability::Disk).unwrap();
+    store.backup(&backups).unwrap();
+    let added = size(&shared) - before;
+    assert!(before > 100_000 && added < before / 10, "{before} bytes, then {added}");
+}
+
+#[test]
+fn a_damaged_backup_is_refused_and_named() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let store = RocksStore::open(&directory.path().join("data"), &options(0)).unwrap();
+    let backups = directory.path().join("backups");
+    store.commit(changes(|c| c.put(&key(1, "a"), &[7; 5_000])), Durability::Disk).unwrap();
+    store.backup(&backups).unwrap();
+    let mut files = std::fs::read_dir(backups.join("shared_checksum")).unwrap().map(|e| e.unwrap().path());
+    let file = files.find(|file| std::fs::metadata(file).unwrap().len() > 0).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for (number, bytes) in [damaged, whole[..whole.len() / 2].to_vec(), Vec::new()].iter().enumerate() {
+        std::fs::write(&file, bytes).unwrap();
+        let data = directory.path().join(format!("data {number}"));
+        let error = storage::restore_backup(&backups, None, &data).unwrap_err();
+        assert!(matches!(error, storage::Error::Corrupt { file: Some(_), .. }), "{error:?}");
+    }
+    std::fs::write(&file, whole).unwrap();
+    storage::restore_backup(&backups, None, &directory.path().join("sound")).unwrap();
 }
 
 /// One change of a random commit.

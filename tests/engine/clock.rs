@@ -48,3 +48,45 @@ pub fn time_goes_on_while_the_engine_is_stopped() {
     db.run("DELETE FROM visits");
     assert_eq!(db.lines("SELECT count(*) FROM present"), ["0"]);
 }
+
+pub fn rows_go_by_the_clock_without_a_watermark() {
+    let mut db = Database::durable();
+    define(&mut db);
+    let created = |db: &mut Database, column: &str| {
+        let with = format!("retention = '1 hour 3 seconds'{column}");
+        db.run(&format!("CREATE MATERIALIZED VIEW recent WITH ({with}) AS SELECT id, came, left_at FROM visits"));
+    };
+    assert_eq!(db.error("CREATE MATERIALIZED VIEW recent WITH (retention = '1 hour') AS SELECT * FROM visits").state(), "22023");
+    created(&mut db, ", retention_column = 'came'");
+    db.run("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM recent");
+    db.run(ROWS);
+    assert_eq!(db.lines("SELECT id FROM recent ORDER BY id"), ["1", "2", "3", "4", "5"]);
+    db.wait_for("SELECT id FROM recent ORDER BY id", &["3", "4", "5"]);
+    assert_eq!(db.lines("SELECT n FROM counted"), ["3"]);
+    // A row that has gone comes back with a new time, and not with an old one.
+    db.run("UPDATE visits SET came = now() WHERE id = 1");
+    db.run("UPDATE visits SET came = came - INTERVAL '1 minute' WHERE id = 2");
+    assert_eq!(db.lines("SELECT id FROM recent ORDER BY id"), ["1", "3", "4", "5"]);
+}
+
+pub fn keys_are_forgotten_over_a_restart_too() {
+    let mut db = Database::durable();
+    db.run(
+        "CREATE SOURCE numbers (n bigint, id bigint) WITH (connector = 'generator', kind = 'sequence', events = 500, keys = 10)",
+    );
+    let with = "WITH (state_ttl = '4 seconds')";
+    db.run(&format!("CREATE MATERIALIZED VIEW sums {with} AS SELECT id, count(*) AS n FROM numbers GROUP BY id"));
+    db.run(&format!("CREATE MATERIALIZED VIEW ids {with} AS SELECT DISTINCT id FROM numbers"));
+    db.run(&format!(
+        "CREATE MATERIALIZED VIEW pairs {with} AS SELECT a.n, b.id FROM numbers a JOIN numbers b ON a.n = b.n"
+    ));
+    db.wait_for("SELECT count(*), sum(n) FROM sums", &["10|500"]);
+    db.wait_for("SELECT count(*) FROM ids", &["10"]);
+    db.reopen();
+    for view in ["sums", "ids"] {
+        db.wait_for(&format!("SELECT count(*) FROM {view}"), &["0"]);
+    }
+    let kept = "SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE '%forgets%' OR operator LIKE 'Idle%'";
+    db.wait_for(kept, &["0"]);
+    assert_eq!(db.lines("SELECT count(*), count(DISTINCT n) FROM pairs"), ["500|500"]);
+}

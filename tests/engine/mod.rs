@@ -1,7 +1,9 @@
 //! The engine's promises, one by one: views that are built beside running ones, what a crash leaves, what is kept of bad input.
 
+mod altering;
 mod building;
 mod clock;
+mod consistency;
 mod serving;
 mod storing;
 
@@ -11,6 +13,24 @@ use crate::support::trial;
 
 pub fn trials() -> Vec<Trial> {
     let tests: &[(&str, fn())] = &[
+        (
+            "altering::subscribers_and_readers_get_the_difference",
+            altering::subscribers_and_readers_get_the_difference,
+        ),
+        ("altering::a_crash_leaves_the_old_view_or_the_new_one", altering::a_crash_leaves_the_old_view_or_the_new_one),
+        (
+            "altering::what_is_cancelled_or_cannot_be_built_leaves_nothing",
+            altering::what_is_cancelled_or_cannot_be_built_leaves_nothing,
+        ),
+        ("altering::an_equal_part_keeps_its_state", altering::an_equal_part_keeps_its_state),
+        (
+            "altering::readers_that_rely_on_rows_that_stay_are_built_anew",
+            altering::readers_that_rely_on_rows_that_stay_are_built_anew,
+        ),
+        (
+            "altering::what_a_transaction_makes_appears_together",
+            altering::what_a_transaction_makes_appears_together,
+        ),
         ("building::a_view_waits_for_the_view_it_reads", building::a_view_waits_for_the_view_it_reads),
         ("building::a_build_cut_short_by_a_crash_begins_again", building::a_build_cut_short_by_a_crash_begins_again),
         ("building::stopping_ends_the_threads_that_build", building::stopping_ends_the_threads_that_build),
@@ -26,7 +46,13 @@ pub fn trials() -> Vec<Trial> {
             building::a_source_is_read_whole_after_its_only_reader_is_gone,
         ),
         ("clock::rows_come_and_go_without_input", clock::rows_come_and_go_without_input),
+        ("clock::rows_go_by_the_clock_without_a_watermark", clock::rows_go_by_the_clock_without_a_watermark),
+        ("clock::keys_are_forgotten_over_a_restart_too", clock::keys_are_forgotten_over_a_restart_too),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
+        (
+            "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
+            consistency::outer_joins_and_views_over_views_agree_in_every_epoch,
+        ),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,

@@ -105,6 +105,7 @@ fn sink_spec(brokers: &str, topic: &str) -> SinkSpec {
 fn rows(spec: &SinkSpec, epoch: u64, values: std::ops::Range<i64>) -> SinkRow {
     let column: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
     SinkRow {
+        inputs: "{}".into(),
         epoch: Epoch(epoch),
         delta: Delta::inserts(RecordBatch::try_new(Arc::clone(&spec.schema), vec![column]).unwrap()),
     }

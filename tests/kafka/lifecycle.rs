@@ -33,6 +33,33 @@ pub fn sigterm_drains_and_exits_0() {
     assert_eq!(client.rows("SELECT min(n), max(n) FROM v"), [["2000", "2000"]]);
 }
 
+/// Ten sources and a sink, all of them connected, all with input.
+pub fn sigterm_with_ten_sources_is_quick() {
+    let topic = unique("ten");
+    create_topic(shared(), &topic, 2);
+    let sender = Sender::new(shared(), &topic);
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    let with = format!("WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json')", shared().bootstrap);
+    for number in 0..10 {
+        client.rows(&format!("CREATE SOURCE s{number} (id int) {with}"));
+        client.rows(&format!("CREATE MATERIALIZED VIEW v{number} AS SELECT count(*) AS n FROM s{number}"));
+    }
+    for id in 0..5_000 {
+        sender.send(id % 2, None, Some(&format!(r#"{{"id":{id}}}"#)));
+    }
+    sender.flush();
+    for number in 0..10 {
+        let all = vec![vec!["5000".to_owned()]];
+        wait::until_equal("all records", &all, || client.rows(&format!("SELECT n FROM v{number}")));
+    }
+    let start = std::time::Instant::now();
+    assert_eq!(server.terminate().code(), Some(0));
+    let took = start.elapsed();
+    assert!(took < std::time::Duration::from_secs(2), "it took {took:?}");
+}
+
 pub fn second_server_on_a_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(directory.path(), &[]);

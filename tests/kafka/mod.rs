@@ -7,6 +7,7 @@ mod consistency;
 mod faults;
 mod lifecycle;
 mod outage;
+mod restored;
 mod sinks;
 mod sources;
 
@@ -67,11 +68,18 @@ pub fn trials() -> Vec<Trial> {
         ("sources::windows_close_with_the_watermark", Any, sources::windows_close_with_the_watermark),
         ("sinks::upsert_sink_holds_the_view", Real, sinks::upsert_sink_holds_the_view),
         ("sinks::append_sink_adds_up_to_the_view", Real, sinks::append_sink_adds_up_to_the_view),
+        (
+            "sinks::a_view_that_is_altered_emits_the_difference",
+            Real,
+            sinks::a_view_that_is_altered_emits_the_difference,
+        ),
         ("sinks::a_restart_repeats_nothing", Real, sinks::a_restart_repeats_nothing),
         ("sinks::a_sink_begins_with_what_is_there", Real, sinks::a_sink_begins_with_what_is_there),
         ("sinks::a_sink_of_a_view_being_built_has_all_of_it", Real, sinks::a_sink_of_a_view_being_built_has_all_of_it),
         ("sinks::a_sink_starts_the_source_it_reads", Real, sinks::a_sink_starts_the_source_it_reads),
         ("outage::broker_goes_away_and_comes_back", Own, outage::broker_goes_away_and_comes_back),
+        ("restored::a_restored_server_sends_nothing_twice", Real, restored::a_restored_server_sends_nothing_twice),
+        ("lifecycle::sigterm_with_ten_sources_is_quick", Any, lifecycle::sigterm_with_ten_sources_is_quick),
         ("lifecycle::sigterm_drains_and_exits_0", Any, lifecycle::sigterm_drains_and_exits_0),
         ("lifecycle::second_server_on_a_directory_is_refused", Any, lifecycle::second_server_on_a_directory_is_refused),
         ("lifecycle::a_public_address_is_refused", Any, lifecycle::a_public_address_is_refused),

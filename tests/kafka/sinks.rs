@@ -101,6 +101,29 @@ pub fn a_restart_repeats_nothing() {
     assert_eq!(after.len(), before.len() + 1, "one change, one record: {after:?}");
 }
 
+pub fn a_view_that_is_altered_emits_the_difference() {
+    for mode in ["append", "upsert"] {
+        let (mut db, topic) = database(mode);
+        db.run("INSERT INTO t VALUES (1, 'a', 10), (2, 'a', 20), (3, 'b', 5), (4, 'c', 1)");
+        let read = || read_all(shared(), &topic, "read_committed");
+        wait::until("what was there", || (read().len() >= 3).then_some(()));
+        assert_eq!(read().len(), 3, "{mode}");
+        // `a` changes, `b` stays, `c` goes.
+        db.run("ALTER MATERIALIZED VIEW v AS SELECT k, count(*) AS c, sum(n) AS total FROM t WHERE n BETWEEN 2 AND 15 GROUP BY k");
+        let (changes, there) = if mode == "append" { (3, 2) } else { (2, 2) };
+        wait::until("the difference", || (read().len() >= 3 + changes).then_some(()));
+        db.run("INSERT INTO t VALUES (5, 'd', 7)");
+        wait::until("what comes then", || (rows_of(&topic, mode) == there + 1).then_some(()));
+        assert_eq!(read().len(), 3 + changes + 1, "{mode}: {:?}", read());
+        db.reopen();
+        db.run("DELETE FROM t WHERE id = 5");
+        wait::until("what comes after a restart", || (rows_of(&topic, mode) == there).then_some(()));
+        assert_eq!(read().len(), 3 + changes + 2, "{mode}: {:?}", read());
+        let refused = db.error("ALTER MATERIALIZED VIEW v AS SELECT k, count(*) AS c, sum(n) AS total, 1 AS one FROM t GROUP BY k");
+        assert_eq!(refused.state(), "2BP01");
+    }
+}
+
 fn rows_of(topic: &str, mode: &str) -> i64 {
     let records = read_all(shared(), topic, "read_committed");
     if mode == "append" { added_up(&records).values().sum() } else { folded(&records).len() as i64 }

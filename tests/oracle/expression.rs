@@ -1,6 +1,6 @@
 //! Random expressions, conditions and aggregates over columns of known kinds. Numbers stay small: nothing overflows, and six digits tell them apart.
 
-use super::query::Column;
+use super::sql::Column;
 use crate::support::random::Random;
 
 /// What an expression is; each kind has its own operators.
@@ -12,6 +12,8 @@ pub enum Kind {
     Numeric,
     Time,
     Bool,
+    /// An array of bigints; no column of a table is one.
+    List,
 }
 
 impl Kind {
@@ -39,7 +41,7 @@ impl Kind {
 /// An expression of a kind.
 pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: usize) -> String {
     let candidates: Vec<_> = columns.iter().filter(|column| column.kind == kind).collect();
-    if depth == 0 || random.one_in(2) {
+    if depth == 0 || !random.one_in(2) {
         if !candidates.is_empty() && !random.one_in(8) {
             return random.pick(&candidates).name.clone();
         }
@@ -50,6 +52,7 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
             Kind::Numeric => format!("CAST({}.25 AS NUMERIC(8,2))", random.below(4)),
             Kind::Time => format!("TIMESTAMP '2024-01-01 00:0{}:30'", random.below(6)),
             Kind::Bool => random.pick(&["true", "false"]).to_string(),
+            Kind::List => "CAST(NULL AS BIGINT[])".to_owned(),
         };
     }
     let depth = depth - 1;
@@ -57,7 +60,7 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
     match kind {
         Kind::Int => {
             let (left, right, text) = (sub(Kind::Int), sub(Kind::Int), sub(Kind::Text));
-            match random.below(9) {
+            match random.below(12) {
                 0 => format!("({left} + {right})"),
                 1 => format!("({left} - {right})"),
                 2 => format!("abs({left})"),
@@ -66,15 +69,20 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
                 5 => format!("({left} % 3)"),
                 6 => format!("({left} / 2)"),
                 7 => format!("nullif({left}, {right})"),
+                8 => format!("greatest({left}, {right})"),
+                9 => format!("least({left}, {right})"),
+                10 => format!("CASE {left} WHEN 1 THEN {right} WHEN 2 THEN 7 END"),
                 _ => format!("CASE WHEN {} THEN {left} ELSE {right} END", predicate(random, columns, 0)),
             }
         }
         Kind::Text => {
             let (left, right) = (sub(Kind::Text), sub(Kind::Text));
-            match random.below(5) {
+            match random.below(7) {
                 0 => format!("upper({left})"),
                 1 => format!("({left} || {right})"),
                 2 => format!("nullif({left}, 'x')"),
+                5 => format!("substr({left}, 1, 1)"),
+                6 => format!("CAST({} AS TEXT)", expression(random, columns, Kind::Int, depth)),
                 3 => format!("CASE WHEN {} THEN {left} END", predicate(random, columns, 0)),
                 _ => format!("coalesce({left}, {right})"),
             }
@@ -97,6 +105,7 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
             }
         }
         Kind::Bool => predicate(random, columns, depth),
+        Kind::List => sub(Kind::List),
     }
 }
 
@@ -142,14 +151,14 @@ pub fn call(random: &mut Random, columns: &[Column]) -> (String, Kind) {
         0 | 1 => ("count(*)".to_owned(), Kind::Int),
         2 => (format!("count({int})"), Kind::Int),
         3 => (format!("count({text})"), Kind::Int),
-        4 => (format!("sum({int})"), Kind::Int),
+        4 => (format!("sum({int})"), Kind::Numeric),
         5 => (format!("min({int})"), Kind::Int),
         6 => (format!("max({int})"), Kind::Int),
         7 => (format!("min({text})"), Kind::Text),
         8 => (format!("max({text})"), Kind::Text),
         9 => (format!("count(DISTINCT {int})"), Kind::Int),
         10 => (format!("count(DISTINCT {text})"), Kind::Int),
-        11 => (format!("sum(DISTINCT {int})"), Kind::Int),
+        11 => (format!("sum(DISTINCT {int})"), Kind::Numeric),
         12 => (format!("sum({float})"), Kind::Float),
         13 => (format!("avg({float})"), Kind::Float),
         14 => (format!("sum({numeric})"), Kind::Numeric),

@@ -1,126 +1,38 @@
-//! Random queries: a grammar whose sentences are valid in PostgreSQL's dialect and in DataFusion's.
-//!
-//! Each relation has two texts: how the view names it, and how the oracle does, for which a view over a view is a subquery, and a window
-//! of time an expression.
+//! Random queries: a grammar whose sentences are valid in PostgreSQL's dialect and, but for some, in DataFusion's.
 
 use super::expression::{Kind, call, expression, predicate};
 use super::model::TABLES;
+use super::sql::{Column, Query, Relation, Sql, outputs, select};
+use super::{partition, recursion, rows, subquery, window};
 use crate::support::random::Random;
 
-/// A column that can be named.
-#[derive(Clone, Debug)]
-pub struct Column {
-    pub name: String,
-    pub kind: Kind,
-}
-
-/// Something that stands in FROM.
-#[derive(Clone, Debug)]
-pub struct Relation {
-    pub(super) sql: String,
-    pub(super) oracle: String,
-    pub(super) columns: Vec<Column>,
-}
-
-/// A whole query.
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// For the view.
-    pub sql: String,
-    /// For the oracle.
-    pub oracle: String,
-    columns: Vec<Column>,
-}
-
-impl Relation {
-    pub fn tables() -> Vec<Self> {
-        let columns = [
-            ("id", Kind::Int),
-            ("a", Kind::Int),
-            ("b", Kind::Int),
-            ("s", Kind::Text),
-            ("f", Kind::Float),
-            ("n", Kind::Numeric),
-            ("at", Kind::Time),
-            ("ok", Kind::Bool),
-        ];
-        let columns: Vec<_> = columns.into_iter().map(|(name, kind)| column(name, kind)).collect();
-        let table =
-            |name: &&str| Self { sql: (*name).to_owned(), oracle: (*name).to_owned(), columns: columns.clone() };
-        TABLES.iter().map(table).collect()
-    }
-
-    /// Under an alias.
-    fn named(self, alias: &str) -> Self {
-        let columns = self.columns.iter().map(|c| column(&format!("{alias}.{}", c.name), c.kind)).collect();
-        Self { sql: format!("{} AS {alias}", self.sql), oracle: format!("{} AS {alias}", self.oracle), columns }
-    }
-
-    /// Of one of these, its columns of a kind.
-    fn of_kind(&self, kind: Kind) -> Vec<&Column> {
-        self.columns.iter().filter(|column| column.kind == kind).collect()
-    }
-}
-
-fn column(name: &str, kind: Kind) -> Column {
-    Column { name: name.to_owned(), kind }
-}
-
-impl Query {
-    pub(super) fn new(sql: String, oracle: String, columns: Vec<Column>) -> Self {
-        Self { sql, oracle, columns }
-    }
-
-    /// This query under a view's name.
-    pub fn as_relation(&self, name: &str) -> Relation {
-        Relation { sql: name.to_owned(), oracle: format!("({})", self.oracle), columns: self.columns.clone() }
-    }
-
-    /// A query over these relations, with subqueries up to `depth`.
-    pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Self {
-        match random.below(25) {
-            0..=2 => project(random, relations, depth),
-            3..=6 => aggregate(random, relations, depth),
-            7..=9 => join(random, relations, depth),
-            10 | 11 => exists(random, relations, depth),
-            12 => scalar(random, relations, depth),
-            13 => windows(random, relations),
-            16..=19 => super::partition::generate(random, relations, depth),
-            20 | 21 => super::recursion::generate(random, relations),
-            22..=24 => super::rows::generate(random, relations, depth),
-            _ => set_operation(random, relations, depth),
-        }
-    }
-
-    fn both(text: impl Fn(&dyn Fn(&Relation) -> String) -> String, columns: Vec<Column>) -> Self {
-        Self { sql: text(&|relation| relation.sql.clone()), oracle: text(&|relation| relation.oracle.clone()), columns }
+/// A query over these relations, of which the first are the tables, with subqueries up to `depth`.
+pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+    match random.below(33) {
+        0..=2 => project(random, relations, depth),
+        3..=6 => aggregate(random, relations, depth),
+        7..=10 => join(random, relations, depth),
+        11..=16 => subquery::generate(random, relations, depth),
+        17 | 18 => window::generate(random, relations),
+        19..=23 => partition::generate(random, relations, depth),
+        24 | 25 => recursion::generate(random, relations),
+        26..=28 => rows::generate(random, relations, depth),
+        29 | 30 => with(random, relations, depth),
+        _ => set_operation(random, relations, depth),
     }
 }
 
 /// A relation with an alias: a table, a view, or a subquery.
-pub(super) fn source(random: &mut Random, relations: &[Relation], depth: usize, alias: &str) -> Relation {
+pub fn source(random: &mut Random, relations: &[Relation], depth: usize, alias: &str) -> Relation {
     let relation = if depth > 0 && random.one_in(3) {
-        let query = Query::generate(random, relations, depth - 1);
-        Relation { sql: format!("({})", query.sql), oracle: format!("({})", query.oracle), columns: query.columns }
+        generate(random, relations, depth - 1).as_subquery()
     } else {
         random.pick(relations).clone()
     };
     relation.named(alias)
 }
 
-/// The same tail behind both texts of FROM.
-pub(super) fn query(head: &str, from: &Relation, tail: &str, columns: Vec<Column>) -> Query {
-    Query::both(|text| format!("{head} FROM {}{tail}", text(from)), columns)
-}
-
-/// Output columns `c0`, `c1`, … from expressions.
-pub(super) fn outputs(expressions: &[(String, Kind)]) -> (String, Vec<Column>) {
-    let named = expressions.iter().enumerate().map(|(i, (text, _))| format!("{text} AS c{i}"));
-    let columns = expressions.iter().enumerate().map(|(i, (_, kind))| column(&format!("c{i}"), *kind));
-    (named.collect::<Vec<_>>().join(", "), columns.collect())
-}
-
-pub(super) fn filter(random: &mut Random, columns: &[Column]) -> String {
+pub fn filter(random: &mut Random, columns: &[Column]) -> String {
     if random.one_in(2) { format!(" WHERE {}", predicate(random, columns, 2)) } else { String::new() }
 }
 
@@ -134,17 +46,17 @@ fn project(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let (list, columns) = outputs(&expressions);
     let distinct = if random.one_in(4) { "DISTINCT " } else { "" };
     let tail = filter(random, &from.columns);
-    Query::both(|text| format!("SELECT {distinct}{list} FROM {}{tail}", text(&from)), columns)
+    select(&format!("SELECT {distinct}{list}"), &from, &tail, columns)
 }
 
-fn aggregate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+pub fn aggregate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let from = source(random, relations, depth, "g");
     let tail = filter(random, &from.columns);
     grouped(random, from, tail)
 }
 
 /// Aggregates over rows with a condition.
-fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
+pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let mut keys = Vec::new();
     for _ in 0..random.below(3) {
         let kind = Kind::key(random);
@@ -154,36 +66,45 @@ fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     for _ in 0..1 + random.below(4) {
         expressions.push(call(random, &from.columns));
     }
-    let (list, columns) = outputs(&expressions);
-    if !keys.is_empty() {
-        let positions: Vec<_> = (1..=keys.len()).map(|i| i.to_string()).collect();
-        // DataFusion knows no positions in grouping sets, where a constant would be one, and a key stands once.
-        let texts: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
-        let plain = texts.iter().all(|key| key.contains('.')) && (texts.len() < 2 || texts[0] != texts[1]);
-        match random.below(6) {
-            0 if plain => tail.push_str(&format!(" GROUP BY ROLLUP ({})", texts.join(", "))),
-            1 if plain => tail.push_str(&format!(" GROUP BY CUBE ({})", texts.join(", "))),
-            _ => tail.push_str(&format!(" GROUP BY {}", positions.join(", "))),
+    let texts: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
+    let positions: Vec<_> = (1..=keys.len()).map(|i| i.to_string()).collect();
+    // DataFusion knows no positions in grouping sets, where a constant would be one, and a key stands once.
+    let plain = texts.iter().all(|key| key.contains('.')) && (texts.len() < 2 || texts[0] != texts[1]);
+    let sets = plain && !keys.is_empty() && random.one_in(3);
+    if sets {
+        let keys = texts.join(", ");
+        tail.push_str(&match random.below(3) {
+            0 => format!(" GROUP BY ROLLUP ({keys})"),
+            1 => format!(" GROUP BY CUBE ({keys})"),
+            _ => format!(" GROUP BY GROUPING SETS (({keys}), ({}), ())", texts[0]),
+        });
+        if random.one_in(2) {
+            expressions.push((format!("grouping({})", texts[0]), Kind::Int));
         }
+    } else if !keys.is_empty() {
+        tail.push_str(&format!(" GROUP BY {}", positions.join(", ")));
     }
+    let (list, columns) = outputs(&expressions);
     match random.below(8) {
-        0 => tail.push_str(&format!(" HAVING count(*) > {}", random.below(3))),
-        1 => {
+        7 => tail.push_str(&format!(" HAVING count(*) > {}", random.below(3))),
+        6 => {
             let int = expression(random, &from.columns, Kind::Int, 0);
             tail.push_str(&format!(" HAVING max({int}) > {} OR min({int}) IS NULL", random.below(4)));
         }
         _ => {}
     }
-    Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
+    select(&format!("SELECT {list}"), &from, &tail, columns)
 }
 
 fn join(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let left = source(random, relations, depth, "l");
     let right = source(random, relations, depth, "r");
     let mut from = joined(random, left, right);
-    if random.one_in(4) {
-        let more = source(random, relations, 0, "m");
-        from = joined(random, from, more);
+    for alias in ["m", "n"] {
+        if random.one_in(4) {
+            let more = source(random, relations, 0, alias);
+            from = joined(random, from, more);
+        }
     }
     let tail = if random.one_in(3) { filter(random, &from.columns) } else { String::new() };
     if random.one_in(3) {
@@ -195,35 +116,47 @@ fn join(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
         expressions.push((column.name, column.kind));
     }
     let (list, columns) = outputs(&expressions);
-    Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
+    select(&format!("SELECT {list}"), &from, &tail, columns)
 }
 
+/// Two relations as one, on any condition.
 fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
+    let both: Vec<_> = left.columns.iter().chain(&right.columns).cloned().collect();
+    let relation = |kind: &str, tail: String| {
+        let sql = left.sql.clone().and(&format!(" {kind} ")).with(&right.sql).and(&tail);
+        Relation { sql, columns: both.clone() }
+    };
+    match random.below(12) {
+        // Without an equality: by a range, or by nothing at all. PostgreSQL has no FULL JOIN of that kind.
+        10 => {
+            let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
+            let (left, right) = (expression(random, &left.columns, Kind::Int, 0), expression(random, &right.columns, Kind::Int, 0));
+            let more = if random.one_in(2) { format!(" AND {}", predicate(random, &both, 1)) } else { String::new() };
+            return relation(kind, format!(" ON {left} {} {right}{more}", random.pick(&["<", ">=", "<>"])));
+        }
+        11 => return relation("CROSS JOIN", String::new()),
+        _ => {}
+    }
     let mut on = equality(random, &left, &right);
     if random.one_in(4) {
         on.push_str(&format!(" AND {}", equality(random, &left, &right)));
     }
-    let both: Vec<_> = left.columns.iter().chain(&right.columns).cloned().collect();
     if random.one_in(3) {
         on.push_str(&format!(" AND {}", predicate(random, &both, 1)));
     }
-    let kind = random.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
-    Relation {
-        sql: format!("{} {kind} {} ON {on}", left.sql, right.sql),
-        oracle: format!("{} {kind} {} ON {on}", left.oracle, right.oracle),
-        columns: both,
-    }
+    let kind: &str = *random.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
+    relation(kind, format!(" ON {on}"))
 }
 
 /// `l.x = r.y` of one kind; where there is no such pair, whether columns are NULL is compared.
-fn equality(random: &mut Random, left: &Relation, right: &Relation) -> String {
+pub fn equality(random: &mut Random, left: &Relation, right: &Relation) -> String {
     let first = Kind::key(random);
     for kind in [first, Kind::Int, Kind::Text] {
         let (left, right) = (left.of_kind(kind), right.of_kind(kind));
         if !left.is_empty() && !right.is_empty() {
             let (left, right) = (&random.pick(&left).name, &random.pick(&right).name);
             return match (kind, random.below(6)) {
-                (Kind::Int, 0) => format!("{left} + 1 = {right}"),
+                (Kind::Int, 5) => format!("{left} + 1 = {right}"),
                 _ => format!("{left} = {right}"),
             };
         }
@@ -231,135 +164,87 @@ fn equality(random: &mut Random, left: &Relation, right: &Relation) -> String {
     format!("({} IS NULL) = ({} IS NULL)", random.pick(&left.columns).name, random.pick(&right.columns).name)
 }
 
-/// EXISTS, IN, and their negations.
-fn exists(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    let (outer, inner) = (source(random, relations, depth, "o"), source(random, relations, 0, "i"));
-    let expressions: Vec<_> = outer.columns.iter().map(|column| (column.name.clone(), column.kind)).collect();
-    let (list, columns) = outputs(&expressions);
-    let not = if random.one_in(2) { "NOT " } else { "" };
-    let more = if random.one_in(2) { format!(" AND {}", predicate(random, &inner.columns, 1)) } else { String::new() };
-    if let (Some(left), Some(right), true) =
-        (outer.of_kind(Kind::Int).first(), inner.of_kind(Kind::Int).first(), random.one_in(3))
-    {
-        // With a NULL on either side, NOT IN is refused in views.
-        let (left, right) = (&left.name, &right.name);
-        return Query::both(
-            |text| {
-                let subquery = format!("SELECT {right} FROM {} WHERE {right} IS NOT NULL{more}", text(&inner));
-                format!("SELECT {list} FROM {} WHERE {left} IS NOT NULL AND {left} {not}IN ({subquery})", text(&outer))
-            },
-            columns,
-        );
-    }
-    let on = equality(random, &outer, &inner);
-    let both: Vec<_> = outer.columns.iter().chain(&inner.columns).cloned().collect();
-    let more = if random.one_in(3) { format!(" AND {}", predicate(random, &both, 0)) } else { more };
-    Query::both(
-        |text| {
-            let subquery = format!("SELECT 1 FROM {} WHERE {on}{more}", text(&inner));
-            format!("SELECT {list} FROM {} WHERE {not}EXISTS ({subquery})", text(&outer))
-        },
-        columns,
-    )
-}
-
-/// A scalar subquery: an aggregate over all rows, or over those with the outer row's key.
-fn scalar(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    let (outer, inner) = (source(random, relations, depth, "o"), source(random, relations, 0, "i"));
-    let value = expression(random, &inner.columns, Kind::Int, 0);
-    let aggregate = random.pick(&["max", "min", "sum"]);
-    let on = match random.one_in(2) {
-        true => format!(" WHERE {}", equality(random, &outer, &inner)),
-        false => String::new(),
+/// A common table expression that is named once or twice.
+fn with(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+    let common = generate(random, relations, depth.saturating_sub(1));
+    let name = format!("common{depth}");
+    let named = Relation { sql: Sql::text(&name), columns: common.columns.clone() };
+    let mut known = relations.to_vec();
+    known.truncate(TABLES.len());
+    let mut names = vec![named.clone()];
+    names.extend(known.iter().cloned());
+    let from = match random.below(3) {
+        0 => named.named("l"),
+        1 => joined(random, named.clone().named("l"), named.named("r")),
+        _ => {
+            let other = source(random, relations, 0, "r");
+            joined(random, named.named("l"), other)
+        }
     };
-    let own = expression(random, &outer.columns, Kind::Int, 0);
-    let columns = vec![column("c0", Kind::Int), column("c1", Kind::Int)];
-    if random.one_in(2) {
-        return Query::both(
-            |text| {
-                let subquery = format!("SELECT {aggregate}({value}) FROM {}{on}", text(&inner));
-                format!("SELECT {own} AS c0, ({subquery}) AS c1 FROM {}", text(&outer))
-            },
-            columns,
-        );
-    }
-    Query::both(
-        |text| {
-            let subquery = format!("SELECT {aggregate}({value}) FROM {}{on}", text(&inner));
-            format!("SELECT {own} AS c0, {own} AS c1 FROM {} WHERE {own} >= ({subquery})", text(&outer))
-        },
-        columns,
-    )
-}
-
-/// TUMBLE or HOP over a table; DataFusion bins the time itself.
-fn windows(random: &mut Random, relations: &[Relation]) -> Query {
-    let table = relations[random.below(TABLES.len() as u64) as usize].clone();
-    let (sql, start) = match random.one_in(2) {
-        true => (
-            format!("TUMBLE({}, at, INTERVAL '2 minutes')", table.sql),
-            "date_bin(INTERVAL '2 minutes', t.at, TIMESTAMP '1970-01-01')".to_owned(),
-        ),
-        false => (
-            format!("HOP({}, at, INTERVAL '1 minute', INTERVAL '2 minutes')", table.sql),
-            "date_bin(INTERVAL '1 minute', t.at, TIMESTAMP '1970-01-01') - k.k".to_owned(),
-        ),
-    };
-    let offsets = if sql.starts_with("HOP") {
-        " CROSS JOIN (VALUES (INTERVAL '0 minutes'), (INTERVAL '1 minute')) AS k (k)"
-    } else {
-        ""
-    };
-    let oracle = format!(
-        "(SELECT t.*, {start} AS window_start, {start} + INTERVAL '2 minutes' AS window_end FROM {} AS t{offsets} WHERE t.at IS NOT NULL)",
-        table.oracle
-    );
-    let mut columns = table.columns;
-    columns.extend([column("window_start", Kind::Time), column("window_end", Kind::Time)]);
-    let from = Relation { sql, oracle, columns }.named("w");
     let tail = filter(random, &from.columns);
-    if random.one_in(3) {
-        return grouped(random, from, tail);
-    }
-    let mut expressions = vec![("w.window_start".to_owned(), Kind::Time), ("w.window_end".to_owned(), Kind::Time)];
-    for _ in 0..1 + random.below(3) {
-        expressions.push(call(random, &from.columns));
-    }
-    let (list, columns) = outputs(&expressions);
-    let tail = format!("{tail} GROUP BY w.window_start, w.window_end");
-    Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
+    let body = if random.one_in(2) {
+        grouped(random, from, tail)
+    } else {
+        let mut expressions = Vec::new();
+        for _ in 0..1 + random.below(4) {
+            let column = random.pick(&from.columns).clone();
+            expressions.push((column.name, column.kind));
+        }
+        let (list, columns) = outputs(&expressions);
+        select(&format!("SELECT {list}"), &from, &tail, columns)
+    };
+    let materialized = random.pick(&["", "", " MATERIALIZED", " NOT MATERIALIZED"]);
+    let head = |materialized: &str| format!("WITH {name} AS{materialized} (");
+    let rest = |sql: Sql| sql.with(&common.sql).and(") ").with(&body.sql);
+    let (plain, marked) = (rest(Sql::text(head(""))), rest(Sql::text(head(materialized))));
+    Query { sql: Sql { batch: plain.batch, ..marked }, columns: body.columns }
 }
 
-/// UNION, INTERSECT and EXCEPT, each with and without ALL.
+/// UNION, INTERSECT and EXCEPT, each with and without ALL, of two or three.
 fn set_operation(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let mut kinds = Vec::new();
     for _ in 0..1 + random.below(3) {
         kinds.push(Kind::key(random));
     }
-    let mut side = |alias: &str| {
-        let from = source(random, relations, depth.saturating_sub(1), alias);
-        let expressions: Vec<_> =
-            kinds.iter().map(|kind| (expression(random, &from.columns, *kind, 1), *kind)).collect();
-        let (list, columns) = outputs(&expressions);
-        let tail = filter(random, &from.columns);
-        Query::both(|text| format!("SELECT {list} FROM {}{tail}", text(&from)), columns)
-    };
-    let (left, right) = (side("x"), side("y"));
+    let left = side(random, relations, depth, &kinds, "x");
+    let right = side(random, relations, depth, &kinds, "y");
+    let pair = combined(random, left, right);
+    if !random.one_in(4) {
+        return pair;
+    }
+    let pair = pair.as_subquery().named("u");
+    let (list, columns) = outputs(&pair.columns.iter().map(|c| (c.name.clone(), c.kind)).collect::<Vec<_>>());
+    let third = side(random, relations, depth, &kinds, "z");
+    combined(random, select(&format!("SELECT {list}"), &pair, "", columns), third)
+}
+
+fn side(random: &mut Random, relations: &[Relation], depth: usize, kinds: &[Kind], alias: &str) -> Query {
+    let from = source(random, relations, depth.saturating_sub(1), alias);
+    let expressions: Vec<_> = kinds.iter().map(|kind| (expression(random, &from.columns, *kind, 1), *kind)).collect();
+    let (list, columns) = outputs(&expressions);
+    select(&format!("SELECT {list}"), &from, &filter(random, &from.columns), columns)
+}
+
+fn combined(random: &mut Random, left: Query, right: Query) -> Query {
     let operators = ["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL"];
     let operator = *random.pick(&operators);
-    let oracle = match operator.strip_suffix(" ALL") {
-        Some(counted @ ("INTERSECT" | "EXCEPT")) => counted_sets(&left, counted, &right),
-        _ => format!("{} {operator} {}", left.oracle, right.oracle),
+    let text = |left: &Sql, operator: &str, right: &Sql| left.clone().and(&format!(" {operator} ")).with(right);
+    let plain = text(&left.sql, operator, &right.sql);
+    let batch = match operator.strip_suffix(" ALL") {
+        Some(counted @ ("INTERSECT" | "EXCEPT")) => counted_sets(&left, counted, &right).batch,
+        _ => plain.batch,
     };
-    Query { sql: format!("{} {operator} {}", left.sql, right.sql), oracle, columns: left.columns }
+    Query { sql: Sql { batch, ..plain }, columns: left.columns }
 }
 
 /// INTERSECT ALL and EXCEPT ALL, which DataFusion doesn't count right: equal rows get numbers, and are then a set.
-fn counted_sets(left: &Query, operator: &str, right: &Query) -> String {
+fn counted_sets(left: &Query, operator: &str, right: &Query) -> Sql {
     let names: Vec<_> = left.columns.iter().map(|column| column.name.as_str()).collect();
     let list = names.join(", ");
     let numbered = |side: &Query| {
-        format!("SELECT {list}, row_number() OVER (PARTITION BY {list}) AS copy FROM ({}) AS side", side.oracle)
+        let head = format!("SELECT {list}, row_number() OVER (PARTITION BY {list}) AS copy FROM (");
+        Sql::text(head).with(&side.sql).and(") AS side")
     };
-    format!("SELECT {list} FROM ({} {operator} {}) AS counted", numbered(left), numbered(right))
+    let sets = numbered(left).and(&format!(" {operator} ")).with(&numbered(right));
+    Sql::text(format!("SELECT {list} FROM (")).with(&sets).and(") AS counted")
 }

@@ -2,15 +2,17 @@
 
 use super::expression::{Kind, expression, predicate};
 use super::model::TABLES;
-use super::query::{Column, Query, Relation, filter, outputs, source};
+use super::query::{filter, source};
+use super::sql::{Column, Query, Relation, Sql, column, outputs};
 use crate::support::random::Random;
 
 pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let from = source(random, relations, depth, "e");
     let key = from.columns.iter().find(|column| column.kind == Kind::Int).cloned();
-    match (random.below(4), key) {
-        (0, _) => in_list(random, &from),
-        (1, Some(key)) => first_rows(random, &from, &key),
+    match (random.below(7), key) {
+        (6, _) => in_list(random, &from),
+        (4 | 5, Some(key)) => first_rows(random, &from, &key),
+        (2 | 3, _) => lateral(random, relations, &from),
         _ => beside(random, &from),
     }
 }
@@ -42,11 +44,12 @@ fn in_list(random: &mut Random, from: &Relation) -> Query {
     }
     let (list, mut columns) = outputs(&expressions);
     let tail = filter(random, &from.columns);
-    columns.push(Column { name: v.clone(), kind: Kind::Int });
-    let sql = format!("SELECT {list}, {call} AS {v} FROM {}{tail}", from.sql);
+    columns.push(column(&v, Kind::Int));
+    let sql = Sql::text(format!("SELECT {list}, {call} AS {v} FROM ")).with(&from.sql).and(&tail);
     // DataFusion itself takes a column and what the list calls so for one name.
-    let rows = format!("SELECT e.*, unnest({array}) AS {v} FROM {}{tail}", from.oracle);
-    Query::new(sql, format!("SELECT {list}, {v} FROM ({rows}) AS e"), columns)
+    let rows = Sql::text(format!("SELECT {list}, {v} FROM (SELECT e.*, unnest({array}) AS {v} FROM "));
+    let rows = rows.with(&from.sql).and(&format!("{tail}) AS e"));
+    Query { sql: Sql { batch: rows.batch, ..sql }, columns }
 }
 
 /// In FROM, beside the row that they are made of.
@@ -66,8 +69,9 @@ fn beside(random: &mut Random, from: &Relation) -> Query {
         ),
         (true, None) | (false, _) => (format!(" CROSS JOIN LATERAL {call} AS x({v})"), array),
     };
-    let oracle = format!("(SELECT e.*, unnest({array}) AS {v} FROM {}) AS e", from.oracle);
-    selected(random, from, &v, &format!("{}{join}", from.sql), &oracle)
+    let batch = Sql::text(format!("(SELECT e.*, unnest({array}) AS {v} FROM ")).with(&from.sql).and(") AS e");
+    let sql = Sql { batch: batch.batch, ..from.sql.clone().and(&join) };
+    selected(random, from, &[(v, Kind::Int)], sql)
 }
 
 /// The first rows of a table for each row, by an equality.
@@ -77,31 +81,66 @@ fn first_rows(random: &mut Random, from: &Relation, key: &Column) -> Query {
     let (direction, limit) = (random.pick(&["", " DESC"]), 1 + random.below(2));
     let join = if random.one_in(2) { "LEFT JOIN" } else { "JOIN" };
     let key = &key.name;
-    let sql = format!(
-        "{} {join} LATERAL (SELECT o.b AS {v} FROM {table} AS o WHERE o.a = {key} ORDER BY o.b{direction} LIMIT {limit}) AS x ON true",
-        from.sql
+    let lateral = format!(
+        " {join} LATERAL (SELECT o.b AS {v} FROM {table} AS o WHERE o.a = {key} ORDER BY o.b{direction} LIMIT {limit}) AS x ON true"
     );
     let placed = format!(
         "SELECT o.a AS k, o.b AS {v}, row_number() OVER (PARTITION BY o.a ORDER BY o.b{direction}) AS place FROM {table} AS o"
     );
-    let oracle = format!(
-        "{} {join} (SELECT k, {v} FROM ({placed}) AS placed WHERE place <= {limit}) AS x ON x.k = {key}",
-        from.oracle
-    );
-    selected(random, from, &v, &sql, &oracle)
+    let batch = from.sql.clone().and(&format!(
+        " {join} (SELECT k, {v} FROM ({placed}) AS placed WHERE place <= {limit}) AS x ON x.k = {key}"
+    ));
+    let sql = Sql { batch: batch.batch, ..from.sql.clone().and(&lateral) };
+    selected(random, from, &[(v, Kind::Int)], sql)
 }
 
-/// Some columns of a relation that has the column `v` too.
-fn selected(random: &mut Random, from: &Relation, v: &str, sql: &str, oracle: &str) -> Query {
+/// A subquery for each row: first rows by any condition, aggregates, distinct values, window functions, unions.
+fn lateral(random: &mut Random, relations: &[Relation], from: &Relation) -> Query {
+    let v = new_name(from);
+    let depth = usize::from(random.one_in(4));
+    let inner = source(random, relations, depth, "i");
+    let (mine, theirs) = (expression(random, &from.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
+    let comparison = random.pick(&["=", "=", "<=", "<>", "IS NOT DISTINCT FROM"]);
+    let mut tail = format!(" WHERE {theirs} {comparison} {mine}");
+    if random.one_in(3) {
+        let both: Vec<Column> = from.columns.iter().chain(&inner.columns).cloned().collect();
+        tail.push_str(&format!(" AND {}", predicate(random, &both, 0)));
+    }
+    let value = expression(random, &inner.columns, Kind::Int, 0);
+    let order: Vec<_> = inner.columns.iter().map(|column| column.name.clone()).collect();
+    let order = order.join(", ");
+    let rows = |head: String, tail: String| Sql::text(head).with(&inner.sql).and(&tail);
+    let subquery = match random.below(7) {
+        0 => rows(format!("SELECT {value} AS {v} FROM "), tail),
+        1 => rows(format!("SELECT count(*) + {mine} AS {v} FROM "), tail),
+        2 => rows(format!("SELECT max({value}) AS {v} FROM "), tail),
+        3 => rows(format!("SELECT DISTINCT {value} AS {v} FROM "), tail),
+        4 => rows(format!("SELECT {value} AS {v} FROM "), format!("{tail} ORDER BY {value} DESC, {order} LIMIT {}", random.below(3))),
+        5 => rows(format!("SELECT rank() OVER (ORDER BY {order}) AS {v} FROM "), tail),
+        _ => rows(format!("SELECT count(*) AS {v} FROM "), format!("{tail} GROUP BY {value}")),
+    };
+    let join = match random.below(4) {
+        3 => {
+            let on = predicate(random, &from.columns, 0);
+            (" LEFT JOIN LATERAL (".to_owned(), format!(") AS x ON {on}"))
+        }
+        2 => (" LEFT JOIN LATERAL (".to_owned(), ") AS x ON true".to_owned()),
+        _ => (" CROSS JOIN LATERAL (".to_owned(), ") AS x".to_owned()),
+    };
+    let sql = from.sql.clone().and(&join.0).with(&subquery).and(&join.1).not_for_batch();
+    selected(random, from, &[(v, Kind::Int)], sql)
+}
+
+/// Some columns of a relation that has more columns too, the first of which is among them.
+fn selected(random: &mut Random, from: &Relation, more: &[(String, Kind)], sql: Sql) -> Query {
     let mut all = from.columns.clone();
-    all.push(Column { name: v.to_owned(), kind: Kind::Int });
-    let mut expressions = vec![(v.to_owned(), Kind::Int)];
+    all.extend(more.iter().map(|(name, kind)| column(name, *kind)));
+    let mut expressions = vec![more[0].clone()];
     for _ in 0..1 + random.below(2) {
         let kind = Kind::any(random);
         expressions.push((expression(random, &all, kind, 1), kind));
     }
     let (list, columns) = outputs(&expressions);
     let tail = filter(random, &all);
-    let text = |from: &str| format!("SELECT {list} FROM {from}{tail}");
-    Query::new(text(sql), text(oracle), columns)
+    Query { sql: Sql::text(format!("SELECT {list} FROM ")).with(&sql).and(&tail), columns }
 }

@@ -12,6 +12,9 @@
 //! | `workers` | as `after`, with four workers |
 //! | `tiny` | as `after`, from a data directory, with a memory budget so small that everything spills |
 //!
+//! A file whose statements change what views read says in a line `# ways: adhoc restart` in which ways it is run: those that make all views
+//! first would change their meaning.
+//!
 //! `skipif mv` is for queries that a view can't hold yet (GROUPING SETS, …); `onlyif adhoc` for statements whose place
 //! in the file matters, such as DROP.
 
@@ -73,7 +76,12 @@ pub fn trials() -> Vec<Trial> {
     assert!(!files.is_empty(), "no .slt files in {}", folder.display());
     let mut trials = Vec::new();
     for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let only = text.lines().find_map(|line| line.strip_prefix("# ways:"));
         for way in Way::ALL {
+            if only.is_some_and(|ways| !ways.split_whitespace().any(|only| only == way.to_string())) {
+                continue;
+            }
             let name = format!("sqllogictest::{}::{way}", file.file_stem().unwrap().to_string_lossy());
             let file = file.clone();
             trials.push(Trial::test(name, move || run(&file, way)));

@@ -61,6 +61,11 @@ impl ServerProcess {
         Err(child.wait().unwrap())
     }
 
+    /// Its number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, at once.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -125,10 +130,14 @@ pub struct Client {
 impl Client {
     pub fn connect(address: &str) -> Result<Self, tokio_postgres::Error> {
         let (host, port) = address.rsplit_once(':').unwrap();
+        Self::with_config(&format!("host={host} port={port} user=tests dbname=millrace connect_timeout=10"))
+    }
+
+    /// By a connection string.
+    pub fn with_config(config: &str) -> Result<Self, tokio_postgres::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let config = format!("host={host} port={port} user=tests dbname=millrace connect_timeout=10");
         let client = runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await?;
+            let (client, connection) = tokio_postgres::connect(config, tokio_postgres::NoTls).await?;
             tokio::spawn(connection);
             Ok::<_, tokio_postgres::Error>(client)
         })?;

@@ -17,6 +17,9 @@ pub fn trials() -> Vec<Trial> {
         trial("watermarks::late_rows_are_dead_letters_if_the_source_says_so", late_rows_are_dead_letters),
         trial("watermarks::sessions_close_when_nothing_comes", sessions_close_when_nothing_comes),
         trial("watermarks::views_over_windows_of_views", views_over_windows_of_views),
+        trial("watermarks::copies_count_once_and_are_forgotten", copies_count_once_and_are_forgotten),
+        trial("watermarks::rows_go_when_their_retention_is_over", rows_go_when_their_retention_is_over),
+        trial("watermarks::rows_that_go_silently_stay_in_views_above", rows_that_go_silently_stay_in_views_above),
     ]
 }
 
@@ -171,4 +174,91 @@ fn views_over_windows_of_views() {
     ]);
     clicks.db.wait_for("SELECT * FROM best", &["10:01:00|bob|2", "10:02:00|ann|8"]);
     assert_eq!(clicks.db.lines("SELECT count(*) FROM minutes"), ["4"]);
+}
+
+const OF_MINUTES: &str = "SELECT window_end, who, sum(n) AS total FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_end, who";
+
+fn rows_go_when_their_retention_is_over() {
+    let mut clicks = Clicks::new("drop");
+    let with = "WITH (retention = '2 minutes')";
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW minutes {with} AS {OF_MINUTES}"));
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW closed {with} AS {OF_MINUTES} EMIT ON WINDOW CLOSE"));
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW raw {with} AS SELECT who, n, at FROM clicks"));
+    clicks.db.run("CREATE MATERIALIZED VIEW totals AS SELECT who, sum(total) AS total FROM minutes GROUP BY who");
+    clicks.append(&[("ann", 1, "00:10"), ("bob", 2, "00:20"), ("ann", 4, "01:04"), ("ann", 8, "02:30")]);
+    clicks.db.wait_for("SELECT who, total FROM totals", &["ann|13", "bob|2"]);
+    let minutes = ["10:01:00|ann|1", "10:01:00|bob|2", "10:02:00|ann|4", "10:03:00|ann|8"];
+    clicks.db.wait_for("SELECT window_end::time, who, total FROM minutes", &minutes);
+    clicks.db.wait_for("SELECT window_end::time, who, total FROM closed", &minutes[..3]);
+    clicks.db.wait_for("SELECT count(*) FROM raw", &["4"]);
+    let kept = "SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE 'Retention%'";
+    clicks.db.wait_for(kept, &["11"]);
+
+    // The watermark reaches 10:03: the first minute ended two minutes ago.
+    clicks.append(&[("cid", 16, "03:05")]);
+    let minutes = ["10:02:00|ann|4", "10:03:00|ann|8", "10:04:00|cid|16"];
+    clicks.db.wait_for("SELECT window_end::time, who, total FROM minutes", &minutes);
+    clicks.db.wait_for("SELECT window_end::time, who, total FROM closed", &minutes[..2]);
+    clicks.db.wait_for("SELECT who, total FROM totals", &["ann|12", "cid|16"]);
+    clicks.db.wait_for("SELECT who, n FROM raw", &["ann|4", "ann|8", "cid|16"]);
+    clicks.db.wait_for(kept, &["8"]);
+
+    // Known after a restart too; what is made now begins with what is left.
+    clicks.db.reopen();
+    clicks.db.run("CREATE MATERIALIZED VIEW late AS SELECT who, sum(total) AS total FROM minutes GROUP BY who");
+    clicks.db.wait_for("SELECT who, total FROM late", &["ann|12", "cid|16"]);
+    clicks.append(&[("cid", 32, "04:05")]);
+    clicks.db.wait_for("SELECT window_end::time, who, total FROM minutes", &["10:03:00|ann|8", "10:04:00|cid|16", "10:05:00|cid|32"]);
+    for view in ["totals", "late"] {
+        clicks.db.wait_for(&format!("SELECT who, total FROM {view}"), &["ann|8", "cid|48"]);
+    }
+    clicks.db.wait_for("SELECT who, n FROM raw", &["ann|8", "cid|16", "cid|32"]);
+}
+
+fn rows_that_go_silently_stay_in_views_above() {
+    let mut clicks = Clicks::new("drop");
+    let with = "WITH (retention = '1 minute', on_expiry = 'silent')";
+    clicks.db.run(&format!("CREATE MATERIALIZED VIEW minutes {with} AS {OF_MINUTES} EMIT ON WINDOW CLOSE"));
+    clicks.db.run("CREATE MATERIALIZED VIEW totals AS SELECT who, sum(total) AS total FROM minutes GROUP BY who");
+    clicks.append(&[("ann", 1, "00:10"), ("bob", 2, "00:20"), ("ann", 4, "01:04"), ("ann", 8, "02:07")]);
+    clicks.db.wait_for("SELECT who, total FROM totals", &["ann|5", "bob|2"]);
+    clicks.db.wait_for("SELECT window_end::time, who, total FROM minutes", &["10:02:00|ann|4"]);
+    clicks.db.reopen();
+    clicks.append(&[("ann", 16, "04:06")]);
+    clicks.db.wait_for("SELECT who, total FROM totals", &["ann|13", "bob|2"]);
+    clicks.db.wait_for("SELECT count(*) FROM minutes", &["0"]);
+}
+
+/// The forms of docs/deduplication.md.
+fn copies_count_once_and_are_forgotten() {
+    let mut clicks = Clicks::new("drop");
+    clicks.db.run(
+        "CREATE MATERIALIZED VIEW once AS SELECT DISTINCT who, n, at, window_end FROM TUMBLE(clicks, at, INTERVAL '1 minute')",
+    );
+    clicks.db.run(
+        "CREATE MATERIALIZED VIEW first AS SELECT DISTINCT ON (who, window_end) who, n, at, window_end
+         FROM SESSION(clicks, at, INTERVAL '30 seconds', who) ORDER BY who, window_end, at",
+    );
+    clicks.db.run(
+        "CREATE MATERIALIZED VIEW of_minutes AS SELECT who, n, at FROM (SELECT *, row_number() OVER (PARTITION BY who, window_end ORDER BY at) AS place
+         FROM TUMBLE(clicks, at, INTERVAL '1 minute')) AS t WHERE place = 1",
+    );
+    // At once, and the second copy is none.
+    clicks.append(&[("ann", 1, "00:10"), ("ann", 1, "00:10"), ("bob", 2, "00:20"), ("ann", 4, "00:30")]);
+    clicks.db.wait_for("SELECT who, n FROM once", &["ann|1", "ann|4", "bob|2"]);
+    clicks.db.wait_for("SELECT who, n FROM first", &["ann|1", "bob|2"]);
+    clicks.db.wait_for("SELECT who, n FROM of_minutes", &["ann|1", "bob|2"]);
+    clicks.db.reopen();
+    // A copy that comes behind others, and one that comes when its window is closed.
+    clicks.append(&[("bob", 2, "00:20"), ("cid", 8, "01:10")]);
+    clicks.db.wait_for("SELECT who, n FROM once", &["ann|1", "ann|4", "bob|2", "cid|8"]);
+    clicks.append(&[("bob", 2, "00:20"), ("bob", 16, "03:00")]);
+    clicks.db.wait_for("SELECT who, n FROM once", &["ann|1", "ann|4", "bob|16", "bob|2", "cid|8"]);
+    clicks.db.wait_for("SELECT who, n FROM first", &["ann|1", "bob|16", "bob|2", "cid|8"]);
+    clicks.db.wait_for("SELECT who, n FROM of_minutes", &["ann|1", "bob|16", "bob|2", "cid|8"]);
+    // All that is left is what is open.
+    let kept = "SELECT operator, state_rows FROM mr_catalog.operators WHERE state_rows > 1";
+    clicks.db.wait_for(kept, &[]);
+    let plan = clicks.db.lines("EXPLAIN once");
+    assert!(plan.iter().any(|line| line.starts_with("View") && line.ends_with("append-only")), "{plan:?}");
 }

@@ -78,3 +78,54 @@ fn a_record_without_a_value_is_a_dead_letter_of_a_source() {
     assert_eq!(decoded.dead_letters[0].reason, "the record has no value");
     assert_eq!((decoded.bytes, decoded.delta.num_rows()), (1, 0));
 }
+
+/// Columns of every kind that a format fills.
+fn every_type() -> Vec<Declared> {
+    use SqlType::*;
+    let types = vec![
+        Boolean, SmallInt, Integer, BigInt, Real, Double, Numeric(None), Numeric(Some((12, 2))), Text, Varchar(Some(3)), Bytea, Date, Time, Timestamp,
+        Timestamptz, Interval, Uuid, Jsonb, Array(Box::new(Integer)), Array(Box::new(Text)),
+    ];
+    let column = |(number, sql_type): (usize, SqlType)| Declared {
+        name: format!("c{number}"),
+        sql_type,
+        nullable: true,
+        default: None,
+        generated: None,
+    };
+    types.into_iter().enumerate().map(column).collect()
+}
+
+/// Records that are nearly right: pieces of what a format knows, and bytes of all sorts.
+fn records() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let pieces: Vec<&'static [u8]> = vec![
+        b"{", b"}", b"[", b"]", b":", b",", b"\"", b"\\", b"\\u00e9", b"\\ud800", b"\\u", b"\"c0\"", b"\"c1\":", b"\"c6\":1.5", b"\"c13\":\"2024-01-01 00:00:00\"",
+        b"\"c18\":[1,null]", b"null", b"true", b"-", b"1", b"0.1", b"1e400", b"99999999999999999999999999999999999999999", b" ", b"\t", b"\n", b"\xff", b"\0",
+        b"''", b";", b"\"\"", b"2024-02-30", b"24:00:00", b"P1D", b"\xc3", "\u{1f600}".as_bytes(),
+    ];
+    let any_byte = any::<u8>().prop_map(|byte| vec![byte]);
+    let piece = proptest::sample::select(pieces).prop_map(<[u8]>::to_vec);
+    let inside = proptest::collection::vec(prop_oneof![8 => piece, 1 => any_byte], 0..20).prop_map(|pieces| pieces.concat());
+    (inside, any::<bool>()).prop_map(|(inside, braces)| if braces { [b"{", &inside[..], b"}"].concat() } else { inside })
+}
+
+proptest::proptest! {
+    /// Whatever is in a topic is a row or a dead letter, of each record one; a batch is always whole.
+    #[test]
+    fn whatever_bytes_a_record_has_it_is_a_row_or_a_dead_letter(
+        records in proptest::collection::vec((records(), records()), 1..12),
+        is_json in proptest::bool::ANY,
+        on_error in proptest::sample::select(vec![OnError::DeadLetter, OnError::Skip, OnError::Null]),
+    ) {
+        let format = if is_json { Format::Json } else { Format::Csv(crate::options::Csv { delimiter: b',', header: false }) };
+        let mut decoder = Decoder::new(&every_type(), None, &DecodeOptions { format, on_error }).unwrap();
+        for (offset, (key, value)) in records.iter().enumerate() {
+            let meta = RecordMeta { partition: 0, offset: offset as i64, key: Some(key), timestamp_ms: None, headers: &[] };
+            decoder.push(Some(value), &meta).unwrap();
+        }
+        let decoded = decoder.finish().unwrap();
+        let found = decoded.delta.num_rows() + decoded.dead_letters.len();
+        proptest::prop_assert!(found == records.len() || on_error == OnError::Skip, "{} of {}", found, records.len());
+    }
+}

@@ -29,6 +29,9 @@ pub(crate) struct Progress {
     pub(crate) sink: String,
     /// The last epoch that was emitted.
     pub(crate) epoch: Epoch,
+    /// How far the engine's sources had been read by then, in its own words.
+    #[serde(default)]
+    pub(crate) inputs: Option<String>,
 }
 
 /// The progress topic of a sink.

@@ -40,6 +40,8 @@ pub struct KafkaSink {
     progress: KafkaConnection,
     /// There after [`Sink::recover`], until something goes wrong.
     producer: Option<BaseProducer<Context>>,
+    /// How far sources had been read, as the last progress record says.
+    read_up_to: Option<String>,
     health: Health,
 }
 
@@ -84,6 +86,7 @@ impl KafkaSink {
             progress: KafkaConnection { topic: progress::topic(&identity), ..options.connection.clone() },
             identity,
             producer: None,
+            read_up_to: None,
             health: Health::Running,
             options,
         };
@@ -117,8 +120,9 @@ impl KafkaSink {
                 SinkMode::Append => self.append(epoch, &mut records)?,
             }
         }
-        let progress =
-            serde_json::to_vec(&Progress { sink: self.name.clone(), epoch: last }).expect("it is plain data");
+        let inputs = epochs.last().map(|epoch| epoch.inputs.to_string());
+        let progress = Progress { sink: self.name.clone(), epoch: last, inputs };
+        let progress = serde_json::to_vec(&progress).expect("it is plain data");
         let record = BaseRecord::to(&self.progress.topic)
             .key(self.identity.as_bytes())
             .payload(&progress)
@@ -239,13 +243,19 @@ impl Sink for KafkaSink {
             Ok((producer, progress)) => {
                 self.producer = Some(producer);
                 self.health = Health::Running;
-                Ok(progress.map(|progress| progress.epoch))
+                let (epoch, inputs) = progress.map(|progress| (progress.epoch, progress.inputs)).unzip();
+                self.read_up_to = inputs.flatten();
+                Ok(epoch)
             }
             Err(error) => {
                 self.health = Health::Retrying(error.to_string());
                 Err(error)
             }
         }
+    }
+
+    fn read_up_to(&self) -> Option<&str> {
+        self.read_up_to.as_deref()
     }
 
     fn deliver(&mut self, epochs: &[SinkRow]) -> Result<()> {

@@ -20,6 +20,7 @@ use super::rows::{GroupRows, and_valid, selected_by};
 use super::sum::Sum;
 use super::value::corrupt;
 use crate::failures::Failures;
+use crate::state::keyed::fit;
 use crate::state::{read_signed, write_signed};
 use crate::{Error, Result};
 
@@ -76,7 +77,7 @@ impl Accumulator {
 
     fn resize(&mut self, groups: usize) {
         match self {
-            Self::Count(count) => count.counts.resize(groups, 0),
+            Self::Count(count) => fit(&mut count.counts, groups, 0),
             Self::Sum(sum) => sum.resize(groups),
             Self::FloatSum(sum) => sum.resize(groups),
             Self::Booleans(booleans) => booleans.resize(groups),
@@ -161,7 +162,7 @@ impl Accumulators {
 
     /// Makes room for groups `0 .. groups`; new ones have no rows.
     pub fn resize(&mut self, groups: usize) {
-        self.rows.counts.resize(groups, 0);
+        fit(&mut self.rows.counts, groups, 0);
         self.accumulators.iter_mut().for_each(|accumulator| accumulator.resize(groups));
         self.distincts.iter_mut().for_each(|distinct| distinct.resize(groups));
         self.ordereds.iter_mut().for_each(|ordered| ordered.resize(groups));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray};
 
 use super::rows::GroupRows;
+use crate::state::keyed::fit;
 use crate::state::{read_signed, write_signed};
 
 /// How many values are true and how many false, per group.
@@ -18,8 +19,8 @@ pub(super) struct Booleans {
 
 impl Booleans {
     pub(super) fn resize(&mut self, groups: usize) {
-        self.trues.resize(groups, 0);
-        self.falses.resize(groups, 0);
+        fit(&mut self.trues, groups, 0);
+        fit(&mut self.falses, groups, 0);
     }
 
     pub(super) fn clear(&mut self, group: usize) {

@@ -18,6 +18,7 @@ use super::GroupKeys;
 use super::store_keys::{KeyList, Partial};
 use super::value::{ByteColumn, Column, Form, Value, codes64, codes128, corrupt, form, with_group};
 use crate::Result;
+use crate::state::keyed::fit;
 use crate::state::{read_signed, read_varint, write_signed, write_varint};
 
 /// Filters on one argument: as many as bits in the mask of a row.
@@ -298,7 +299,7 @@ impl<V: Value> Values<V> {
     }
 
     fn resize(&mut self, groups: usize) {
-        self.table.of_group.resize(groups, 0);
+        fit(&mut self.table.of_group, groups, 0);
         self.partial.resize(groups);
     }
 

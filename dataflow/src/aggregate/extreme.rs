@@ -12,6 +12,7 @@ use super::value::{
     form,
 };
 use crate::Result;
+use crate::state::keyed::fit;
 use crate::state::{read_varint, write_varint};
 
 /// Which end of the order.
@@ -170,8 +171,8 @@ pub(super) fn read_optional<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>
 
 impl<T: Clone + Default> Slots<T> {
     fn resize(&mut self, groups: usize) {
-        self.values.resize(groups, T::default());
-        self.present.resize(groups, false);
+        fit(&mut self.values, groups, T::default());
+        fit(&mut self.present, groups, false);
     }
 
     fn set(&mut self, group: usize, value: T) {

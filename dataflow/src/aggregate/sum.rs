@@ -14,6 +14,7 @@ use arrow::datatypes::{
 };
 
 use super::rows::GroupRows;
+use crate::state::keyed::fit;
 use crate::state::{read_signed, read_varint, write_signed, write_varint};
 use crate::{Error, Result};
 
@@ -61,8 +62,8 @@ pub(super) fn is_exact_number(data_type: &DataType) -> bool {
 
 impl Sum {
     pub(super) fn resize(&mut self, groups: usize) {
-        self.sums.resize(groups, 0);
-        self.counts.resize(groups, 0);
+        fit(&mut self.sums, groups, 0);
+        fit(&mut self.counts, groups, 0);
     }
 
     pub(super) fn clear(&mut self, group: usize) {

@@ -60,6 +60,8 @@ pub struct EpochInputs {
 pub struct EpochOutputs {
     /// By relation: what changed. Relations that didn't change are missing.
     pub changes: HashMap<ObjectId, Vec<Delta>>,
+    /// By stored relation whose rows go silently: what changed of what is stored.
+    pub kept: HashMap<ObjectId, Vec<Delta>>,
     /// By relation: the changes of what its expressions fail on, rows of [`ERROR_SCHEMA`](crate::failures::ERROR_SCHEMA).
     pub errors: HashMap<ObjectId, Vec<Delta>>,
     /// Rows left out because their windows were closed.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use catalog::ObjectId;
-use planner::incremental::{Node, PartitionRule};
+use planner::incremental::{Node, PartitionRule, Retention};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use crate::expression::nullable;
@@ -30,7 +30,7 @@ use crate::{Error, Result};
 pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStats, StateAllocator};
 
 /// The name of the state table of a relation's errors, among those of its operators.
-fn errors_state(relation: ObjectId) -> String {
+pub fn errors_state(relation: ObjectId) -> String {
     format!("errors of {}", relation.0)
 }
 
@@ -72,11 +72,20 @@ enum Origin {
 struct Relation {
     /// `None`: fed from outside.
     root: Option<Origin>,
+    /// Where what is stored comes from, if that isn't the root: a view whose rows go silently.
+    kept: Option<Origin>,
     stored: Option<Materialize>,
     /// What the expressions of its plan fail on; `None`: it has no plan.
     errors: Option<Materialize>,
     /// What is fed are rows to set and keys to delete, not changes.
     upsert: bool,
+}
+
+impl Relation {
+    /// What it uses.
+    fn origins(&self) -> Vec<Origin> {
+        self.root.into_iter().chain(self.kept).collect()
+    }
 }
 
 impl Graph {
@@ -116,7 +125,7 @@ impl Graph {
             return Err(Error::Broken("rows are set by key in a relation that has none".to_owned()));
         }
         let stored = layout.map(|layout| Materialize::new(nullable(schema), layout, upsert)).transpose()?;
-        self.insert(relation, Relation { root: None, stored, errors: None, upsert })
+        self.insert(relation, Relation { root: None, kept: None, stored, errors: None, upsert })
     }
 
     /// Adds a relation by its plan, stored if there is a layout. Operators that the graph has already are shared.
@@ -143,14 +152,18 @@ impl Graph {
         let layout = ViewLayout { state: states.state(&errors_state(relation)), form: ViewForm::Bag, indexes: vec![] };
         let errors = Some(Materialize::new(ERROR_SCHEMA.clone(), layout, true)?);
         let origin = self.build(root, states)?;
-        self.insert(relation, Relation { root: Some(origin), stored, errors, upsert: false })
+        let (root, kept) = match (root.as_ref(), origin) {
+            (Node::Retention(Retention { silent: true, .. }), Origin::Vertex(index)) => {
+                (self.vertex(index).inputs[0], Some(origin))
+            }
+            _ => (origin, None),
+        };
+        self.insert(relation, Relation { root: Some(root), kept, stored, errors, upsert: false })
     }
 
     fn insert(&mut self, id: ObjectId, relation: Relation) -> Result<()> {
         self.levels = None;
-        if let Some(root) = relation.root {
-            self.hold(root);
-        }
+        relation.origins().into_iter().for_each(|origin| self.hold(origin));
         match self.relations.insert(id, relation) {
             None => Ok(()),
             Some(_) => Err(Error::Broken(format!("relation {} is in the graph already", id.0))),
@@ -186,6 +199,9 @@ impl Graph {
             }
             // What goes as time passes comes before what changes.
             Node::TemporalFilter(node) => self.is_in_order(&node.input, key),
+            Node::Retention(node) => self.is_in_order(&node.input, key),
+            // What is forgotten isn't what comes.
+            Node::Forgetful(node) => self.is_in_order(&node.of, key),
             // Changes of one group stand together; those of different groups are in any order.
             Node::Aggregate(node) => first(node.keys.len()),
             Node::Distinct(node) => first(node.input.schema().fields().len()),
@@ -198,7 +214,7 @@ impl Graph {
             },
             // The change of a row is one.
             Node::Recursive(node) => !node.all && first(node.schema.fields().len()),
-            Node::WindowClose(_) | Node::Constant(_) => true,
+            Node::WindowClose(_) | Node::Constant(_) | Node::Idle(_) => true,
             Node::Join(_) | Node::Union(_) | Node::SetOperation(_) | Node::Session(_) | Node::Hole(_) => false,
         }
     }
@@ -325,8 +341,8 @@ impl Graph {
             states.extend(stored.layout().indexes.iter().map(|index| index.state));
         }
         states.extend(removed.errors.iter().map(|errors| errors.layout().state));
-        if let Some(root) = removed.root {
-            states.extend(self.release(root));
+        for origin in removed.origins() {
+            states.extend(self.release(origin));
         }
         states
     }
@@ -369,8 +385,10 @@ impl Graph {
                 // What was fed from outside there is part of this graph.
                 continue;
             }
-            if let Some(Origin::Vertex(index)) = &mut relation.root {
-                *index = moved[index];
+            for origin in relation.root.iter_mut().chain(&mut relation.kept) {
+                if let Origin::Vertex(index) = origin {
+                    *index = moved[index];
+                }
             }
             self.insert(id, relation)?;
         }
@@ -549,7 +567,7 @@ impl Graph {
     fn vertices_of(&self, relation: ObjectId) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         let mut open: Vec<Origin> =
-            self.relations.get(&relation).and_then(|relation| relation.root).into_iter().collect();
+            self.relations.get(&relation).map(Relation::origins).unwrap_or_default();
         while let Some(origin) = open.pop() {
             if let Origin::Vertex(index) = origin
                 && found.insert(index)

@@ -168,6 +168,9 @@ impl Graph {
             if !deltas.is_empty() {
                 outputs.changes.insert(id, deltas.to_vec());
             }
+            if let Some(kept) = self.relations.get(&id).and_then(|relation| relation.kept) {
+                outputs.kept.insert(id, self.changes_of(kept, &changes).to_vec());
+            }
         }
         if !changes.errors.is_empty() {
             for id in self.relations.keys() {
@@ -190,7 +193,8 @@ impl Graph {
         };
         let mut work = Vec::new();
         for (id, relation) in &mut self.relations {
-            work.extend(relation.stored.as_mut().zip(outputs.changes.get(id)));
+            let changes = if relation.kept.is_some() { &outputs.kept } else { &outputs.changes };
+            work.extend(relation.stored.as_mut().zip(changes.get(id).filter(|deltas| !deltas.is_empty())));
             work.extend(relation.errors.as_mut().zip(outputs.errors.get(id)));
         }
         if work.len() > 1 && self.workers.current_num_threads() > 1 {

@@ -26,8 +26,8 @@ use super::closing::{Closing, Earliest};
 use super::shards::{checkpoint, share};
 use crate::Result;
 use crate::aggregate::{Accumulators, Aggregation};
-use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
-use crate::expression::{Evaluated, Expressions, batch_of, nullable};
+use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
+use crate::expression::{Evaluated, Expressions, batch_of, nullable, with_schema};
 use crate::failures::{Failures, Report};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keyed::Touched;
@@ -165,6 +165,15 @@ impl Shared {
         Ok((sent, hashes, errors))
     }
 
+    /// Keys of groups, and their hashes.
+    fn send_keys(&self, keys: &Delta) -> Result<(Delta, Vec<u64>)> {
+        let schema = std::sync::Arc::new(Schema::new(self.sent_schema.fields()[..self.keys].to_vec()));
+        let keys = with_schema(keys, &schema)?;
+        let mut hashes = Vec::new();
+        hash_keys(keys.batch().columns(), keys.num_rows(), &mut hashes);
+        Ok((keys, hashes))
+    }
+
     /// Rows to shards, and their errors.
     fn exchange(
         &self,
@@ -261,6 +270,30 @@ impl Shard {
             exists.iter_mut().enumerate().for_each(|(group, exists)| *exists &= !failures.contains(group));
         }
         Ok(Rows { exists, columns, failures })
+    }
+
+    /// Takes groups away, whatever their rows.
+    fn forget(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<Change> {
+        self.groups.begin_step();
+        let mut change = Change::default();
+        let mut forgotten: Vec<Delta> = Vec::new();
+        for part in parts {
+            let columns = part.delta.batch().columns();
+            let encoded = shared.encoder.encode(columns, part.delta.num_rows())?;
+            let (mut slots, mut touched) = (Vec::new(), Vec::new());
+            self.groups.locate(&part.hashes, &encoded, store, &mut slots, &mut touched)?;
+            let before = self.rows(shared, &slots)?;
+            let Keyed { keys, values, .. } = &mut self.groups;
+            values.accumulators.close(&slots, keys, store)?;
+            let after = self.rows(shared, &slots)?;
+            change.errors.extend(shared.errors_of_groups(columns, &before.failures, -1)?);
+            forgotten.extend(difference(shared, columns.to_vec(), vec![before], &after)?);
+        }
+        change.rows = match forgotten.as_slice() {
+            [] => None,
+            forgotten => Some(Delta::concat(&shared.schema, forgotten)?),
+        };
+        Ok(change)
     }
 
     fn close(&mut self, shared: &Shared, closed_to: i64, store: &dyn Snapshot) -> Result<()> {
@@ -391,6 +424,17 @@ impl Operator for Aggregate {
             output.errors.extend(errors);
         }
 
+        if let Some(idle) = inputs.get(1) {
+            let parts = exchange(context.workers, idle, |delta| shared.send_keys(delta))?;
+            let parallel = is_parallel(context.workers, rows_of(&parts));
+            let forget = |shard: &mut Shard, parts: Vec<Part>| shard.forget(shared, &parts, store);
+            for Change { rows, errors } in
+                for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), forget)?
+            {
+                output.deltas.extend(rows);
+                output.errors.extend(errors);
+            }
+        }
         let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_after(context));
         if let Some(closed_to) = closed_to {
             let all = vec![(); self.shards.len()];

@@ -84,19 +84,56 @@ fn step_shard(
     Ok(output)
 }
 
+/// Takes rows away, however often they are there.
+fn forget(
+    rows: &mut Keyed<Weights>,
+    encoder: &KeyEncoder,
+    parts: &[Part],
+    store: &dyn Snapshot,
+) -> Result<Vec<Delta>> {
+    rows.begin_step();
+    let mut gone = Vec::new();
+    for part in parts {
+        let keys = encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+        let mut slots = Vec::new();
+        rows.locate(&part.hashes, &keys, store, &mut slots, &mut vec![])?;
+        let mut positions: Vec<u32> = Vec::new();
+        for (row, slot) in (0..).zip(slots) {
+            if std::mem::take(&mut rows.values.0[slot as usize]) > 0 {
+                positions.push(row);
+            }
+        }
+        if !positions.is_empty() {
+            let weights = Int64Array::from(vec![-1; positions.len()]);
+            let batch = Delta::inserts(part.delta.batch().clone()).take(&UInt32Array::from(positions))?.batch().clone();
+            gone.push(Delta::new(batch, Some(weights)));
+        }
+    }
+    Ok(gone)
+}
+
 impl Operator for Distinct {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (encoder, schema) = (&self.encoder, &self.schema);
         let store = context.snapshot.as_ref();
-        let parts = exchange(context.workers, &inputs[0], |delta| {
+        let send = |delta: &Delta| {
             let mut hashes = Vec::new();
             hash_keys(delta.batch().columns(), delta.num_rows(), &mut hashes);
             Ok((with_schema(delta, schema)?, hashes))
-        })?;
+        };
+        let parts = exchange(context.workers, &inputs[0], send)?;
         let parallel = is_parallel(context.workers, rows_of(&parts));
         let step = |rows: &mut Keyed<Weights>, parts: Vec<Part>| step_shard(rows, encoder, &parts, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), step)?;
-        Ok(StepOutput { deltas: changes.into_iter().flatten().collect(), ..StepOutput::default() })
+        let mut deltas: Vec<Delta> = changes.into_iter().flatten().collect();
+        if let Some(idle) = inputs.get(1) {
+            let parts = exchange(context.workers, idle, send)?;
+            let parallel = is_parallel(context.workers, rows_of(&parts));
+            let forget = |rows: &mut Keyed<Weights>, parts: Vec<Part>| forget(rows, encoder, &parts, store);
+            let gone = for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), forget)?;
+            deltas.extend(gone.into_iter().flatten());
+        }
+        Ok(StepOutput { deltas, ..StepOutput::default() })
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {

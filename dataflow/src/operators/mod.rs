@@ -5,11 +5,14 @@ mod aggregate;
 mod closing;
 mod constant;
 mod distinct;
+mod forgetful;
+mod idle;
 mod join;
 mod map;
 mod nested_loop;
 mod partition;
 mod recursive;
+mod retention;
 mod row_bag;
 mod session;
 mod set_operation;
@@ -32,11 +35,13 @@ use crate::{Error, Result};
 pub use aggregate::Aggregate;
 pub use constant::Constant;
 pub use distinct::Distinct;
+pub use idle::Idle;
 pub use join::Join;
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
 pub use recursive::Recursive;
+pub use retention::Retention;
 pub use session::{Session, assign_sessions};
 pub use set_operation::SetOperation;
 pub use temporal::TemporalFilter;
@@ -79,6 +84,9 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Partition(node) => Box::new(Partition::new(node, states)?),
         Node::Recursive(node) => Box::new(Recursive::new(node, states)?),
         Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),
+        Node::Retention(node) => Box::new(Retention::new(node, states)?),
+        Node::Idle(node) => Box::new(Idle::new(node, states)?),
+        Node::Forgetful(node) => forgetful::build(node, states)?,
         Node::Constant(node) => Box::new(Constant::new(node, states)?),
     })
 }

@@ -4,8 +4,11 @@
 mod cumulate;
 mod nested_loop;
 mod recursive;
+mod retention;
 mod session;
 mod set_operation;
+mod state_figures;
+mod state_ttl;
 mod temporal;
 mod unnest;
 
@@ -19,8 +22,8 @@ use planner::incremental::*;
 use proptest::prelude::*;
 
 use super::testing::{
-    Bag, Case, Kind, Row, Step, TextRow, World, add, check, column, data_type, input, input_id, schema, schema_of,
-    shown, steps,
+    Bag, Case, Kind, Row, Step, TextRow, World, add, check, check_silent, column, data_type, input, input_id, schema, schema_of,
+    shown, shown_row, steps,
 };
 use crate::view::ViewForm;
 
@@ -28,10 +31,6 @@ use Kind::{Int, Text, Time};
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 96, ..ProptestConfig::default() }
-}
-
-fn shown_row(kinds: &[Kind], row: &Row) -> TextRow {
-    kinds.iter().zip(row).map(|(kind, value)| shown(*kind, *value)).collect()
 }
 
 fn map_case() -> Case {

@@ -8,7 +8,7 @@ use crate::Result;
 
 /// Values of slots, in whatever shape suits the operator (columns over slots).
 pub trait SlotValues: Send {
-    /// Makes room for slots `0 .. slots`; new ones are empty.
+    /// Makes room for slots `0 .. slots`; new ones are empty, and so are those beyond if there were more.
     fn resize(&mut self, slots: usize);
 
     /// Whether the slot stands for nothing: its key needs no entry.
@@ -247,6 +247,7 @@ impl<V: SlotValues> Keyed<V> {
         gone.sort_unstable();
         gone.dedup();
         self.remove(&gone);
+        self.give_back();
 
         let live = self.live_bytes();
         if live > budget_bytes {
@@ -256,6 +257,7 @@ impl<V: SlotValues> Keyed<V> {
                 let may_go = |slot: &u32| self.keys.stamp(*slot) <= oldest && !self.is_changed(*slot);
                 let gone: Vec<u32> = self.keys.occupied().filter(may_go).collect();
                 self.remove(&gone);
+                self.give_back();
                 self.complete = Some(false);
                 return !gone.is_empty();
             }
@@ -267,6 +269,12 @@ impl<V: SlotValues> Keyed<V> {
         self.values.clear(slots);
         for slot in slots {
             self.keys.remove(*slot);
+        }
+    }
+
+    fn give_back(&mut self) {
+        if self.keys.shrink() {
+            self.values.resize(self.keys.slots());
         }
     }
 
@@ -320,13 +328,22 @@ pub(crate) fn vnode_end(state: StateId, vnode: delta::Vnode) -> Vec<u8> {
     }
 }
 
+/// So many values, and no more memory than for a few times as many.
+pub(crate) fn fit<T: Clone>(values: &mut Vec<T>, slots: usize, empty: T) {
+    let fewer = slots < values.len();
+    values.resize(slots, empty);
+    if fewer {
+        values.shrink_to_fit();
+    }
+}
+
 /// A number per key, such as how often a row is there; zero is nothing.
 #[derive(Debug, Default)]
 pub struct Weights(pub Vec<i64>);
 
 impl SlotValues for Weights {
     fn resize(&mut self, slots: usize) {
-        self.0.resize(slots, 0);
+        fit(&mut self.0, slots, 0);
     }
 
     fn is_empty(&self, slot: u32) -> bool {
@@ -360,7 +377,7 @@ pub struct WeightPairs(pub Vec<[i64; 2]>);
 
 impl SlotValues for WeightPairs {
     fn resize(&mut self, slots: usize) {
-        self.0.resize(slots, [0; 2]);
+        fit(&mut self.0, slots, [0; 2]);
     }
 
     fn is_empty(&self, slot: u32) -> bool {

@@ -298,6 +298,29 @@ impl KeyTable {
         }
     }
 
+    /// Gives memory back where most slots are free: those behind the last one in use. Returns whether there are fewer slots now.
+    pub fn shrink(&mut self) -> bool {
+        // Fewer are not worth it. Tests have few.
+        const FEW: usize = if cfg!(test) { 4 } else { 1024 };
+        if self.entries.len() < FEW || self.len() > self.entries.len() / 4 {
+            return false;
+        }
+        let used = self.entries.iter().rposition(|entry| entry.flags & FREE == 0).map_or(0, |last| last + 1);
+        if used > self.entries.len() / 2 {
+            return false;
+        }
+        self.entries.truncate(used);
+        self.entries.shrink_to_fit();
+        self.free.retain(|slot| (*slot as usize) < used);
+        self.free.shrink_to_fit();
+        let entries = &self.entries;
+        self.table.shrink_to_fit(|slot| entries[*slot as usize].hash);
+        if self.long_dead > 0 {
+            self.compact();
+        }
+        true
+    }
+
     fn compact(&mut self) {
         let mut long = Vec::with_capacity(self.long.len() - self.long_dead);
         for entry in &mut self.entries {
@@ -354,7 +377,7 @@ impl KeyTable {
 
     /// Whether a slot is in use.
     pub fn is_occupied(&self, slot: u32) -> bool {
-        self.entries[slot as usize].flags & FREE == 0
+        self.entries.get(slot as usize).is_some_and(|entry| entry.flags & FREE == 0)
     }
 
     /// Slots in use, in order.
@@ -431,6 +454,22 @@ mod tests {
         let keys = KeyEncoder::new(vec![DataType::Float64]).unwrap().encode(&[column], 4).unwrap();
         assert_eq!(keys.key(0), keys.key(1));
         assert_eq!(keys.key(2), keys.key(3));
+    }
+
+    #[test]
+    fn memory_of_free_slots_is_given_back() {
+        let mut table = KeyTable::default();
+        for key in 0..5000_u64 {
+            table.find_or_insert(key, &key.to_be_bytes());
+        }
+        let full = table.bytes();
+        (0..5000).filter(|slot| *slot != 7).for_each(|slot| table.remove(slot));
+        assert!(table.shrink());
+        assert!(table.bytes() < full / 100, "{} of {full}", table.bytes());
+        assert!(!table.is_occupied(4999));
+        assert_eq!(table.find(7, &7_u64.to_be_bytes()), Some(7));
+        assert_eq!(table.find_or_insert(9000, b"new"), (6, true));
+        assert_eq!(table.len(), 2);
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Multimap {
     }
 
     /// The slot of a key, made if need be.
-    fn slot(&mut self, hash: u64, key: &[u8]) -> u32 {
+    pub fn slot(&mut self, hash: u64, key: &[u8]) -> u32 {
         let (slot, new) = self.keys.find_or_insert(hash, key);
         if new {
             let mut chain = Chain::NEW;
@@ -219,6 +219,13 @@ impl Multimap {
         }
         self.keys.set_stamp(slot, self.step);
         slot
+    }
+
+    fn give_back(&mut self) {
+        if self.keys.shrink() {
+            self.chains.truncate(self.keys.slots());
+            self.chains.shrink_to_fit();
+        }
     }
 
     /// Adds a batch: row `i` of `rows` under key `i`, with its weight (absent: 1). Returns the slots of the keys.
@@ -247,7 +254,8 @@ impl Multimap {
         Ok(slots)
     }
 
-    fn add_row(&mut self, slot: u32, row: &[u8], weight: i64) {
+    /// Adds a row, or takes it away: then the key must have come from [`Multimap::probe`].
+    pub fn add_row(&mut self, slot: u32, row: &[u8], weight: i64) {
         self.mark_changed(slot);
         if self.is_over(row) {
             return;
@@ -333,6 +341,21 @@ impl Multimap {
     /// Gives a key of the store a slot, without reading its rows: it is to be [cleared](Multimap::clear).
     pub fn know(&mut self, hash: u64, key: &[u8]) {
         self.slot(hash, key);
+    }
+
+    /// Takes all rows of keys away, without reading those in the store.
+    pub fn forget(&mut self, hashes: &[u64], keys: &EncodedKeys, store: &dyn Snapshot) -> Result<()> {
+        let complete = self.is_complete(store)?;
+        for (row, hash) in hashes.iter().enumerate() {
+            if complete && self.keys.find(*hash, keys.key(row)).is_none() {
+                continue;
+            }
+            let slot = self.slot(*hash, keys.key(row));
+            if !self.is_gone(slot) {
+                self.clear(slot);
+            }
+        }
+        Ok(())
     }
 
     /// Whether it is known that a key has no rows, in memory or in the store.
@@ -591,11 +614,14 @@ impl Multimap {
             }
         }
         self.compact_if_worth_it();
+        self.give_back();
         evicted
     }
 
     fn compact_if_worth_it(&mut self) {
-        if self.dead > 1024 && self.dead > self.rows.len() / 2 {
+        // Fewer are not worth it. Tests have few.
+        const FEW: usize = if cfg!(test) { 4 } else { 1024 };
+        if self.dead > FEW && self.dead > self.rows.len() / 2 {
             self.compact();
         }
     }

@@ -25,6 +25,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, ByteViewType, DataType, Decimal128Type, IntervalUnit, Schema, SchemaRef};
 use delta::Delta;
+use storage::checksum;
 
 use super::ipc::Ipc;
 use crate::{Error, Result};
@@ -404,10 +405,12 @@ fn read_views(bytes: &mut &[u8], rows: usize) -> Result<(ScalarBuffer<u128>, Vec
     Ok((views.into(), vec![text]))
 }
 
-/// Room for what says how the bytes that follow are written: `[1 if they are compressed, else 0][their length][their length
-/// when decompressed]`.
+/// Bytes before a chunk: `[1 if it is compressed, else 0][its length][its length when decompressed][its checksum, if it is compressed]`.
+const CHUNK_HEAD: usize = 13;
+
+/// Room for what says how the bytes that follow are written.
 fn begin_chunk(out: &mut Vec<u8>) -> usize {
-    out.extend_from_slice(&[0; 9]);
+    out.extend_from_slice(&[0; CHUNK_HEAD]);
     out.len()
 }
 
@@ -420,10 +423,12 @@ fn end_chunk(start: usize, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(compressed);
     }
     let stored = length(out.len() - start)?;
-    let head = &mut out[start - 9..start];
+    let sum = if compressed.is_some() { checksum(&out[start..]) } else { 0 };
+    let head = &mut out[start - CHUNK_HEAD..start];
     head[0] = u8::from(compressed.is_some());
     head[1..5].copy_from_slice(&stored);
-    head[5..].copy_from_slice(&length(len)?);
+    head[5..9].copy_from_slice(&length(len)?);
+    head[9..].copy_from_slice(&sum.to_le_bytes());
     Ok(())
 }
 
@@ -465,10 +470,14 @@ impl AsRef<[u8]> for Chunk<'_> {
 
 fn read_chunk<'a>(bytes: &mut &'a [u8]) -> Result<Chunk<'a>> {
     let [is_compressed] = cut_array(bytes)?;
-    let (stored, len) = (cut_u32(bytes)?, cut_u32(bytes)?);
+    let (stored, len, sum) = (cut_u32(bytes)?, cut_u32(bytes)?, u32::from_le_bytes(cut_array(bytes)?));
     let stored = cut(bytes, stored)?;
     if is_compressed == 0 {
         return Ok(Chunk::Plain(stored));
+    }
+    // The decoder trusts what it is given.
+    if checksum(stored) != sum {
+        return Err(corrupt("its checksum is another"));
     }
     // LZ4 makes at most 255 bytes of one: a damaged length must not take all memory.
     if len / 255 > stored.len() {

@@ -1,4 +1,5 @@
-//! Columns of types that blocks have no form of their own for, as Arrow IPC record batches: `[length of the message: u32][message][body]`.
+//! Columns of types that blocks have no form of their own for, as Arrow IPC record batches: `[checksum of what follows: u32][length of the
+//! message: u32][message][body]`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow::ipc::{CompressionType, MetadataVersion, root_as_message};
+
+use storage::checksum;
 
 use crate::{Error, Result};
 
@@ -37,16 +40,25 @@ impl Ipc {
         let mut dictionaries = DictionaryTracker::new(false);
         let mut context = IpcWriteContext::default();
         let (_, block) = IpcDataGenerator::default().encode(&batch, &mut dictionaries, &self.options, &mut context)?;
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&(block.ipc_message.len() as u32).to_le_bytes());
         out.extend_from_slice(&block.ipc_message);
         out.extend_from_slice(&block.arrow_data);
+        let sum = checksum(&out[start + 4..]);
+        out[start..start + 4].copy_from_slice(&sum.to_le_bytes());
         Ok(())
     }
 
     /// The column that `bytes` are.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<ArrayRef> {
         let corrupt = |what: &str| Error::Corrupt(format!("a column of a block: {what}"));
-        let (len, rest) = bytes.split_first_chunk().ok_or_else(|| corrupt("too short"))?;
+        let (sum, rest) = bytes.split_first_chunk().ok_or_else(|| corrupt("too short"))?;
+        // Arrow and its decompression trust what they are given.
+        if checksum(rest) != u32::from_le_bytes(*sum) {
+            return Err(corrupt("its checksum is another"));
+        }
+        let (len, rest) = rest.split_first_chunk().ok_or_else(|| corrupt("too short"))?;
         let (message, body) =
             rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(|| corrupt("too short"))?;
         let message = root_as_message(message).map_err(|error| corrupt(&error.to_string()))?;

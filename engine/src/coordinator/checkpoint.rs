@@ -8,6 +8,7 @@ use storage::{ChangeSet, Durability};
 use super::{Coordinator, InFlight, Pending};
 use crate::commit::Checkpoint;
 use crate::hydration::Tap;
+use crate::planted::{Bug, is_planted};
 use crate::recovery::{self, SavedEpoch};
 use crate::{Error, ErrorKind, Result};
 
@@ -17,7 +18,7 @@ impl Coordinator {
         if self.in_flight.is_some() || !self.pending.dirty || self.failure.is_some() {
             return None;
         }
-        let now = Instant::now();
+        let now = self.outside.now();
         if !self.waiting.is_empty() || !self.stopping.is_empty() || self.is_over_bound() {
             return Some(now);
         }
@@ -28,10 +29,11 @@ impl Coordinator {
         Some(regular)
     }
 
-    /// Starts a checkpoint if one is due.
+    /// Starts a checkpoint if one is due. What sinks have confirmed is reason enough for one: their outboxes are to be empty.
     pub(super) fn checkpoint_if_due(&mut self) -> Result<()> {
+        self.pending.dirty |= self.sinks.values().any(|sink| sink.outbox.has_delivered());
         match self.checkpoint_due() {
-            Some(due) if due <= Instant::now() => self.checkpoint(),
+            Some(due) if due <= self.outside.now() => self.checkpoint(),
             _ => Ok(()),
         }
     }
@@ -50,13 +52,19 @@ impl Coordinator {
         self.graph.unwritten_bytes() + self.pending.changes.byte_size() >= self.settings.checkpoint_bytes
     }
 
-    pub(super) fn checkpoint(&mut self) -> Result<()> {
-        let Pending { changes: pending, dead_letters, durable, .. } = std::mem::take(&mut self.pending);
+    /// All that has changed since the last commit, which the caller carries out.
+    pub(super) fn changes_to_commit(&mut self) -> Result<ChangeSet> {
+        let Pending { changes: pending, mut dead_letters, .. } = std::mem::take(&mut self.pending);
+        if is_planted(Bug::DeadLetterDropped) {
+            dead_letters.pop();
+        }
         let mut changes: ChangeSet = self.graph.checkpoint().map_err(super::epoch::dataflow_error)?;
         changes.merge(pending);
         self.dead_letters.write(dead_letters, &mut changes)?;
         for input in self.inputs.values_mut().filter(|input| input.dirty) {
-            recovery::put_input(input.id, &input.saved(), &mut changes)?;
+            if !is_planted(Bug::OffsetsForgotten) {
+                recovery::put_input(input.id, &input.saved(), &mut changes)?;
+            }
             input.dirty = false;
         }
         for sink in self.sinks.values_mut() {
@@ -64,11 +72,18 @@ impl Coordinator {
         }
         let saved = SavedEpoch { epoch: self.epoch, timestamp_us: self.timestamp_us };
         recovery::put_epoch(&saved, &mut changes)?;
+        Ok(changes)
+    }
+
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
+        let durable = self.pending.durable && !is_planted(Bug::SentBeforeDurable);
+        let changes = self.changes_to_commit()?;
         // A write and a sink rely on what they were told; anything else may be computed again.
-        let durable = durable || !self.waiting.is_empty() || !self.stopping.is_empty();
+        let waited_for = !self.waiting.is_empty() && !is_planted(Bug::WriteNotSynced);
+        let durable = durable || waited_for || !self.stopping.is_empty();
         let durability = if durable { Durability::Disk } else { Durability::Process };
         self.in_flight = Some(InFlight { waiters: std::mem::take(&mut self.waiting) });
-        self.last_checkpoint = Instant::now();
+        self.last_checkpoint = self.outside.now();
         self.checkpoints.started += 1;
         self.committer.commit(Checkpoint { epoch: self.epoch, changes, durability });
         Ok(())
@@ -99,8 +114,11 @@ impl Coordinator {
 
     /// Readers and operators go on from what is in the store now: overlays shrink, clean state may be evicted.
     pub(super) fn adopt_snapshot(&mut self) -> Result<()> {
-        self.snapshot = self.store.snapshot().map_err(storage_error)?;
+        let before = std::mem::replace(&mut self.snapshot, self.store.snapshot().map_err(storage_error)?);
         self.graph.committed(self.snapshot.clone()).map_err(super::epoch::dataflow_error)?;
+        if is_planted(Bug::StaleSnapshot) {
+            self.snapshot = before;
+        }
         let stored: Vec<_> = self.relations.keys().copied().collect();
         for relation in stored {
             if let Some(view) = self.graph.published(relation) {
@@ -120,5 +138,11 @@ pub(crate) fn storage_error(error: storage::Error) -> Error {
         storage::Error::Full { .. } => ErrorKind::DiskFull,
         _ => ErrorKind::Storage,
     };
-    Error::new(kind, error.to_string())
+    let damaged = matches!(error, storage::Error::Corrupt { .. });
+    let error = Error::new(kind, error.to_string());
+    if damaged { error.with_hint(DAMAGED) } else { error }
 }
+
+/// What can be done about a damaged data directory.
+const DAMAGED: &str = "restore a backup (millrace restore), or start with an empty directory and run the definitions again: sources are read \
+    again, rows of tables that were written by SQL are only in a backup; see docs/operations/damaged.md";

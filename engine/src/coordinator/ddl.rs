@@ -34,9 +34,8 @@ impl Coordinator {
             self.after_build.push((index.on, planned_against, change, reply));
             return;
         }
-        // It is filled from the store: everything must be there first.
-        let fills_index = matches!(&change, DdlChange::Create { create, .. } if create.object.is_index());
-        if fills_index && (self.in_flight.is_some() || self.pending.dirty) && self.failure.is_none() {
+        // It goes on from what is in the store: everything must be there first.
+        if change.is_from_store() && (self.in_flight.is_some() || self.pending.dirty) && self.failure.is_none() {
             self.deferred.push((planned_against, change, reply));
             self.pending.dirty = true;
             self.waiting.push(Box::new(|_| ()));
@@ -64,7 +63,7 @@ impl Coordinator {
         }
     }
 
-    fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
+    pub(super) fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
         match change {
             DdlChange::Create { create, past } => self.create(*create, past),
             DdlChange::CreateSchema(name) => {
@@ -72,6 +71,8 @@ impl Coordinator {
                 Ok(DdlDone::default())
             }
             DdlChange::Drop(drop) => self.drop_objects(drop),
+            DdlChange::Alter(alter) => self.alter(*alter),
+            DdlChange::Batch { changes, write } => self.batch(changes, write),
             DdlChange::Comment(CommentPlan { object, column, comment }) => {
                 self.set_catalog(self.catalog.set_comment(object, column, comment).map_err(catalog_error)?)?;
                 Ok(DdlDone::default())
@@ -106,9 +107,6 @@ impl Coordinator {
     }
 
     fn create(&mut self, create: CreatePlan, mut past: FirstRead) -> Result<DdlDone> {
-        if let Some(replaced) = create.replaces {
-            self.drop_object(replaced)?;
-        }
         let own = if create.view.is_none() { past.remove(&create.object.id) } else { None };
         let (catalog, mut object) = self.catalog.assign(create.object);
         past.extend(own.map(|ends| (object.id, ends)));
@@ -216,7 +214,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn install_index(&mut self, index: &catalog::Index, how: Installed) -> Result<()> {
+    pub(super) fn install_index(&mut self, index: &catalog::Index, how: Installed) -> Result<()> {
         let layout = IndexLayout { state: StateId(index.state_id), columns: index.columns.clone() };
         if how != Installed::New {
             // The store has the entries already.
@@ -323,7 +321,7 @@ impl Coordinator {
         // A source that had stopped begins again at its start.
         let saved: Option<SavedInput> =
             if self.recovering { recovery::input(object.id, &self.snapshot)? } else { None };
-        let mut input = Input::start(object, saved, &self.bell)?;
+        let mut input = Input::start(object, saved, &self.bell, &*self.outside)?;
         if let Some(watermark) = input.watermark.as_mut().and_then(|w| w.current()) {
             self.watermarks.insert(object.id, watermark);
         }
@@ -397,7 +395,7 @@ impl Coordinator {
     }
 
     /// A source that nobody reads any more stops, and will begin again at its start: a view made later has all of its past.
-    fn stop_unread_sources(&mut self) -> Result<()> {
+    pub(super) fn stop_unread_sources(&mut self) -> Result<()> {
         let mut read: HashSet<ObjectId> = self.followed_inputs.values().flatten().copied().collect();
         read.extend(self.subscribers.keys());
         read.extend(self.catalog.objects().flat_map(|object| object.depends_on.iter().copied()));
@@ -414,7 +412,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn set_catalog(&mut self, next: Catalog) -> Result<()> {
+    pub(super) fn set_catalog(&mut self, next: Catalog) -> Result<()> {
         recovery::put_counters(next.counters(), &mut self.pending.changes)?;
         self.catalog = Arc::new(next);
         Ok(())
@@ -454,9 +452,11 @@ enum Built {
 }
 
 /// How a view's rows are stored; a stream's are not.
-fn view_layout(object: &Object) -> Option<ViewLayout> {
+pub(super) fn view_layout(object: &Object) -> Option<ViewLayout> {
     match &object.kind {
-        ObjectKind::MaterializedView(view) => Some(layout(view.state_id, &view.key, view.append_only)),
+        ObjectKind::MaterializedView(view) => {
+            Some(layout(view.state_id, &view.key, view.append_only && view.retention.is_none()))
+        }
         _ => None,
     }
 }
@@ -470,7 +470,7 @@ pub(crate) fn operator_states(kind: &ObjectKind) -> Option<&BTreeMap<String, u32
 }
 
 /// State tables that the catalog has given before.
-struct NamedStates(BTreeMap<String, u32>);
+pub(super) struct NamedStates(pub(super) BTreeMap<String, u32>);
 
 impl StateAllocator for NamedStates {
     fn state(&mut self, name: &str) -> StateId {

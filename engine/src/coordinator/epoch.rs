@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use catalog::{LatePolicy, ObjectId};
 use dataflow::{EpochInputs, EpochOutputs, LateRows, RowError};
@@ -10,6 +10,7 @@ use delta::{Delta, consolidate};
 
 use super::Coordinator;
 use crate::hydration::EpochRecord;
+use crate::planted::{Bug, is_planted};
 use crate::subscription::Changes;
 use crate::{Error, Result};
 
@@ -20,7 +21,7 @@ const DUE_EVERY_US: i64 = 10_000;
 impl Coordinator {
     /// One synchronous step of the whole graph.
     pub(super) fn run_epoch(&mut self) -> Result<()> {
-        let started = Instant::now();
+        let started = self.outside.now();
         let (inputs, created_ms) = self.pull(started)?;
         self.compute(inputs)?;
         self.measure(started, &created_ms);
@@ -29,14 +30,33 @@ impl Coordinator {
 
     /// What an epoch produces depends on nothing but what is there and these inputs.
     pub(super) fn compute(&mut self, inputs: EpochInputs) -> Result<()> {
+        self.step(inputs, None)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// As [`Coordinator::compute`], for readers to see later. What happens to `silent` is told to nobody.
+    pub(super) fn step(&mut self, inputs: EpochInputs, silent: Option<ObjectId>) -> Result<()> {
         self.epoch = inputs.epoch;
         self.timestamp_us = inputs.timestamp_us;
         self.wants_step = false;
         let tapped = self.tapped(&inputs);
-        let outputs = self.graph.step(inputs).map_err(dataflow_error)?;
-        self.record(outputs, tapped)?;
-        self.publish();
-        Ok(())
+        let mut outputs = self.graph.step(inputs).map_err(dataflow_error)?;
+        if let Some(silent) = silent {
+            outputs.changes.remove(&silent);
+        }
+        self.record(outputs, tapped)
+    }
+
+    /// What an epoch is made of in which only these changes come.
+    pub(super) fn only(&self, deltas: HashMap<ObjectId, Vec<Delta>>) -> Result<EpochInputs> {
+        Ok(EpochInputs {
+            epoch: self.epoch.next(),
+            timestamp_us: self.next_timestamp()?,
+            watermarks_before: self.watermarks.clone(),
+            watermarks: self.watermarks.clone(),
+            deltas,
+        })
     }
 
     /// Whether there is something to compute.
@@ -47,7 +67,7 @@ impl Coordinator {
         if self.wants_step || !self.writes.is_empty() {
             return true;
         }
-        let now = Instant::now();
+        let now = self.outside.now();
         self.stopping.is_empty() && (self.due_in().is_some_and(|left| left.is_zero()) || self.has_arrived(now))
     }
 
@@ -99,13 +119,13 @@ impl Coordinator {
 
     /// The clock, which never stands still between two epochs.
     fn next_timestamp(&self) -> Result<i64> {
-        Ok(now_us()?.max(self.timestamp_us + 1))
+        Ok(self.outside.now_us()?.max(self.timestamp_us + 1))
     }
 
     /// How long it is until an epoch is wanted because time passes; `None`: nothing waits for that.
     pub(super) fn due_in(&self) -> Option<Duration> {
         let due = self.graph.due()?.max(self.timestamp_us.saturating_add(DUE_EVERY_US));
-        let left = due.saturating_sub(now_us().ok()?);
+        let left = due.saturating_sub(self.outside.now_us().ok()?);
         Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
     }
 
@@ -126,14 +146,16 @@ impl Coordinator {
     /// Hands the changes on: to readers, subscribers, outboxes and views that are being built.
     fn record(&mut self, outputs: EpochOutputs, tapped: Option<EpochRecord>) -> Result<()> {
         self.pending.dirty = true;
+        let last_changed = outputs.changes.keys().max().copied().unwrap_or(ObjectId(0));
         for (&relation, deltas) in &outputs.changes {
             if deltas.iter().all(Delta::is_empty) {
                 continue;
             }
-            if self.relations.contains_key(&relation)
-                && let Some(view) = self.graph.published(relation)
+            if !(is_planted(Bug::DependentPublishedLate)
+                && self.epoch.0.is_multiple_of(3)
+                && relation == last_changed)
             {
-                self.relations.insert(relation, view);
+                self.republish(relation);
             }
             if self.subscribers.contains_key(&relation) || self.has_sink_from(relation) {
                 let schema = deltas[0].schema();
@@ -143,6 +165,9 @@ impl Coordinator {
                     self.emit(relation, &Arc::new(delta))?;
                 }
             }
+        }
+        for (&relation, _) in outputs.kept.iter().filter(|(_, deltas)| !deltas.is_empty()) {
+            self.republish(relation);
         }
         for (&relation, errors) in &outputs.errors {
             self.record_errors(relation, errors)?;
@@ -156,21 +181,52 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Readers see the relation's rows as they are now.
+    fn republish(&mut self, relation: ObjectId) {
+        if self.relations.contains_key(&relation)
+            && let Some(view) = self.graph.published(relation)
+        {
+            self.relations.insert(relation, view);
+        }
+    }
+
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {
         if let Some(subscribers) = self.subscribers.get_mut(&relation) {
             let changes = Changes { epoch: self.epoch, delta: delta.clone() };
-            subscribers.retain(|subscriber| subscriber.send(&changes));
+            subscribers.retain(|subscriber| match subscriber.columns.filter(|columns| *columns < delta.batch().num_columns()) {
+                None => subscriber.send(&changes),
+                // It began when the relation had fewer columns.
+                Some(columns) => match first_columns(delta, columns) {
+                    Ok(delta) if delta.is_empty() => true,
+                    Ok(delta) => subscriber.send(&Changes { epoch: changes.epoch, delta: Arc::new(delta) }),
+                    Err(error) => {
+                        subscriber.end(error);
+                        false
+                    }
+                },
+            });
             if subscribers.is_empty() {
                 self.subscribers.remove(&relation);
             }
         }
+        if !self.has_sink_from(relation) {
+            return Ok(());
+        }
+        let inputs = self.read_up_to()?;
         for sink in self.sinks.values_mut().filter(|sink| sink.from == relation) {
-            sink.outbox.add(self.epoch, delta, &mut self.pending.changes)?;
+            sink.outbox.add(self.epoch, delta, &inputs, &mut self.pending.changes)?;
             sink.note(self.epoch);
             self.pending.durable = true;
-            self.pending.outbox_since.get_or_insert_with(Instant::now);
+            self.pending.outbox_since.get_or_insert_with(|| self.outside.now());
         }
         Ok(())
+    }
+
+    /// How far sources have been read, as a sink's progress keeps it.
+    pub(super) fn read_up_to(&self) -> Result<String> {
+        let read: super::restored::ReadUpTo =
+            self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect();
+        serde_json::to_string(&read).map_err(|e| Error::internal(format!("positions can't be written: {e}")))
     }
 
     /// Operators number their columns; what goes out has the relation's names.
@@ -218,11 +274,12 @@ impl Coordinator {
     }
 
     fn measure(&self, started: Instant, created_ms: &HashMap<ObjectId, i64>) {
-        metrics::histogram!("millrace_epoch_seconds").record(started.elapsed().as_secs_f64());
-        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };
+        let seconds = self.outside.now().saturating_duration_since(started).as_secs_f64();
+        metrics::histogram!("millrace_epoch_seconds").record(seconds);
+        let Ok(now_us) = self.outside.now_us() else { return };
         for (id, created) in created_ms {
             if let Some(input) = self.inputs.get(id) {
-                let seconds = now.as_secs_f64() - *created as f64 / 1e3;
+                let seconds = now_us as f64 / 1e6 - *created as f64 / 1e3;
                 metrics::histogram!("millrace_visible_latency_seconds", "source" => input.name.clone())
                     .record(seconds.max(0.0));
             }
@@ -230,11 +287,11 @@ impl Coordinator {
     }
 }
 
-/// What time it is, microseconds since 1970.
-fn now_us() -> Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
-    i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))
+/// The changes in the first columns.
+fn first_columns(delta: &Delta, columns: usize) -> Result<Delta> {
+    let columns: Vec<usize> = (0..columns).collect();
+    let batch = delta.batch().project(&columns).map_err(|e| Error::internal(e.to_string()))?;
+    consolidate(&delta.with_batch(batch)).map_err(delta_error)
 }
 
 /// A failed step is a bug or damaged state: operators report what users' data can cause in other ways.

@@ -109,12 +109,14 @@ impl Coordinator {
             commands: self.commands.clone(),
             bell: self.bell.clone(),
             leash: leash.clone(),
+            outside: self.outside.clone(),
         };
-        building.stage = Stage::Running { leash, thread: hydration.start()? };
+        building.stage = Stage::Running { leash, thread: self.outside.start_hydration(hydration)? };
         Ok(())
     }
 
     fn build_failed(&mut self, view: ObjectId, error: &Error) {
+        let now = self.outside.now();
         let Some(building) = self.hydrating.get_mut(&view) else { return };
         self.taps.remove(&view);
         let name = self.catalog.get(view).map_or_else(String::new, |object| object.name.to_string());
@@ -129,7 +131,7 @@ impl Coordinator {
             "drop the view and create it again"
         };
         building.progress = Progress { rows: 0, error: Some(format!("{error}; {next}")) };
-        building.stage = Stage::Failed { again_at: again.then(|| Instant::now() + pause) };
+        building.stage = Stage::Failed { again_at: again.then(|| now + pause) };
         self.publish();
     }
 
@@ -144,7 +146,7 @@ impl Coordinator {
 
     /// Lets builds begin again whose pause is over.
     pub(super) fn build_again(&mut self) -> Result<()> {
-        let now = Instant::now();
+        let now = self.outside.now();
         let due = |building: &Building| matches!(building.stage, Stage::Failed { again_at: Some(at) } if at <= now);
         let views: Vec<ObjectId> = self.hydrating.iter().filter(|(_, b)| due(b)).map(|(id, _)| *id).collect();
         for view in views {
@@ -182,7 +184,7 @@ impl Coordinator {
     pub(super) fn end_threads(&mut self, commands: &Receiver<Command>) {
         let mut threads = std::mem::take(&mut self.ending);
         threads.extend(self.sinks.values_mut().filter_map(RunningSink::end));
-        for (_, building) in self.hydrating.drain() {
+        for (_, building) in std::mem::take(&mut self.hydrating) {
             if let Stage::Running { leash, thread } = building.stage {
                 leash.cut();
                 threads.push(thread);

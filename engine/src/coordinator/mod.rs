@@ -4,6 +4,7 @@
 //! commit thread ([`checkpoint`]); and changes the catalog between epochs ([`ddl`]). Everything that it decides from a clock (an
 //! epoch's timestamp, an idle partition) becomes part of the epoch's recorded inputs.
 
+mod alter;
 mod checkpoint;
 mod ddl;
 mod epoch;
@@ -11,16 +12,20 @@ mod first_read;
 mod hydrate;
 #[cfg(test)]
 mod replay;
+mod restored;
+#[cfg(test)]
+mod simulation;
 mod sinks;
 mod writes;
 
 pub(crate) use checkpoint::storage_error;
 use ddl::Installed;
+pub(crate) use ddl::{catalog_error, layout};
 pub(crate) use epoch::{dataflow_error, delta_error};
 use first_read::FirstRead;
 use hydrate::Building;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,10 +41,11 @@ use storage::{ChangeSet, Snapshot, Store};
 
 use crate::command::{Command, CommandSender, Doorbell, Reply, Write};
 use crate::commit::Committer;
-use crate::ddl::TEMPORARY_SCHEMA;
 use crate::dead_letters::DeadLetters;
 use crate::hydration::Tap;
 use crate::inputs::{Input, Inputs};
+use crate::outside::Outside;
+use crate::panics::contained;
 use crate::published::{Published, PublishedCell};
 use crate::recovery::{self, SavedEpoch};
 use crate::runtime::Runtime;
@@ -65,7 +71,7 @@ pub(crate) struct Coordinator {
     pub(crate) sinks: HashMap<ObjectId, RunningSink>,
     pub(crate) subscribers: HashMap<ObjectId, Vec<Subscriber>>,
     pub(crate) taps: HashMap<ObjectId, Tap>,
-    pub(crate) hydrating: HashMap<ObjectId, Building>,
+    pub(crate) hydrating: BTreeMap<ObjectId, Building>,
     /// Threads of views and sinks that have been dropped, on their way to their end.
     pub(crate) ending: Vec<JoinHandle<()>>,
     /// What readers get of each stored relation; only what an epoch touched is replaced.
@@ -112,6 +118,7 @@ pub(crate) struct Coordinator {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) last_checkpoint: Instant,
 
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) committer: Committer,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -160,6 +167,7 @@ pub(crate) struct Parts {
     pub(crate) saved: SavedEpoch,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) server_id: String,
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) committer: Committer,
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
@@ -177,11 +185,11 @@ impl Coordinator {
             store: parts.store,
             snapshot: parts.snapshot,
             catalog: parts.catalog,
-            inputs: HashMap::new(),
+            inputs: Inputs::new(),
             sinks: HashMap::new(),
             subscribers: HashMap::new(),
             taps: HashMap::new(),
-            hydrating: HashMap::new(),
+            hydrating: BTreeMap::new(),
             ending: Vec::new(),
             relations: imbl::HashMap::new(),
             errors: imbl::HashMap::new(),
@@ -204,13 +212,14 @@ impl Coordinator {
             pending: Pending::default(),
             in_flight: None,
             checkpoints: Checkpoints::default(),
-            last_checkpoint: Instant::now(),
+            last_checkpoint: parts.outside.now(),
             committer: parts.committer,
             published: parts.published,
             runtime: parts.runtime,
             commands: parts.commands,
             bell: parts.bell,
-            refreshed: Instant::now(),
+            refreshed: parts.outside.now(),
+            outside: parts.outside,
             shown: false,
             stopping: Vec::new(),
             failure: None,
@@ -219,6 +228,7 @@ impl Coordinator {
 
     /// Puts to work what the store has: objects in the order in which they were made, with the plans of views.
     pub(crate) fn recover(&mut self, objects: &[(Arc<Object>, Option<ViewPlan>)]) -> Result<()> {
+        self.drop_temporary()?;
         self.recovering = true;
         for (object, plan) in objects {
             let is_view = matches!(object.kind, ObjectKind::MaterializedView(_));
@@ -229,33 +239,47 @@ impl Coordinator {
             self.install(object, plan.as_ref(), how)?;
         }
         self.recovering = false;
-        // Whoever followed these has gone with the engine.
-        for (object, _) in objects.iter().filter(|(object, _)| object.name.schema == TEMPORARY_SCHEMA) {
-            match self.drop_object(object.id) {
-                Ok(()) => self.pending.dirty = true,
-                Err(error) => tracing::warn!("{} stays: {error}", object.name),
-            }
-        }
         self.publish();
+        Ok(())
+    }
+
+    /// Whoever followed these views, or was building them to take the place of others, has gone with the engine.
+    fn drop_temporary(&mut self) -> Result<()> {
+        for id in crate::ddl::temporary(&self.catalog) {
+            let Some(object) = self.catalog.get(id).cloned() else { continue };
+            self.drop_object(id)?;
+            // It was not put to work: what only it has is known by the catalog alone.
+            let kept: std::collections::BTreeSet<u32> = self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
+            for state in alter::states_of(&object).filter(|state| !kept.contains(state)) {
+                self.pending.changes.clear_state(storage::StateId(state));
+            }
+            self.pending.dirty = true;
+        }
         Ok(())
     }
 
     /// Runs until it is told to stop, or a commit fails for good.
     pub(crate) fn run(mut self, commands: &Receiver<Command>, bell: &Receiver<()>) {
+        if let Err(error) = contained("the epoch thread", || self.catch_up(commands)) {
+            self.fail(error);
+        }
         while !self.has_stopped() {
             let timeout = self.timeout();
-            select! {
+            let first = select! {
                 recv(commands) -> command => match command {
-                    Ok(command) => self.handle(command),
+                    Ok(command) => Some(command),
                     Err(_) => return,
                 },
-                recv(bell) -> _ => {}
-                default(timeout) => {}
-            }
-            for command in commands.try_iter() {
-                self.handle(command);
-            }
-            if let Err(error) = self.work() {
+                recv(bell) -> _ => None,
+                default(timeout) => None,
+            };
+            let round = contained("the epoch thread", || {
+                for command in first.into_iter().chain(commands.try_iter()) {
+                    self.handle(command);
+                }
+                self.work()
+            });
+            if let Err(error) = round {
                 self.fail(error);
             }
         }
@@ -307,8 +331,7 @@ impl Coordinator {
             return Ok(());
         }
         self.build_again()?;
-        while self.wants_epoch() && !self.must_wait() {
-            self.run_epoch()?;
+        while self.epoch_if_wanted()? {
             self.checkpoint_if_due()?;
             if !self.commands_are_empty() {
                 break;
@@ -320,6 +343,15 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Runs an epoch if there is something to compute and nothing to wait for; whether it did.
+    fn epoch_if_wanted(&mut self) -> Result<bool> {
+        let wanted = self.wants_epoch() && !self.must_wait();
+        if wanted {
+            self.run_epoch()?;
+        }
+        Ok(wanted)
+    }
+
     fn commands_are_empty(&self) -> bool {
         self.commands.is_empty()
     }
@@ -328,7 +360,7 @@ impl Coordinator {
         if self.wants_epoch() && !self.must_wait() {
             return Duration::ZERO;
         }
-        let now = Instant::now();
+        let now = self.outside.now();
         let mut at = now + HEARTBEAT;
         if let Some(left) = self.due_in() {
             // An epoch that is due may have to wait for something else.
@@ -350,7 +382,8 @@ impl Coordinator {
         let answer = if !known {
             Err(Error::new(ErrorKind::UndefinedTable, format!("relation \"{name}\" does not exist")))
         } else {
-            let (subscriber, subscription) = crate::subscription::subscription(self.published.load());
+            let columns = self.catalog.get(relation).map(|object| object.columns.len());
+            let (subscriber, subscription) = crate::subscription::subscription(self.published.load(), columns);
             self.subscribers.entry(relation).or_default().push(subscriber);
             self.ensure_running_for(&[relation]).map(|()| subscription)
         };
@@ -388,7 +421,7 @@ impl Coordinator {
 
     /// Lets others see how things are.
     fn refresh_runtime(&mut self) {
-        let now = Instant::now();
+        let now = self.outside.now();
         if self.shown
             && now.duration_since(self.refreshed) < REFRESH
             && !self.inputs.values().any(Input::has_just_finished)

@@ -139,6 +139,7 @@ impl Replayed {
             saved,
             catalog,
             server_id: "replay".to_owned(),
+            outside: crate::outside::System::shared(),
             committer: Committer::start(store.clone(), sender.clone()).expect("a thread"),
             published: Arc::new(PublishedCell::new(first)),
             runtime: Arc::new(Mutex::default()),

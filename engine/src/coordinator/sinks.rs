@@ -23,13 +23,15 @@ impl Coordinator {
         }
         let spec = sink_spec(object, connector, from, &self.server_id);
         let durable = if how == Installed::Recovered { self.epoch } else { Epoch(0) };
-        let sink = RunningSink::start(spec, from.id, state, self.store.clone(), durable, self.bell.clone())?;
+        let sink =
+            RunningSink::start(spec, from.id, state, self.store.clone(), durable, self.bell.clone(), &self.outside)?;
         self.sinks.insert(object.id, sink);
         if how == Installed::New { self.emit_contents(object.id) } else { Ok(()) }
     }
 
     /// A sink begins with what is there, as if it came in the next epoch: the last one may have been delivered.
     pub(super) fn emit_contents(&mut self, sink: ObjectId) -> Result<()> {
+        let inputs = self.read_up_to()?;
         let Some(sink) = self.sinks.get_mut(&sink) else { return Ok(()) };
         let (Some(view), Some(from)) = (self.relations.get(&sink.from), self.catalog.get(sink.from)) else {
             return Ok(());
@@ -38,11 +40,11 @@ impl Coordinator {
             let batch = batch.map_err(dataflow_error)?;
             let batch = crate::query::named(&batch, &from.schema());
             let batch = batch.map_err(|e| Error::internal(format!("{} can't be emitted: {e}", from.name)))?;
-            sink.outbox.add(self.epoch.next(), &Delta::inserts(batch), &mut self.pending.changes)?;
+            sink.outbox.add(self.epoch.next(), &Delta::inserts(batch), &inputs, &mut self.pending.changes)?;
         }
         self.pending.durable = true;
         self.pending.dirty = true;
-        self.pending.outbox_since.get_or_insert_with(std::time::Instant::now);
+        self.pending.outbox_since.get_or_insert_with(|| self.outside.now());
         self.wants_step = true;
         Ok(())
     }

@@ -11,6 +11,7 @@ use delta::Delta;
 
 use super::Coordinator;
 use crate::command::Write;
+use crate::planted::{Bug, is_planted};
 use crate::{Error, ErrorKind, Result};
 
 impl Coordinator {
@@ -42,7 +43,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn check(&self, write: &Write, changed: &HashSet<ObjectId>) -> Result<()> {
+    pub(super) fn check(&self, write: &Write, changed: &HashSet<ObjectId>) -> Result<()> {
         for (table, delta) in &write.deltas {
             let Some(object) = self.catalog.get(*table) else {
                 return Err(conflict("a table of this statement was dropped meanwhile"));
@@ -52,8 +53,9 @@ impl Coordinator {
             }
             let blind = object.key().is_none() && delta.weights().is_none();
             let since = self.table_changed.get(table).is_some_and(|epoch| *epoch > write.read_at);
-            if !blind && (since || changed.contains(table)) {
-                return Err(conflict("could not serialize access due to concurrent update"));
+            let overlooked = is_planted(Bug::ConflictOverlooked);
+            if !blind && !overlooked && (since || changed.contains(table)) {
+                return Err(conflict(crate::session::CONFLICT));
             }
         }
         Ok(())

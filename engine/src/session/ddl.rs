@@ -21,9 +21,14 @@ const ATTEMPTS: usize = 10;
 impl Session {
     /// Runs a statement that changes the catalog.
     pub(super) async fn ddl(&mut self, prepared: &Arc<Prepared>, tag: &str) -> Result<Response> {
-        self.outside_block(tag)?;
         self.check_writable(tag)?;
-        self.change_catalog(prepared).await?;
+        if self.transaction.is_open() {
+            return self.ddl_in_block(prepared, tag).await;
+        }
+        match &prepared.plan {
+            Plan::Alter(_) => self.alter(prepared).await?,
+            _ => self.change_catalog(prepared).await?,
+        }
         Ok(Response::Done { tag: tag.to_owned() })
     }
 
@@ -65,7 +70,7 @@ impl Session {
         }
     }
 
-    async fn change(&self, prepared: &Prepared) -> Result<DdlChange> {
+    pub(super) async fn change(&self, prepared: &Prepared) -> Result<DdlChange> {
         Ok(match &prepared.plan {
             Plan::Create(create) => {
                 let resolved = self.resolve(create.as_ref().clone()).await;
@@ -79,8 +84,14 @@ impl Session {
         })
     }
 
+    /// Whether a connector takes what a statement says.
+    pub(super) async fn check_connector(&self, create: &CreatePlan, statement: &Statement) -> Result<()> {
+        let resolved = self.resolve(create.clone()).await;
+        resolved.map(drop).map_err(|refused| self.placed(refused, statement))
+    }
+
     /// Where the topics and files end that a new relation is the first to read. One that doesn't answer keeps no query waiting.
-    async fn past(&self, create: &CreatePlan) -> HashMap<ObjectId, Positions> {
+    pub(super) async fn past(&self, create: &CreatePlan) -> HashMap<ObjectId, Positions> {
         let mut past = HashMap::new();
         if self.shared.settings.offline {
             return past;

@@ -120,6 +120,7 @@ impl Session {
 
     /// The table and the epoch that a statement reads.
     async fn table(&mut self, id: ObjectId, reads: &[ObjectId]) -> Result<(Arc<Object>, Arc<Published>)> {
+        self.check_readable_in_block(&[id])?;
         let published = self.readable(reads).await?;
         let table = published.catalog.get(id).cloned();
         let table = table.ok_or_else(|| Error::new(ErrorKind::UndefinedTable, "the table was dropped meanwhile"))?;

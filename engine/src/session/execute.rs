@@ -47,6 +47,7 @@ impl Session {
             Plan::Create(create) => self.ddl(prepared, create.tag).await,
             Plan::CreateSchema { .. } => self.ddl(prepared, "CREATE SCHEMA").await,
             Plan::Drop(drop) => self.ddl(prepared, drop.tag).await,
+            Plan::Alter(alter) => self.ddl(prepared, alter.tag).await,
             Plan::Comment(_) => self.ddl(prepared, "COMMENT").await,
             Plan::Query(query) => self.query(prepared, query, parameters).await,
             Plan::Insert(insert) => self.insert(prepared, insert, parameters).await,
@@ -135,6 +136,7 @@ impl Session {
 
     /// The epoch that a statement reads, once everything that it reads has been built.
     pub(super) async fn readable(&mut self, reads: &[ObjectId]) -> Result<Arc<Published>> {
+        self.check_readable_in_block(reads)?;
         let mut epochs = self.shared.published.watch();
         loop {
             let published = self.published();

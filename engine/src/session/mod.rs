@@ -3,7 +3,9 @@
 //! A session is used by one task at a time. The server keeps names of prepared statements and portals; the session keeps what a
 //! statement can see: settings, the transaction, the current schema.
 
+mod alter;
 mod answer;
+mod block_ddl;
 mod ddl;
 mod dml;
 mod execute;
@@ -17,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
+use catalog::Catalog;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
@@ -30,6 +33,7 @@ use crate::published::Published;
 use crate::query::located;
 use crate::{Error, ErrorKind, Result, SqlType};
 pub(crate) use answer::cancelled;
+pub(crate) use block_ddl::CONFLICT;
 pub(crate) use execute::SessionRelations;
 use transaction::Transaction;
 use variables::Variables;
@@ -256,10 +260,33 @@ impl Session {
 
     fn plan(&self, statement: &Statement, parameter_types: &[Option<SqlType>]) -> Result<Prepared> {
         let published = self.published();
-        let settings = self.plan_settings();
+        self.plan_against(statement, parameter_types, &published, &published.catalog)
+    }
+
+    /// Plans against a catalog that is, or might be, that of an epoch.
+    fn plan_against(
+        &self,
+        statement: &Statement,
+        parameter_types: &[Option<SqlType>],
+        published: &Published,
+        catalog: &Catalog,
+    ) -> Result<Prepared> {
+        let version = published.catalog_version;
+        self.plan_with(statement, parameter_types, self.plan_settings(), version, published, catalog)
+    }
+
+    fn plan_with(
+        &self,
+        statement: &Statement,
+        parameter_types: &[Option<SqlType>],
+        settings: PlanSettings,
+        catalog_version: u64,
+        published: &Published,
+        catalog: &Catalog,
+    ) -> Result<Prepared> {
         let system = crate::system::Relations;
         let context = PlanContext {
-            catalog: &published.catalog,
+            catalog,
             settings: &settings,
             system: &system,
             functions: &self.shared.queries.functions,
@@ -268,11 +295,11 @@ impl Session {
         let plan = planner::plan(statement, &context).map_err(|e| located(e, &self.text.lock()))?;
         Ok(Prepared {
             parameter_types: plan.parameters().to_vec(),
-            columns: self.columns(&plan, &published),
+            columns: self.columns(&plan, published),
             statement: statement.clone(),
             given_types: parameter_types.to_vec(),
             plan,
-            catalog_version: published.catalog_version,
+            catalog_version,
             settings,
         })
     }

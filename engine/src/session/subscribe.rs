@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Runs a statement that nobody wrote; an error's place in it tells nothing.
-    async fn run_own(&mut self, text: &str) -> Result<()> {
+    pub(super) async fn run_own(&mut self, text: &str) -> Result<()> {
         let statement = sql::parse_one(text).map_err(|error| Error::internal(format!("{error}: {text}")))?;
         let prepared = self.plan(&statement, &[]).map_err(|error| Error { position: None, ..error })?;
         self.change_catalog(&Arc::new(prepared)).await

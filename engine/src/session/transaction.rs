@@ -11,6 +11,7 @@ use delta::Delta;
 use planner::statement::plan::{TransactionModes, TransactionPlan};
 use sql::Statement;
 
+use super::block_ddl::BlockDdl;
 use super::{Session, TransactionStatus};
 use crate::command::{Command, Write};
 use crate::published::Published;
@@ -23,7 +24,12 @@ pub(super) struct Transaction {
     pinned: Option<Arc<Published>>,
     /// In the order of the statements.
     writes: Vec<(ObjectId, Delta)>,
-    savepoints: Vec<(String, usize)>,
+    /// What changes the catalog, in the order of the statements.
+    ddl: Vec<BlockDdl>,
+    /// What was published when the block read first, before its own changes of the catalog.
+    base: Option<Arc<Published>>,
+    /// Names, with the writes and the changes of the catalog that there were.
+    savepoints: Vec<(String, usize, usize)>,
     read_only: bool,
     saved_variables: Option<super::Variables>,
 }
@@ -61,6 +67,36 @@ impl Transaction {
 
     pub(super) fn has_pending(&self, table: ObjectId) -> bool {
         self.writes.iter().any(|(id, _)| *id == table)
+    }
+
+    /// The tables that it has changed.
+    pub(super) fn pending_tables(&self) -> Vec<ObjectId> {
+        self.writes.iter().map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn ddl(&self) -> &[BlockDdl] {
+        &self.ddl
+    }
+
+    /// From here on the block sees what the statement has made.
+    pub(super) fn add_ddl(&mut self, ddl: BlockDdl) {
+        if self.ddl.is_empty() {
+            self.base = self.pinned.clone();
+        }
+        self.pinned = Some(ddl.after.clone());
+        self.ddl.push(ddl);
+    }
+
+    fn truncate_ddl(&mut self, count: usize) {
+        if count < self.ddl.len() {
+            self.ddl.truncate(count);
+            self.pinned = self.ddl.last().map(|ddl| ddl.after.clone()).or_else(|| self.base.clone());
+        }
+    }
+
+    /// After BEGIN.
+    pub(super) fn is_open(&self) -> bool {
+        self.block == Block::Open
     }
 
     pub(super) fn is_block(&self) -> bool {
@@ -167,8 +203,8 @@ impl Session {
             }
             TransactionPlan::Savepoint(name) => {
                 self.in_block("SAVEPOINT")?;
-                let writes = self.transaction.writes.len();
-                self.transaction.savepoints.push((name.clone(), writes));
+                let (writes, ddl) = (self.transaction.writes.len(), self.transaction.ddl.len());
+                self.transaction.savepoints.push((name.clone(), writes, ddl));
                 Ok("SAVEPOINT".to_owned())
             }
             TransactionPlan::Release(name) => {
@@ -180,8 +216,9 @@ impl Session {
             TransactionPlan::RollbackTo(name) => {
                 self.in_block("ROLLBACK TO SAVEPOINT")?;
                 let at = self.savepoint(name)?;
-                let writes = self.transaction.savepoints[at].1;
+                let (_, writes, ddl) = self.transaction.savepoints[at];
                 self.transaction.writes.truncate(writes);
+                self.transaction.truncate_ddl(ddl);
                 self.transaction.savepoints.truncate(at + 1);
                 self.transaction.block = Block::Open;
                 Ok("ROLLBACK".to_owned())
@@ -247,10 +284,15 @@ impl Session {
     async fn commit(&mut self) -> Result<()> {
         let writes = std::mem::take(&mut self.transaction.writes);
         let pinned = self.transaction.pinned.take();
+        let ddl = std::mem::take(&mut self.transaction.ddl);
+        let base = self.transaction.base.take();
         self.variables.end_transaction();
         self.cursors.retain(|_, cursor| cursor.get_mut().hold);
         self.transaction.end();
         let Some(pinned) = pinned else { return Ok(()) };
+        if !ddl.is_empty() {
+            return self.commit_ddl(ddl, writes, &base.unwrap_or(pinned)).await;
+        }
         if writes.is_empty() { Ok(()) } else { self.apply(writes, &pinned).await }
     }
 
@@ -281,7 +323,7 @@ impl Session {
     }
 
     fn savepoint(&self, name: &str) -> Result<usize> {
-        let at = self.transaction.savepoints.iter().rposition(|(known, _)| known == name);
+        let at = self.transaction.savepoints.iter().rposition(|(known, ..)| known == name);
         at.ok_or_else(|| Error::new(ErrorKind::UndefinedSavepoint, format!("savepoint \"{name}\" does not exist")))
     }
 

@@ -2,6 +2,7 @@
 //! [`expression`] an expression in SQL, [`words`] what DataFusion has described itself.
 
 mod expression;
+mod growth;
 mod logical;
 mod words;
 
@@ -15,12 +16,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Expr;
 
 pub(crate) use expression::sql;
+pub use growth::growth;
+pub(crate) use growth::growth_notice;
 pub(crate) use logical::logical;
 pub use words::sql_words;
 
 use crate::fingerprint::join_name;
 use crate::incremental::{
-    AggregateCall, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, Session, ViewPlan, Window,
+    AggregateCall, Forgotten, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, Session, ViewPlan, Window,
     WindowKind,
 };
 
@@ -169,6 +172,21 @@ impl Explain<'_> {
                 let end = with_offset(&names[0][close.end], close.offset_us);
                 format!("WindowClose at {end} by {}", self.watermark(&close.watermark_of))
             }
+            Node::Retention(node) => {
+                let end = with_offset(&names[0][node.column], node.offset_us);
+                let clock = if node.watermark_of.is_empty() { "now()".to_owned() } else { self.watermark(&node.watermark_of) };
+                let silent = if node.silent { "; silently" } else { "" };
+                format!("Retention until {end} by {clock}{silent}")
+            }
+            Node::Idle(node) => format!("Idle {} for {}", names[0].join(", "), duration(node.ttl_us)),
+            Node::Forgetful(node) => {
+                let of_side = match node.forgotten {
+                    Forgotten::Left => " on the left",
+                    Forgotten::Right => " on the right",
+                    Forgotten::Both | Forgotten::WithOutput => "",
+                };
+                format!("{}; inexact: forgets idle keys{of_side}", self.describe(&node.of, names))
+            }
             Node::Constant(constant) => match constant.rows.as_slice() {
                 [row] => format!("Constant {}", list(row, &[])),
                 rows => format!("Constant of {} rows", rows.len()),
@@ -283,6 +301,9 @@ impl Explain<'_> {
             Node::Recursive(recursive) => of(&recursive.base),
             Node::Hole(hole) => hole.schema.fields().iter().map(|field| field.name().clone()).collect(),
             Node::WindowClose(close) => of(&close.input),
+            Node::Retention(node) => of(&node.input),
+            Node::Idle(node) => of(&node.input),
+            Node::Forgetful(node) => of(&node.of),
             Node::Constant(constant) => match constant.rows.as_slice() {
                 [row] => row.iter().map(|value| render(value, &[])).collect(),
                 _ => (1..=constant.schema.fields().len()).map(|index| format!("column{index}")).collect(),

@@ -10,17 +10,25 @@ use crate::incremental::{OrderKey, OrderedCall, Partition, PartitionRule, Place,
 /// The operator in a line.
 pub(super) fn describe(partition: &Partition, names: &[String]) -> String {
     let calls = |calls: Vec<String>| format!(": {}", calls.join(", "));
-    let (title, rest) = match &partition.rule {
-        PartitionRule::Windows(windows) => {
-            ("Windows", calls(windows.iter().map(|call| window_call(call, names)).collect()))
-        }
-        PartitionRule::Top(top) => ("Top", describe_top(top, names)),
+    let rest = match &partition.rule {
+        PartitionRule::Windows(windows) => calls(windows.iter().map(|call| window_call(call, names)).collect()),
+        PartitionRule::Top(top) => describe_top(top, names),
         PartitionRule::Aggregates(aggregates) => {
-            ("Aggregate rows", calls(aggregates.iter().map(|call| ordered_call(call, names)).collect()))
+            calls(aggregates.iter().map(|call| ordered_call(call, names)).collect())
         }
     };
+    let title = title(partition);
     let by = if partition.keys.is_empty() { String::new() } else { format!(" by {}", list(&partition.keys, names)) };
     format!("{title}{by}{rest}")
+}
+
+/// Its name.
+pub(super) fn title(partition: &Partition) -> &'static str {
+    match &partition.rule {
+        PartitionRule::Windows(_) => "Windows",
+        PartitionRule::Top(_) => "Top",
+        PartitionRule::Aggregates(_) => "Aggregate rows",
+    }
 }
 
 /// What the columns of its output are called.

@@ -6,6 +6,7 @@ mod average;
 mod bytes;
 mod crypto;
 mod definition;
+pub(crate) mod excluding;
 mod guarded;
 mod json;
 mod json_build;
@@ -21,6 +22,7 @@ mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
+mod sum;
 mod text;
 mod text_more;
 mod time;
@@ -71,6 +73,7 @@ impl OwnFunctions {
             json_build::functions(),
             json_contains::functions(),
             jsonb::functions(),
+            excluding::functions(),
             numeric::functions(),
             numeric_more::functions(),
             quantified::functions(),
@@ -149,7 +152,7 @@ impl FunctionRegistry {
                 registry.higher_order.insert(name.to_owned(), function.clone());
             }
         }
-        for function in [average::function()].into_iter().chain(mode::functions()) {
+        for function in [average::function(), sum::function()].into_iter().chain(mode::functions()) {
             registry.register_aggregate(function);
         }
         // PostgreSQL's second names.

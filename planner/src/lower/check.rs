@@ -68,14 +68,6 @@ fn expression_supported(expression: &Expr) -> std::result::Result<(), DataFusion
                 .at(call.args.iter().find_map(span_of));
             Err(error.into())
         }
-        // The optimizer makes a join of it, which would not mind several rows.
-        Expr::ScalarSubquery(scalar)
-            if scalar.outer_ref_columns.is_empty() && scalar.subquery.max_rows().is_none_or(|rows| rows > 1) =>
-        {
-            let span = scalar.spans.first().map(|span| Span { start: position(span.start), end: position(span.end) });
-            let error = Error::unsupported("a scalar subquery that may have several rows in a materialized view");
-            Err(error.with_hint("Make it an aggregate, such as max(…).").at(span).into())
-        }
         Expr::ScalarSubquery(subquery) => subquery_supported(subquery, false),
         Expr::InSubquery(condition) => subquery_supported(&condition.subquery, false),
         Expr::Exists(condition) => subquery_supported(&condition.subquery, true),

@@ -48,7 +48,7 @@ pub(super) fn positional(expression: &Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 /// The expression with each numbered column replaced by what `replacement` says.
-pub(super) fn substitute(expression: &Expr, replacement: &dyn Fn(usize) -> Expr) -> Result<Expr> {
+pub(crate) fn substitute(expression: &Expr, replacement: &dyn Fn(usize) -> Expr) -> Result<Expr> {
     let replaced = expression.clone().transform_up(|expression| match column_index(&expression) {
         Some(index) => Ok(Transformed::yes(replacement(index))),
         None => Ok(Transformed::no(expression)),
@@ -57,7 +57,7 @@ pub(super) fn substitute(expression: &Expr, replacement: &dyn Fn(usize) -> Expr)
 }
 
 /// How often each of `width` numbered columns stands in an expression, added to `counts`.
-pub(super) fn count_columns(expression: &Expr, counts: &mut [usize]) -> Result<()> {
+pub(crate) fn count_columns(expression: &Expr, counts: &mut [usize]) -> Result<()> {
     expression.apply(|expression| {
         if let Some(index) = column_index(expression) {
             counts[index] += 1;

@@ -11,6 +11,7 @@ use super::expression::{column, column_index, numbered_schema, positional};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
 use super::map::{project, restrict};
 use super::temporal;
+use super::union::united;
 use super::{Lowering, shared};
 use crate::incremental::{Join, JoinKind, Node, OnError, Union};
 use crate::{Error, Result};
@@ -44,10 +45,16 @@ impl Lowering<'_> {
             JoinType::RightSemi => JoinKind::RightSemi,
             JoinType::RightAnti => JoinKind::RightAnti,
             JoinType::LeftMark if residual.is_none() && !null_equal => return mark(left, right, on),
-            JoinType::LeftMark | JoinType::RightMark => {
-                return Err(Error::unsupported("this form of EXISTS or IN in a materialized view")
-                    .with_hint("Make it a condition of WHERE that stands alone, not under OR or in the select list."));
+            JoinType::LeftMark => {
+                let marked = |kind, mark: bool| {
+                    let part = joined(&left, &right, kind, on.clone(), null_equal, residual.clone());
+                    project(part, (0..left.columns.len()).map(column).chain([lit(mark)]).collect())
+                };
+                // Each left row is in one of the two, so that they have no row in common.
+                let parts = vec![marked(JoinKind::LeftSemi, true)?, marked(JoinKind::LeftAnti, false)?];
+                return united(parts, &join.schema);
             }
+            JoinType::RightMark => return Err(Error::internal("a mark of right rows")),
         };
         if join.null_aware && on.iter().any(|(l, r)| may_be_null(l, &left) || may_be_null(r, &right)) {
             return match (on.as_slice(), &residual) {
@@ -71,12 +78,6 @@ impl Lowering<'_> {
         let bounded = matches!(expiries(left, right, kind, &[], residual), (Some(_), Some(_)));
         if left.is_single_row() || right.is_single_row() || asked || bounded {
             return false;
-        }
-        if left.node.append_only() && right.node.append_only() {
-            self.notice(
-                "a join without an equality compares each new row with all rows that the other side ever had, and keeps the rows of \
-                 both: an equality between both sides, such as of a window's start, would bound it",
-            );
         }
         true
     }
@@ -164,6 +165,8 @@ struct Sides {
     /// Plain columns that are equal in a match.
     pairs: Vec<(usize, usize)>,
     null_equal: bool,
+    /// Classes of columns that are never NULL before the join.
+    not_null: BTreeSet<Class>,
     any: Lowered,
 }
 
@@ -187,6 +190,7 @@ impl Sides {
             right_keys: right.keys.iter().map(|key| key.iter().map(|class| class + shift).collect()).collect(),
             pairs,
             null_equal,
+            not_null: BTreeSet::new(),
             any: left.clone(),
         }
     }
@@ -197,6 +201,8 @@ impl Sides {
         if kind == JoinKind::Inner {
             self.unite_pairs();
         }
+        let never_null = self.left.iter().chain(&self.right).filter(|column| column.not_null);
+        self.not_null = never_null.map(|column| column.class).collect();
         let nullable = |columns: &mut Vec<ColumnInfo>| columns.iter_mut().for_each(|column| column.not_null = false);
         if matches!(kind, JoinKind::Right | JoinKind::Full) {
             nullable(&mut self.left);
@@ -226,6 +232,10 @@ impl Sides {
     fn keys_of_pairs(&self, kind: JoinKind) -> Vec<BTreeSet<Class>> {
         let both = self.left_keys.iter().flat_map(|l| self.right_keys.iter().map(move |r| l | r));
         let mut keys: Vec<_> = both.collect();
+        if kind == JoinKind::Full {
+            // A row of either side without a match, whose key is NULL, would be like such a row of the other side.
+            keys.retain(|key| !key.is_disjoint(&self.not_null));
+        }
         if self.one_right && matches!(kind, JoinKind::Inner | JoinKind::Left) {
             keys.extend(self.left_keys.iter().cloned());
         }

@@ -18,8 +18,10 @@ mod optimize;
 mod partition;
 mod recursive;
 pub mod relations;
+mod retention;
 mod scan;
 mod set_operation;
+mod state_ttl;
 mod temporal;
 mod top;
 mod union;
@@ -31,14 +33,16 @@ mod window_close;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use catalog::Retention;
 use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 
 use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
+use crate::query::scalar_subquery;
 use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
-pub(crate) use expression::{column, column_index};
+pub(crate) use expression::{column, column_index, count_columns, substitute};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 
@@ -49,6 +53,10 @@ pub struct LowerOptions {
     pub emit_on_window_close: bool,
     /// `WITH (on_error = …)`: what becomes of a row on which an expression fails.
     pub on_error: OnError,
+    /// `WITH (retention = …)`: how long rows stay.
+    pub retention: Option<Retention>,
+    /// `WITH (state_ttl = …)`: for how long operators know keys that nothing comes for, in microseconds.
+    pub state_ttl_us: Option<i64>,
 }
 
 /// Plans how the result of a query is kept up to date. `logical` is analyzed, `schema` are the visible names and types of its columns.
@@ -61,10 +69,18 @@ pub fn lower(
     options: LowerOptions,
     relations: &dyn Relations,
 ) -> Result<ViewPlan> {
-    check::supported(logical)?;
-    let optimized = optimize::optimize(window::with_whole_late_rows(logical.clone(), relations)?)?;
+    let logical = scalar_subquery::single(logical.clone())?;
+    check::supported(&logical)?;
+    let optimized = optimize::optimize(window::with_whole_late_rows(logical, relations)?)?;
     let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
-    let root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
+    let mut root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
+    if let Some(ttl_us) = options.state_ttl_us {
+        root.node = state_ttl::forgetful(&root.node, ttl_us)?;
+    }
+    let root = match options.retention {
+        Some(retention) => retention::retained(root, retention, schema)?,
+        None => root,
+    };
     check_types(&root, schema)?;
     let mut inputs = Vec::new();
     collect_inputs(&root.node, &mut inputs);

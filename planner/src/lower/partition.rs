@@ -82,22 +82,8 @@ impl Lowering<'_> {
             on_error: OnError::default(),
             input: input_node,
         };
-        self.note_growth(&partition, "window functions keep");
         output.node = shared(Node::Partition(partition));
         Ok(output)
-    }
-
-    /// Says it when nothing bounds the state.
-    pub(super) fn note_growth(&mut self, partition: &Partition, what: &str) {
-        if partition.input.append_only() && partition.window.is_none() && !partition.keeps_only_top() {
-            let notice = format!(
-                "{what} every row of an input that only grows: partition by the window of a TUMBLE or HOP over a source with a watermark, or \
-                 keep the first rows only (row_number() <= n, LIMIT), to bound the state"
-            );
-            if !self.notices.contains(&notice) {
-                self.notices.push(notice);
-            }
-        }
     }
 
     /// `GROUP BY` with calls that need all rows of their group.
@@ -123,7 +109,6 @@ impl Lowering<'_> {
             on_error: OnError::default(),
             input: input.node,
         };
-        self.note_growth(&partition, "these aggregates keep");
         Ok(partition)
     }
 }

@@ -19,7 +19,7 @@ use super::map::project;
 use super::union::cast_to;
 use super::{Lowering, shared};
 use crate::explain::column_labels;
-use crate::incremental::{Effect, Hole, Join, JoinKind, Map, Node, OnError, Outer, Recursive, Union};
+use crate::incremental::{Effect, Hole, Join, JoinKind, Map, Node, OnError, Outer, Recursive, Union, Unnest, Window};
 use crate::{Error, Result};
 
 /// A recursion whose recursive term is being lowered.
@@ -126,6 +126,13 @@ impl Cut {
         Ok(match &**node {
             Node::Hole(_) => node.clone(),
             Node::Map(map) => shared(Node::Map(Map { input: self.inner(&map.input)?, ..map.clone() })),
+            Node::Unnest(unnest) => {
+                shared(Node::Unnest(Unnest { input: self.inner(&unnest.input)?, ..unnest.clone() }))
+            }
+            // Of the recursion's rows no watermark is known, so that none is late.
+            Node::Window(window) if window.watermark_of.is_empty() => {
+                shared(Node::Window(Window { input: self.inner(&window.input)?, ..window.clone() }))
+            }
             Node::Union(union) => {
                 let inputs = union.inputs.iter().map(|input| self.input(input, Effect::Adds)).collect::<Result<_>>()?;
                 shared(Node::Union(Union { inputs, ..union.clone() }))

@@ -126,7 +126,6 @@ impl Lowering<'_> {
             on_error: OnError::default(),
             input: input.node,
         };
-        self.note_growth(&partition, "OFFSET without LIMIT keeps");
         output.node = shared(Node::Partition(partition));
         project(output, (0..width).chain(place).map(column).collect())
     }

@@ -58,9 +58,6 @@ impl Lowering<'_> {
         // Nothing comes before the watermark that could change a session that ended before it; where a session begins says nothing of that.
         let is_time = |bound: &TimeBound| matches!(bound.kind, TimeKind::Event | TimeKind::Window { offset_us: 0 });
         let bound = input.columns[time].time.clone().filter(is_time);
-        if bound.is_none() && input.node.append_only() {
-            self.notice("SESSION keeps all rows of an input that only grows: over the time of a WATERMARK it keeps those of open sessions");
-        }
         let class = input.free_class();
         let end = bound.clone().map(|bound| TimeBound { kind: TimeKind::Window { offset_us: 0 }, ..bound });
         let mut output = input.clone();

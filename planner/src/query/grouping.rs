@@ -1,8 +1,8 @@
-//! Positions in ROLLUP, CUBE and GROUPING SETS: DataFusion knows them in a plain GROUP BY only.
+//! ROLLUP, CUBE and GROUPING SETS as DataFusion can plan them: it knows positions in a plain GROUP BY only, and nothing that is grouped by twice.
 
 use sql::ast::{Expr, GroupByExpr, Select, SelectItem, Value};
 
-/// `GROUP BY ROLLUP (1, 2)` with what stands at these places of the SELECT list.
+/// `GROUP BY ROLLUP (1, 2)` with what stands at these places of the SELECT list, and `ROLLUP (x, x)` as `GROUPING SETS ((x), (x), ())`.
 pub(super) fn in_select(select: &mut Select) {
     let GroupByExpr::Expressions(keys, _) = &mut select.group_by else { return };
     let meant = |member: &Expr| -> Option<Expr> {
@@ -13,12 +13,77 @@ pub(super) fn in_select(select: &mut Select) {
             _ => None,
         }
     };
-    for key in keys {
+    for key in keys.iter_mut() {
         let (Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets)) = key else { continue };
         for member in sets.iter_mut().flatten() {
             if let Some(expr) = meant(member) {
                 *member = expr;
             }
         }
+    }
+    if !keys.iter().any(|key| sets_of(key).is_some()) {
+        return;
+    }
+    let mut positions = keys.iter().map(|key| meant(key).unwrap_or_else(|| key.clone()));
+    if !names_twice(&positions.by_ref().collect::<Vec<_>>()) {
+        return;
+    }
+    // Of several items, each set of one goes with each of the others.
+    let mut all: Vec<Vec<Expr>> = vec![vec![]];
+    for key in keys.iter() {
+        let key = meant(key).unwrap_or_else(|| key.clone());
+        let sets = sets_of(&key).unwrap_or_else(|| vec![vec![key]]);
+        all = all.iter().flat_map(|before| sets.iter().map(|set| [&before[..], set].concat())).collect();
+    }
+    for set in &mut all {
+        let mut once: Vec<Expr> = Vec::with_capacity(set.len());
+        for member in set.drain(..) {
+            if !once.contains(&member) {
+                once.push(member);
+            }
+        }
+        *set = once;
+    }
+    *keys = vec![Expr::GroupingSets(all)];
+}
+
+/// Whether something is grouped by twice where a set may have both.
+fn names_twice(keys: &[Expr]) -> bool {
+    let mut seen: Vec<&Expr> = Vec::new();
+    for key in keys {
+        // The sets of one item don't meet each other, the members of one set do.
+        let sets: Vec<Vec<&Expr>> = match key {
+            Expr::GroupingSets(sets) => sets.iter().map(|set| set.iter().collect()).collect(),
+            Expr::Rollup(sets) | Expr::Cube(sets) => vec![sets.iter().flatten().collect()],
+            key => vec![vec![key]],
+        };
+        let mut here: Vec<&Expr> = Vec::new();
+        for set in &sets {
+            let twice = |at: usize| seen.contains(&set[at]) || set[..at].contains(&set[at]);
+            if (0..set.len()).any(twice) {
+                return true;
+            }
+            here.extend(set);
+        }
+        seen.append(&mut here);
+    }
+    false
+}
+
+/// The sets that an item of GROUP BY stands for; `None`: it is an expression.
+fn sets_of(key: &Expr) -> Option<Vec<Vec<Expr>>> {
+    match key {
+        Expr::GroupingSets(sets) => Some(sets.clone()),
+        Expr::Rollup(members) => Some((0..=members.len()).rev().map(|n| members[..n].concat()).collect()),
+        // As many sets as PostgreSQL takes.
+        Expr::Cube(members) if members.len() <= 12 => Some(
+            (0..1_u32 << members.len())
+                .map(|left_out| {
+                    let kept = members.iter().enumerate().filter(|(index, _)| left_out >> index & 1 == 0);
+                    kept.flat_map(|(_, member)| member.clone()).collect()
+                })
+                .collect(),
+        ),
+        _ => None,
     }
 }

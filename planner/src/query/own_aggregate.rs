@@ -13,6 +13,9 @@ use crate::{Error, Result};
 
 /// What to compute instead of a call of this name; `None`: it is none of them.
 pub(super) fn expanded(name: &str, function: &Function, span: Option<Span>) -> Result<Option<Expr>> {
+    if let Some(place) = super::hypothetical::expanded(name, function) {
+        return place.map(Some).map_err(|error| error.at(span));
+    }
     let expansion: fn(&str, &Function) -> Option<Result<Expr>> = match name {
         "json_agg" | "jsonb_agg" => array,
         "json_object_agg" | "jsonb_object_agg" => object,
@@ -105,12 +108,17 @@ fn over(function: &Function, name: &str, args: Vec<Expr>) -> Expr {
 }
 
 fn arguments<const N: usize>(function: &Function) -> Option<[Expr; N]> {
+    arguments_of(function)?.try_into().ok()
+}
+
+/// The arguments of a call, if all are plain expressions.
+pub(super) fn arguments_of(function: &Function) -> Option<Vec<Expr>> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let plain = list.args.iter().map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
     });
-    plain.collect::<Option<Vec<_>>>()?.try_into().ok()
+    plain.collect()
 }
 
 fn literal(expr: &Expr) -> Option<f64> {
@@ -124,7 +132,7 @@ fn literal(expr: &Expr) -> Option<f64> {
     }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
@@ -132,6 +140,6 @@ fn text(value: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(value.to_owned()))
 }
 
-fn number(value: i64) -> Expr {
+pub(super) fn number(value: i64) -> Expr {
     Expr::value(Value::Number(value.to_string(), false))
 }

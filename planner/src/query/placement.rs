@@ -110,7 +110,8 @@ fn arguments(function: &Function) -> impl Iterator<Item = &Expr> {
 
 fn is_aggregate(function: &Function, functions: &FunctionRegistry) -> bool {
     let name = function.name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
-    functions.find_aggregate(&name).is_some()
+    // rank(x) WITHIN GROUP (…) is one, rank() is none.
+    functions.find_aggregate(&name).is_some() || !function.within_group.is_empty()
 }
 
 /// Where the first call stands that is `wanted`, subqueries aside, and whether it is over a window.

@@ -79,6 +79,7 @@ impl VisitorMut for Rewriter<'_> {
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
         row_value::in_order_by(query);
+        flow(super::windows::in_query(query))?;
         let rewritten = clauses(query).and_then(|()| super::using::rewrite(query));
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
@@ -97,7 +98,8 @@ impl VisitorMut for Rewriter<'_> {
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
-        if let Err(error) = row_value::in_select(select) {
+        row_value::in_group_by(select);
+        if let Err(error) = super::row_in::in_select(select) {
             return ControlFlow::Break(Box::new(error));
         }
         if let Err(error) = super::exists::in_list(select, self.context.functions) {
@@ -166,18 +168,12 @@ fn clauses(query: &mut Query) -> Result<()> {
         }
     }
     bare_columns(&mut query.body);
-    match &mut *query.body {
-        SetExpr::Table(table) => {
-            let parts = [table.schema_name.take(), table.table_name.take()];
-            let name = ObjectName::from(parts.into_iter().flatten().map(Ident::new).collect::<Vec<_>>());
-            *query.body = select_all(name)?;
-        }
+    match &*query.body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            return unsupported("a data-modifying statement in a query", place(query));
+            unsupported("a data-modifying statement in a query", place(query))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// DataFusion finds the columns of INTERSECT's and EXCEPT's sides by their bare names, so that two of them may not share one.
@@ -217,15 +213,6 @@ fn lateral_columns(body: &mut SetExpr) {
         }
         SetExpr::Query(query) => lateral_columns(&mut query.body),
         _ => {}
-    }
-}
-
-/// `SELECT * FROM name`.
-fn select_all(name: ObjectName) -> Result<SetExpr> {
-    let parsed = sql::parse_one(&format!("SELECT * FROM {name}"))?;
-    match parsed.kind {
-        sql::StatementKind::Query(query) => Ok(*query.query.body),
-        _ => Err(Error::internal("a SELECT is a query")),
     }
 }
 
@@ -378,7 +365,9 @@ impl Rewriter<'_> {
                 };
             }
             Expr::UnaryOp { op, expr: operand } => {
-                if let Some(replacement) = super::second_names::unary(op, operand) {
+                if let Some(mark) = super::exclusion::mark(op, operand) {
+                    *expr = mark;
+                } else if let Some(replacement) = super::second_names::unary(op, operand) {
                     *expr = replacement;
                 }
             }
@@ -513,7 +502,7 @@ impl Rewriter<'_> {
         if SESSION_VALUES.contains(&name.as_str()) || name == "current_database" {
             return Ok(Some(self.session_value(&name)));
         }
-        if name == "unnest" || name == "grouping" || name == "row" {
+        if name == "unnest" || name == "grouping" || name == "row" || name == super::exclusion::MARK {
             return Ok(None);
         }
         if name == "array"

@@ -1,14 +1,11 @@
 //! Rows as values: `(a, b) = (c, d)`, `ROW(a, b) < ROW(c, d)`, `(a, b) IN (…)`, `row IS NULL`, OVERLAPS. What compares rows is written out in their fields;
 //! a row that is shown becomes the text of a record.
 
-use std::ops::ControlFlow;
-
 use sql::Span;
 use sql::ast::{
-    self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator, Value, VisitorMut,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, OrderByExpr,
+    OrderByKind, Query, Select, UnaryOperator, Value,
 };
-use sql::walk;
 
 use super::rewrite::call;
 use crate::error::ErrorKind;
@@ -139,9 +136,9 @@ pub(super) fn rewritten(expr: &Expr, span: Option<Span>) -> Result<Option<Expr>>
             let any = joined(alternatives, &BinaryOperator::Or);
             if *negated { not(any) } else { any }
         }
-        Expr::InSubquery { expr: row, subquery, negated } => {
-            let Some(left) = fields(row) else { return Ok(None) };
-            in_subquery(&left, subquery, *negated, span)?
+        Expr::InSubquery { expr: row, .. } if fields(row).is_some() => {
+            let hint = "Write the row without the word ROW, or use EXISTS with an equality for each column.";
+            return Err(Error::unsupported("this form of a row compared with a subquery").with_hint(hint).at(span));
         }
         _ => return Ok(None),
     }))
@@ -157,49 +154,8 @@ fn overlaps(left: &[Expr], right: &[Expr], span: Option<Span>) -> Result<Expr> {
     Ok(call("overlaps", operands.into_iter().cloned().collect()))
 }
 
-/// `(a, b) IN (SELECT …)`: whether a row of the subquery is equal; unknown if none is, but some may be.
-fn in_subquery(left: &[Expr], subquery: &Query, negated: bool, span: Option<Span>) -> Result<Expr> {
-    if let Some(width) = width(&subquery.body)
-        && width != left.len()
-    {
-        let few = if width < left.len() { "few" } else { "many" };
-        return Err(Error::new(ErrorKind::Syntax, format!("subquery has too {few} columns")).at(span));
-    }
-    let names: Vec<String> = (1..=left.len()).map(|at| format!("field {at}")).collect();
-    let column = |name: &String| {
-        Expr::CompoundIdentifier(vec![Ident::with_quote('"', "in rows"), Ident::with_quote('"', name.clone())])
-    };
-    let right: Vec<Expr> = names.iter().map(column).collect();
-    let condition = equal(left, &right);
-    let matching = |condition: Expr| -> Result<Expr> {
-        let mut query = super::set_returning::select_all()?;
-        if let SetExpr::Select(select) = &mut *query.body {
-            let columns = names.iter().map(|name| ast::TableAliasColumnDef {
-                name: Ident::with_quote('"', name.clone()),
-                data_type: None,
-            });
-            let mut alias = super::set_returning::table_alias("in rows".to_owned());
-            alias.columns = columns.collect();
-            select.from[0].relation = ast::TableFactor::Derived {
-                lateral: false,
-                subquery: Box::new(subquery.clone()),
-                alias: Some(alias),
-                sample: None,
-            };
-            select.selection = Some(condition);
-        }
-        Ok(Expr::Exists { subquery: query, negated: false })
-    };
-    // As a condition unknown is as good as false, whichever way round.
-    Ok(match negated {
-        false => matching(condition)?,
-        true => not(matching(Expr::IsNotFalse(Box::new(condition)))?),
-    })
-}
-
-/// What must be known of rows before the expressions of a SELECT are looked at: `GROUP BY (a, b)` groups by both, and `(a, b) IN (SELECT …)` in its list
-/// is an EXISTS.
-pub(super) fn in_select(select: &mut Select) -> Result<()> {
+/// `GROUP BY (a, b)` groups by both.
+pub(super) fn in_group_by(select: &mut Select) {
     if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
         let expanded = keys.drain(..).flat_map(|key| match key {
             Expr::Tuple(fields) => fields,
@@ -207,14 +163,6 @@ pub(super) fn in_select(select: &mut Select) -> Result<()> {
         });
         *keys = expanded.collect();
     }
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let ControlFlow::Break(error) = walk::change(expr, &mut Subqueries)
-        {
-            return Err(*error);
-        }
-    }
-    Ok(())
 }
 
 /// `ORDER BY (a, b) DESC` is `ORDER BY a DESC, b DESC`.
@@ -225,38 +173,4 @@ pub(super) fn in_order_by(query: &mut Query) {
         None => vec![key],
     });
     *keys = expanded.collect();
-}
-
-/// Writes out comparisons of rows with subqueries.
-struct Subqueries;
-
-impl VisitorMut for Subqueries {
-    type Break = Box<Error>;
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        if let Expr::InSubquery { expr: row, .. } = &*expr
-            && fields(row).is_some()
-        {
-            match rewritten(expr, Span::of_parser(ast::Spanned::span(expr))) {
-                Ok(Some(written_out)) => *expr = written_out,
-                Ok(None) => {}
-                Err(error) => return ControlFlow::Break(Box::new(error)),
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// How many columns a query has, as far as its text tells.
-fn width(body: &SetExpr) -> Option<usize> {
-    match body {
-        SetExpr::Select(select) => {
-            let plain = |item: &ast::SelectItem| {
-                matches!(item, ast::SelectItem::UnnamedExpr(_) | ast::SelectItem::ExprWithAlias { .. })
-            };
-            select.projection.iter().all(plain).then_some(select.projection.len())
-        }
-        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
-        _ => None,
-    }
 }

@@ -14,6 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::functions_aggregate::expr_fn::first_value;
 use datafusion::logical_expr::expr::Sort as SortExpr;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Expr, FetchType, LogicalPlan, LogicalPlanBuilder,
@@ -31,6 +32,25 @@ pub(super) fn aggregated(plan: LogicalPlan) -> Result<LogicalPlan> {
                 Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => one_row(subquery),
                 other => Ok(Transformed::no(other)),
             })
+        })
+    })?;
+    Ok(rewritten.data)
+}
+
+/// As [`aggregated`], for subqueries without an outer row, which become joins in a view too: one that may have several rows fails where it does.
+pub(crate) fn single(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let may_be_several = |subquery: &Subquery| {
+        subquery.outer_ref_columns.is_empty() && subquery.subquery.max_rows().is_none_or(|rows| rows > 1)
+    };
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let one = expr.transform_up(|expr| match expr {
+                Expr::ScalarSubquery(subquery) if may_be_several(&subquery) => one_row(subquery),
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(one.update_data(|expr| name.restore(expr)))
         })
     })?;
     Ok(rewritten.data)

@@ -62,6 +62,9 @@ pub(super) fn by_extremes(comparison: SetComparison, schema: &DFSchema, own: &Ow
 fn aggregated(subquery: &Subquery, call: Expr) -> Result<Expr> {
     let rows = subquery.subquery.as_ref().clone();
     let plan = LogicalPlanBuilder::from(rows).aggregate(Vec::<Expr>::new(), [call])?.build()?;
+    // Under a name of its own: the outer query may have the same aggregate.
+    let value = Expr::Column(Column::from(plan.schema().qualified_field(0))).alias("compared");
+    let plan = LogicalPlanBuilder::from(plan).project([value])?.build()?;
     let outer_ref_columns = plan.all_out_ref_exprs();
     Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: subquery.spans.clone() }))
 }

@@ -22,7 +22,7 @@ use super::cast::{self, Context};
 use super::operator::{
     Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded,
 };
-use super::{literals, quantified, recursion, set_comparison, set_operation, written_cast, zoned};
+use super::{exclusion, literals, quantified, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -232,7 +232,7 @@ impl Typing<'_> {
                 if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
                     argument_types(func, &mut params.args, schema)?;
                 }
-                Expr::WindowFunction(Box::new(WindowFunction { fun, params }))
+                Expr::WindowFunction(Box::new(exclusion::planned(WindowFunction { fun, params }, schema)?))
             }
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery, schema, outer)?),
             Expr::Exists(Exists { subquery, negated }) => {

@@ -51,7 +51,7 @@ fn over_query(create: &CreateStream, query: &Query, statement: &Statement, conte
     let mut plan = object::create(name, &statement.text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&query.query, context);
     let view = lower(&planned.logical, &plan.object.schema(), LowerOptions::default(), context.catalog)?;
-    plan.notices.clone_from(&view.notices);
+    plan.notices = super::explain::notices(&view, context);
     plan.view = Some(view);
     Ok(Plan::Create(Box::new(plan)))
 }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{MaterializedView, ObjectKind, View, nearest};
+use catalog::{MaterializedView, ObjectKind, QualifiedName, View};
 use sql::Statement;
-use sql::statement::{CreateMaterializedView, CreateView, Emit, Options};
+use sql::statement::{CreateMaterializedView, CreateView, Emit};
 
 use super::object::{self, Name};
-use super::place;
-use super::plan::Plan;
+use super::plan::{CreatePlan, Plan};
+use super::view_options::ViewOptions;
+use super::{alter, place};
 use crate::error::ErrorKind;
 use crate::incremental::OnError;
-use crate::lower::{LowerOptions, lower};
+use crate::lower::lower;
 use crate::query::plan_query;
 use crate::query::provider::name_span;
 use crate::{Error, PlanContext, Result};
@@ -43,23 +44,10 @@ pub(super) fn plan(create: &CreateView, statement: &Statement, context: &PlanCon
     let kind = ObjectKind::View(View { query: object::stored_query(&create.query, &name, context)? });
     let mut plan = object::create(name, &statement.text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&create.query.query, context);
-    if let Some(old) = replaces {
-        if plan.object.depends_on.contains(&old.id) {
-            let message = format!("infinite recursion detected: view \"{}\" would read itself", old.name.name);
-            return Err(Error::new(ErrorKind::InvalidTableDefinition, message).at(name_span(&create.name)));
-        }
-        if let Some(dependent) = context.catalog.dependents(old.id).next() {
-            let error = Error::new(
-                ErrorKind::DependentObjects,
-                format!("cannot replace view {} because other objects depend on it", old.name),
-            );
-            return Err(error
-                .with_detail(format!("{} {} depends on it.", dependent.noun(), dependent.name))
-                .at(name_span(&create.name)));
-        }
-        plan.replaces = Some(old.id);
+    match replaces {
+        Some(old) => alter::replace::plain(&old, plan, name_span(&create.name), context),
+        None => Ok(Plan::Create(Box::new(plan))),
     }
-    Ok(Plan::Create(Box::new(plan)))
 }
 
 pub(super) fn plan_materialized(
@@ -68,11 +56,37 @@ pub(super) fn plan_materialized(
     context: &PlanContext<'_>,
 ) -> Result<Plan> {
     let tag = "CREATE MATERIALIZED VIEW";
+    let replaced = match create.or_replace {
+        true => context.catalog.find(&object::new_name(&create.name, context)?).cloned(),
+        false => None,
+    };
+    if let Some(old) = replaced.filter(|_| !create.if_not_exists) {
+        let span = name_span(&create.name);
+        if !matches!(old.kind, ObjectKind::MaterializedView(_)) {
+            let message = format!("\"{}\" is not a materialized view", old.name.name);
+            return Err(Error::new(ErrorKind::WrongObjectType, message).at(span));
+        }
+        let with = ViewOptions::read(&create.options)?;
+        let definition = definition_of(create, old.name.clone(), &with, &statement.text, tag, context)?;
+        return alter::replace::materialized(&old, definition, span, context);
+    }
     let name = match object::free_name(&create.name, create.if_not_exists, tag, context)? {
         Name::Free(name) => name,
         Name::Taken(plan) => return Ok(plan),
     };
-    let on_error = on_error(&create.options)?;
+    let with = ViewOptions::read(&create.options)?;
+    Ok(Plan::Create(Box::new(definition_of(create, name, &with, &statement.text, tag, context)?)))
+}
+
+/// A materialized view as a statement defines it.
+pub(super) fn definition_of(
+    create: &CreateMaterializedView,
+    name: QualifiedName,
+    with: &ViewOptions,
+    text: &str,
+    tag: &'static str,
+    context: &PlanContext<'_>,
+) -> Result<CreatePlan> {
     let emit_on_window_close = match create.query.emit {
         None => false,
         Some((Emit::OnWindowClose, _)) => true,
@@ -85,53 +99,31 @@ pub(super) fn plan_materialized(
     let planned = planned.map_err(|error| place::located(error, &create.query.query))?;
     object::refuse_parameters(&planned)?;
     let columns = object::view_columns(&planned.schema, &create.columns)?;
+    let retention = with.retention(columns.iter().map(|column| column.name.as_str()))?;
     let kind = ObjectKind::MaterializedView(MaterializedView {
         query: object::stored_query(&create.query, &name, context)?,
         key: Vec::new(),
         append_only: false,
         emit_on_close: emit_on_window_close,
-        null_on_error: on_error == OnError::Null,
+        null_on_error: with.on_error == OnError::Null,
+        retention,
+        state_ttl_us: with.state_ttl_us,
+        takes_place_of: None,
         times: Vec::new(),
         state_id: 0,
         operator_states: BTreeMap::new(),
     });
-    let mut plan = object::create(name, &statement.text, columns, kind, tag);
+    let mut plan = object::create(name, text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&create.query.query, context);
-    let options = LowerOptions { emit_on_window_close, on_error };
+    let options = with.lowering(emit_on_window_close, retention);
     let view = lower(&planned.logical, &plan.object.schema(), options, context.catalog);
-    let view = view.map_err(|error| place::located(error, &create.query.query))?;
+    let view = view.map_err(|error| with.located(place::located(error, &create.query.query)))?;
     if let ObjectKind::MaterializedView(definition) = &mut plan.object.kind {
         definition.key.clone_from(&view.key);
         definition.append_only = view.append_only;
         definition.times.clone_from(&view.times);
     }
-    plan.notices.clone_from(&view.notices);
+    plan.notices = super::explain::notices(&view, context);
     plan.view = Some(view);
-    Ok(Plan::Create(Box::new(plan)))
-}
-
-/// The WITH list of a materialized view, which has one option.
-fn on_error(options: &Options) -> Result<OnError> {
-    const NAME: &str = "on_error";
-    let mut on_error = OnError::Report;
-    for option in &options.0 {
-        if option.key != NAME {
-            let hint = match nearest(&option.key, [NAME].iter(), |known| known) {
-                Some(near) => format!("Did you mean \"{near}\"?"),
-                None => format!("A materialized view has the option \"{NAME}\"."),
-            };
-            let message = format!("unrecognized option \"{}\" of a materialized view", option.key);
-            return Err(Error::new(ErrorKind::UnknownOption, message).with_hint(hint).at(option.span));
-        }
-        on_error = match option.value.to_lowercase().as_str() {
-            "report" => OnError::Report,
-            "null" => OnError::Null,
-            other => {
-                let message = format!("\"{other}\" is no value of the option \"{NAME}\"");
-                let hint = "It is 'report' (the default: queries of the view fail while there is such a row) or 'null' (the expression is NULL).";
-                return Err(Error::new(ErrorKind::InvalidOption, message).with_hint(hint).at(option.value_span));
-            }
-        };
-    }
-    Ok(on_error)
+    Ok(plan)
 }

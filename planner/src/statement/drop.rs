@@ -70,7 +70,7 @@ fn with_dependents(
         .with_hint("Use DROP ... CASCADE to drop the dependent objects too."))
 }
 
-fn described(object: &Object) -> String {
+pub(super) fn described(object: &Object) -> String {
     format!("{} {}", object.noun(), object.name)
 }
 
@@ -87,7 +87,19 @@ fn find(name: &ObjectName, kind: DropKind, context: &PlanContext<'_>) -> Result<
         Err(error) if error.kind == ErrorKind::UndefinedTable => return Ok(None),
         Err(error) => return Err(error.at(name_span(name))),
     };
-    let fits = match (&object.kind, kind) {
+    if is_of_kind(&object, kind) {
+        return Ok(Some(object));
+    }
+    let article = if kind == DropKind::Index { "an" } else { "a" };
+    let error =
+        Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is not {article} {}", object.name.name, noun(kind)));
+    let hint = format!("Use DROP {} to remove a {}.", object.noun().to_uppercase(), object.noun());
+    Err(error.with_hint(hint).at(name_span(name)))
+}
+
+/// Whether an object is what the statement says that it is.
+pub(super) fn is_of_kind(object: &Object, kind: DropKind) -> bool {
+    match (&object.kind, kind) {
         (ObjectKind::Source(source), DropKind::Source) => !source.declared_as_stream,
         (ObjectKind::Source(source), DropKind::Stream) => source.declared_as_stream,
         (ObjectKind::Stream(_), DropKind::Stream)
@@ -97,15 +109,7 @@ fn find(name: &ObjectName, kind: DropKind, context: &PlanContext<'_>) -> Result<
         | (ObjectKind::Sink(_), DropKind::Sink)
         | (ObjectKind::Index(_), DropKind::Index) => true,
         _ => false,
-    };
-    if fits {
-        return Ok(Some(object));
     }
-    let article = if kind == DropKind::Index { "an" } else { "a" };
-    let error =
-        Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is not {article} {}", object.name.name, noun(kind)));
-    let hint = format!("Use DROP {} to remove a {}.", object.noun().to_uppercase(), object.noun());
-    Err(error.with_hint(hint).at(name_span(name)))
 }
 
 fn missing(name: &ObjectName, kind: DropKind, context: &PlanContext<'_>) -> Error {
@@ -158,7 +162,7 @@ fn schemas(drop: &Drop, context: &PlanContext<'_>) -> Result<Plan> {
     Ok(Plan::Drop(DropPlan { objects, schemas, notices, tag: "DROP SCHEMA" }))
 }
 
-fn noun(kind: DropKind) -> &'static str {
+pub(super) fn noun(kind: DropKind) -> &'static str {
     match kind {
         DropKind::Source => "source",
         DropKind::Stream => "stream",

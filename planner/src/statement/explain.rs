@@ -60,6 +60,7 @@ fn of_statement(explain: &Explain, statement: &Statement, context: &PlanContext<
             (_, StatementKind::CreateMaterializedView(view)) => logical(&plan_query(&view.query.query, context)?),
             _ => Err(Error::unsupported(format!("EXPLAIN {}", statement.kind)).at(statement.span)),
         },
+        Plan::Alter(alter) => text_lines("QUERY PLAN", &super::alter::explain::text(&alter, context)?, "EXPLAIN"),
         Plan::Subscribe(subscribe) => match &subscribe.target {
             SubscribeTarget::Query { view, .. } => operators(view, context),
             SubscribeTarget::Relation(id) => {
@@ -113,8 +114,20 @@ fn under(title: &str, plan: &str) -> Result<Plan> {
 }
 
 fn operators(view: &ViewPlan, context: &PlanContext<'_>) -> Result<Plan> {
-    let text = crate::explain::incremental(view, &|id| relation_name(id, context));
+    let name = |id| relation_name(id, context);
+    let mut text = crate::explain::incremental(view, &name);
+    let growth = crate::explain::growth(view, &name);
+    if !growth.is_empty() {
+        text.push_str("Grows for as long as rows come\n");
+        growth.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    }
     text_lines("QUERY PLAN", &text, "EXPLAIN")
+}
+
+/// What is said when a view is made.
+pub(super) fn notices(view: &ViewPlan, context: &PlanContext<'_>) -> Vec<String> {
+    let growth = crate::explain::growth(view, &|id| relation_name(id, context));
+    view.notices.iter().cloned().chain(crate::explain::growth_notice(&growth)).collect()
 }
 
 fn relation_name(id: ObjectId, context: &PlanContext<'_>) -> String {

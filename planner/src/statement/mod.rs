@@ -1,5 +1,6 @@
 //! What each statement does: one file per statement, [`Plan`] is their sum.
 
+mod alter;
 mod comment;
 mod copy;
 mod create_index;
@@ -18,12 +19,14 @@ mod object;
 mod place;
 pub mod plan;
 pub(crate) mod rows;
+mod scopes;
 mod session;
 mod show;
 mod subscribe;
 mod table;
 mod truncate;
 mod update;
+mod view_options;
 
 use catalog::{Object, ObjectKind};
 use sql::{Statement, StatementKind};
@@ -61,6 +64,7 @@ pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
         StatementKind::CreateSink(create) => create_sink::plan(create, statement, context),
         StatementKind::CreateIndex(create) => create_index::plan(create, statement, context),
         StatementKind::Drop(drop) => drop::plan(drop, context),
+        StatementKind::Alter(alter) => alter::plan(alter, context),
         StatementKind::Comment(comment) => comment::plan(comment, context),
         StatementKind::Show(show) => show::plan(show, context),
         StatementKind::Describe(describe) => describe::plan(&describe.name, context),
@@ -97,7 +101,13 @@ pub fn plan_stored_view(object: &Object, context: &PlanContext<'_>) -> Result<Vi
     let (query, options) = match &object.kind {
         ObjectKind::MaterializedView(view) => {
             let on_error = if view.null_on_error { OnError::Null } else { OnError::Report };
-            (&view.query, LowerOptions { emit_on_window_close: view.emit_on_close, on_error })
+            let options = LowerOptions {
+                emit_on_window_close: view.emit_on_close,
+                on_error,
+                retention: view.retention,
+                state_ttl_us: view.state_ttl_us,
+            };
+            (&view.query, options)
         }
         ObjectKind::Stream(stream) => (&stream.query, LowerOptions::default()),
         _ => return Err(Error::internal(format!("\"{}\" is no view that is kept up to date", object.name))),

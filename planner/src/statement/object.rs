@@ -10,13 +10,14 @@ use catalog::{
 };
 use sql::Span;
 use sql::ast::{
-    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Spanned, TableFactor, Visitor,
-    VisitorMut,
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, SetExpr, Spanned, TableFactor,
+    Visitor, VisitorMut,
 };
 use sql::statement::{Elements, IncludeClause, Options, WatermarkClause};
 use sql::walk;
 
 use super::plan::{CreatePlan, Plan};
+use super::scopes::Scopes;
 use crate::error::ErrorKind;
 use crate::query::name::folded;
 use crate::query::provider::{Relation, name_parts, name_span, resolve};
@@ -101,11 +102,11 @@ pub(super) fn create(
     tag: &'static str,
 ) -> CreatePlan {
     let object = Object { id: ObjectId(0), name, sql: sql.to_owned(), columns, depends_on: Vec::new(), kind };
-    CreatePlan { object, replaces: None, view: None, notices: Vec::new(), tag }
+    CreatePlan { object, view: None, notices: Vec::new(), tag }
 }
 
 /// The type of a column that is kept: not one that only the catalog has.
-fn stored_type(data_type: &sql::ast::DataType) -> Result<SqlType> {
+pub(super) fn stored_type(data_type: &sql::ast::DataType) -> Result<SqlType> {
     let sql_type = sql_type(data_type)?;
     let mut element = &sql_type;
     while let SqlType::Array(inner) = element {
@@ -312,8 +313,7 @@ pub(super) fn stored_query(
         return Ok(query.text.clone());
     }
     let mut qualified = (*query.query).clone();
-    let ctes = common_tables(&query.query);
-    let walked = walk::change(&mut qualified, &mut Qualify { context, ctes });
+    let walked = walk::change(&mut qualified, &mut Qualify { context, scopes: Scopes::default() });
     debug_assert!(walked.is_continue(), "nothing breaks the walk");
     Ok(qualified.to_string())
 }
@@ -321,16 +321,26 @@ pub(super) fn stored_query(
 /// Writes relations' names with their schemas.
 struct Qualify<'a, 'b> {
     context: &'a PlanContext<'b>,
-    ctes: BTreeSet<String>,
+    scopes: Scopes,
 }
 
 impl VisitorMut for Qualify<'_, '_> {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.scopes.enter(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.scopes.leave();
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
         if let Ok(parts) = name_parts(name)
             && let [bare] = parts.as_slice()
-            && !self.ctes.contains(bare)
+            && !self.scopes.hides(bare)
             && let Ok(Relation::Object(object)) = resolve(self.context, &[bare.as_str()])
         {
             let parts = [&object.name.schema, &object.name.name].map(|part| ast::Ident::with_quote('"', part));
@@ -341,7 +351,7 @@ impl VisitorMut for Qualify<'_, '_> {
 }
 
 /// The names of all common table expressions in a query.
-fn common_tables(query: &Query) -> BTreeSet<String> {
+pub(super) fn common_tables(query: &Query) -> BTreeSet<String> {
     struct Names(BTreeSet<String>);
     impl Visitor for Names {
         type Break = ();
@@ -360,13 +370,13 @@ fn common_tables(query: &Query) -> BTreeSet<String> {
 pub(super) fn named_objects(query: &Query, context: &PlanContext<'_>) -> Vec<ObjectId> {
     struct Names<'a, 'b> {
         context: &'a PlanContext<'b>,
-        ctes: BTreeSet<String>,
+        scopes: Scopes,
         found: BTreeSet<ObjectId>,
     }
     impl Names<'_, '_> {
         fn add(&mut self, parts: &[String]) {
             if let [bare] = parts
-                && self.ctes.contains(bare)
+                && self.scopes.hides(bare)
             {
                 return;
             }
@@ -378,6 +388,18 @@ pub(super) fn named_objects(query: &Query, context: &PlanContext<'_>) -> Vec<Obj
     }
     impl Visitor for Names<'_, '_> {
         type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            self.scopes.enter(query);
+            if let SetExpr::Table(table) = &*query.body {
+                let parts = [&table.schema_name, &table.table_name].into_iter().flatten();
+                self.add(&parts.cloned().collect::<Vec<_>>());
+            }
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            self.scopes.leave();
+            ControlFlow::Continue(())
+        }
         fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
             if let Ok(parts) = name_parts(name) {
                 self.add(&parts);
@@ -400,7 +422,7 @@ pub(super) fn named_objects(query: &Query, context: &PlanContext<'_>) -> Vec<Obj
             ControlFlow::Continue(())
         }
     }
-    let mut names = Names { context, ctes: common_tables(query), found: BTreeSet::new() };
+    let mut names = Names { context, scopes: Scopes::default(), found: BTreeSet::new() };
     let walked = walk::read(query, &mut names);
     debug_assert!(walked.is_continue(), "nothing breaks the walk");
     names.found.into_iter().collect()

@@ -22,6 +22,8 @@ pub enum Plan {
     },
     /// Drops objects and schemas.
     Drop(DropPlan),
+    /// Changes objects; see [`AlterPlan`].
+    Alter(Box<AlterPlan>),
     /// Sets the comment of an object.
     Comment(CommentPlan),
     /// A SELECT, VALUES or TABLE.
@@ -132,8 +134,6 @@ pub enum Plan {
 pub struct CreatePlan {
     /// What is made.
     pub object: Object,
-    /// CREATE OR REPLACE found one of the same kind, on which nothing else depends: it goes in the same commit.
-    pub replaces: Option<ObjectId>,
     /// For a materialized view and a stream over a query: how it is kept up to date.
     pub view: Option<ViewPlan>,
     /// What the user is told.
@@ -153,6 +153,61 @@ pub struct DropPlan {
     pub notices: Vec<String>,
     /// The command tag.
     pub tag: &'static str,
+}
+
+/// Changes objects that exist, all of them at once.
+#[derive(Clone, Debug)]
+pub struct AlterPlan {
+    /// What they are from then on: the object that the statement names, and those whose definitions follow it.
+    pub objects: Vec<Object>,
+    /// Views whose operators change, each behind those that it reads.
+    pub attach: Vec<Attach>,
+    /// Objects that go, dependents before what they depend on.
+    pub drops: Vec<ObjectId>,
+    /// A table whose rows are written anew.
+    pub rewrite: Option<TableRewrite>,
+    /// What the user is told.
+    pub notices: Vec<String>,
+    /// The command tag.
+    pub tag: &'static str,
+}
+
+/// A view whose operators change.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    /// The view, or the stream.
+    pub relation: ObjectId,
+    /// Its operators from then on.
+    pub view: ViewPlan,
+    /// Where their state comes from.
+    pub how: Attached,
+}
+
+/// Where the state of changed operators comes from.
+#[derive(Clone, Debug)]
+pub enum Attached {
+    /// It is what they have; fingerprints that the operators had, and have.
+    Kept(Vec<(String, String)>),
+    /// They are built beside the old ones, which go when the new ones have caught up. Readers get the difference.
+    Built,
+}
+
+/// A table gets other columns.
+#[derive(Clone, Debug)]
+pub struct TableRewrite {
+    /// The table.
+    pub table: ObjectId,
+    /// For each of its new columns, where its values come from.
+    pub columns: Vec<ColumnOrigin>,
+}
+
+/// Where the values of a column come from.
+#[derive(Clone, Debug)]
+pub enum ColumnOrigin {
+    /// The column at that place before.
+    Old(usize),
+    /// The value of a constant expression.
+    New(Expr),
 }
 
 /// COMMENT ON.

@@ -80,6 +80,33 @@ fn described(plan: &Plan, context: &PlanContext<'_>) -> String {
             if !reads.is_empty() {
                 writeln!(out, "  depends on {}", reads.join(", ")).unwrap();
             }
+            for notice in &create.notices {
+                writeln!(out, "  notice: {}", notice.replace('\n', "\n  ")).unwrap();
+            }
+            out
+        }
+        Plan::Alter(alter) => {
+            let mut out = String::new();
+            for object in &alter.objects {
+                writeln!(out, "  {}", object.sql).unwrap();
+            }
+            for attach in &alter.attach {
+                let how = match &attach.how {
+                    super::plan::Attached::Kept(names) => format!("keeps the state of {} operators", names.len()),
+                    super::plan::Attached::Built => "is built anew".to_owned(),
+                };
+                writeln!(out, "  {} {how}", name(attach.relation)).unwrap();
+            }
+            let drops: Vec<String> = alter.drops.iter().map(|id| name(*id)).collect();
+            if !drops.is_empty() {
+                writeln!(out, "  drops {}", drops.join(", ")).unwrap();
+            }
+            if let Some(rewrite) = &alter.rewrite {
+                writeln!(out, "  rows {:?}", rewrite.columns).unwrap();
+            }
+            if !alter.notices.is_empty() {
+                writeln!(out, "  {:?}", alter.notices).unwrap();
+            }
             out
         }
         Plan::Drop(drop) => {
@@ -156,10 +183,21 @@ fn statements_plan_as_recorded() {
     recorded("statements.txt", include_str!("tests/statements.txt"));
 }
 
+#[test]
+fn changes_plan_as_recorded() {
+    recorded("alter.txt", include_str!("tests/alter.txt"));
+}
+
 /// Set operations, set-returning functions and LATERAL, as operators.
 #[test]
 fn rows_of_rows_plan_as_recorded() {
     recorded("rows.txt", include_str!("tests/rows.txt"));
+}
+
+/// Views whose state or rows are bounded, and what is said of those that aren't.
+#[test]
+fn bounded_views_plan_as_recorded() {
+    recorded("bounded.txt", include_str!("tests/bounded.txt"));
 }
 
 /// The file has a statement in one line, then what comes of it. `UPDATE_GOLDEN=1` rewrites it.

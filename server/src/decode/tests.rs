@@ -241,3 +241,44 @@ fn nulls_and_broken_binary() {
         assert_eq!(error.code, "22P03", "{sql_type}");
     }
 }
+
+/// All types that a parameter can have.
+fn types() -> Vec<SqlType> {
+    use SqlType::*;
+    let simple = vec![
+        Boolean, SmallInt, Integer, BigInt, Real, Double, Numeric(None), Numeric(Some((12, 2))), Text, Varchar(Some(3)), Char(4), Name,
+        Bytea, Date, Time, Timestamp, Timestamptz, Interval, Uuid, Json, Jsonb, Oid,
+    ];
+    let arrays = simple.clone().into_iter().map(|element| Array(Box::new(element)));
+    simple.iter().cloned().chain(arrays).collect()
+}
+
+/// Bytes that look like values now and then: digits, separators, names of months and units, lengths.
+fn bytes_of_values() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let pieces: Vec<&'static [u8]> = vec![
+        b"1", b"9", b"00", b"-", b"+", b".", b"e", b":", b"/", b" ", b",", b"{", b"}", b"\"", b"\\", b"[", b"]", b"NULL", b"NaN", b"inf", b"infinity",
+        b"2024-01-01", b"12:34:56", b"Jan", b"BC", b"P1Y", b"T", b"Z", b"days", b"mon", b"epoch", b"\\x", b"true", b"null", b"\0", b"\xff",
+        b"\0\0\0\x04", b"\0\0\0\x01", b"\0\0\0\x17", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\xff\xff\xff\xff", "\u{e9}".as_bytes(),
+        b"999999999999999999999999", b"294277", b"4714",
+    ];
+    let any_byte = any::<u8>().prop_map(|byte| vec![byte]);
+    let piece = proptest::sample::select(pieces).prop_map(<[u8]>::to_vec);
+    proptest::collection::vec(prop_oneof![5 => piece, 1 => any_byte], 0..14).prop_map(|pieces| pieces.concat())
+}
+
+proptest::proptest! {
+    /// Whatever a client binds is a value or an error with a code, in both formats; and a value can be printed.
+    #[test]
+    fn whatever_bytes_are_bound_they_are_a_value_or_an_error(
+        sql_type in proptest::sample::select(types()),
+        bytes in bytes_of_values(),
+        is_binary in proptest::bool::ANY,
+    ) {
+        let format = if is_binary { Format::Binary } else { Format::Text };
+        match decode(&bytes, format, &sql_type) {
+            Ok(parameter) => drop(print(&parameter, &sql_type)),
+            Err(error) => proptest::prop_assert_eq!(error.code.len(), 5),
+        }
+    }
+}

@@ -90,10 +90,22 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, shutdown: watc
         portals: HashMap::new(),
         pipeline: Pipeline::default(),
     };
+    let _open = Open { shared: Arc::clone(&shared), process };
     connection.ready();
     connection.run().await;
-    metrics::gauge!("millrace_sql_connections").decrement(1.0);
-    shared.cancel_keys.remove(process);
+}
+
+/// A connection that is counted, and can be cancelled; also one whose session panics ends so.
+struct Open {
+    shared: Arc<Shared>,
+    process: i32,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!("millrace_sql_connections").decrement(1.0);
+        self.shared.cancel_keys.remove(self.process);
+    }
 }
 
 /// Says why there will be no session.
@@ -196,9 +208,9 @@ impl Connection {
     async fn too_long(&mut self, kind: u8, bytes: usize) -> Result<(), Failure> {
         let error = WireError::new(
             sqlstate::PROGRAM_LIMIT_EXCEEDED,
-            format!("a message of {bytes} bytes is longer than allowed"),
+            format!("a message of {bytes} bytes is longer than the {} that are allowed", self.socket.max_message_bytes()),
         )
-        .with_hint("send the data in smaller parts");
+        .with_hint("send the data in smaller parts, or start the server with a larger --max-message");
         if is_extended(kind) { self.fail_pipeline(error) } else { self.answer_error(error) }
     }
 

@@ -241,4 +241,20 @@ mod tests {
         }
         assert_eq!(decode(b'Q', b"\xff\0").map_err(|error| error.code), Err("22021"));
     }
+
+    proptest::proptest! {
+        /// Whatever it holds, a frame is a message or an error with a code.
+        #[test]
+        fn whatever_bytes_a_frame_holds_it_is_a_message_or_an_error(
+            kind in proptest::prop_oneof![proptest::sample::select(b"QPBDECHSXFdcfp".to_vec()), proptest::num::u8::ANY],
+            body in proptest::collection::vec(proptest::prop_oneof![
+                4 => proptest::sample::select(vec![0_u8, 1, 2, 0xff, 0x7f, b's', b'S', b'P']),
+                1 => proptest::num::u8::ANY,
+            ], 0..80),
+        ) {
+            if let Err(error) = (Frame { kind, body: Bytes::from(body) }).decode() {
+                proptest::prop_assert_eq!(error.code.len(), 5);
+            }
+        }
+    }
 }

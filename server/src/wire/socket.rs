@@ -50,6 +50,11 @@ impl Socket {
         Self { reader, writer, input: BytesMut::new(), output: BytesMut::new(), max_message_bytes }
     }
 
+    /// The longest message that the client may send.
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
     /// Appends a message to the output.
     pub(crate) fn send(&mut self, message: &impl Message) {
         let start = self.output.len();

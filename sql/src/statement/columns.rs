@@ -85,6 +85,13 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Elements> {
     Ok(elements)
 }
 
+/// A column by itself, as ALTER TABLE … ADD COLUMN has it, and its constraints that are not done.
+pub(crate) fn parse_one(cursor: &mut Cursor<'_>) -> Result<(ColumnDefinition, Vec<UnsupportedConstraint>)> {
+    let mut elements = Elements::default();
+    let column = column(cursor, &mut elements)?;
+    Ok((column, elements.unsupported))
+}
+
 /// Whatever INCLUDE clauses there are.
 pub(crate) fn parse_includes(cursor: &mut Cursor<'_>) -> Result<Vec<IncludeClause>> {
     let mut includes = Vec::new();

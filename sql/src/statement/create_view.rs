@@ -1,4 +1,4 @@
-//! `CREATE [OR REPLACE] VIEW name [(columns)] AS query` and `CREATE MATERIALIZED VIEW … AS query [EMIT ON WINDOW CLOSE]`.
+//! `CREATE [OR REPLACE] VIEW name [(columns)] AS query` and `CREATE [OR REPLACE] MATERIALIZED VIEW … AS query [EMIT ON WINDOW CLOSE]`.
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -28,6 +28,8 @@ pub struct CreateView {
 pub struct CreateMaterializedView {
     /// Its name.
     pub name: ObjectName,
+    /// OR REPLACE, which PostgreSQL doesn't have here.
+    pub or_replace: bool,
     /// IF NOT EXISTS.
     pub if_not_exists: bool,
     /// Names for the columns; empty: the query's.
@@ -53,7 +55,7 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateV
     Ok(CreateView { name, or_replace, if_not_exists, columns, query })
 }
 
-pub(crate) fn parse_materialized(cursor: &mut Cursor<'_>) -> Result<CreateMaterializedView> {
+pub(crate) fn parse_materialized(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateMaterializedView> {
     let if_not_exists = cursor.if_not_exists();
     let name = cursor.name("a name for the materialized view")?;
     let columns = column_names(cursor)?;
@@ -69,7 +71,7 @@ pub(crate) fn parse_materialized(cursor: &mut Cursor<'_>) -> Result<CreateMateri
     }
     cursor.words(&["WITH", "DATA"]);
     query::parse_emit(cursor, &mut query)?;
-    Ok(CreateMaterializedView { name, if_not_exists, columns, options, query })
+    Ok(CreateMaterializedView { name, or_replace, if_not_exists, columns, options, query })
 }
 
 fn column_names(cursor: &mut Cursor<'_>) -> Result<Vec<Ident>> {

@@ -21,7 +21,7 @@ pub struct Drop {
     pub cascade: bool,
 }
 
-/// What DROP can drop.
+/// What DROP can drop, and ALTER change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropKind {
     /// A source.
@@ -56,7 +56,7 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<Drop> {
     Ok(Drop { kind, if_exists, names, cascade })
 }
 
-fn kind(cursor: &mut Cursor<'_>) -> Option<DropKind> {
+pub(super) fn kind(cursor: &mut Cursor<'_>) -> Option<DropKind> {
     if cursor.words(&["MATERIALIZED", "VIEW"]) {
         return Some(DropKind::MaterializedView);
     }

@@ -96,7 +96,7 @@ fn boolean(cursor: &mut Cursor<'_>) -> bool {
 fn target(cursor: &mut Cursor<'_>) -> Result<ExplainTarget> {
     let named = cursor.words(&["MATERIALIZED", "VIEW"]) || cursor.one_of(&["VIEW", "STREAM"]).is_some();
     let is_statement =
-        ["SELECT", "VALUES", "WITH", "TABLE", "CREATE", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "EXECUTE"]
+        ["SELECT", "VALUES", "WITH", "TABLE", "CREATE", "ALTER", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "EXECUTE"]
             .iter()
             .any(|word| cursor.peek_words(&[word]));
     if named || (!is_statement && *cursor.peek() != Token::LParen) {
@@ -110,6 +110,7 @@ fn target(cursor: &mut Cursor<'_>) -> Result<ExplainTarget> {
         | StatementKind::Update(_)
         | StatementKind::Delete(_)
         | StatementKind::Subscribe(_)
+        | StatementKind::Alter(_)
         | StatementKind::CreateView(_)
         | StatementKind::CreateMaterializedView(_)
         | StatementKind::CreateStream(_) => {}

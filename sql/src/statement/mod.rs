@@ -1,5 +1,6 @@
 //! The statements. What PostgreSQL's syntax tree can hold is kept as that; the rest has its own, one file per statement.
 
+pub mod alter;
 pub mod columns;
 pub mod comment;
 pub mod create_index;
@@ -33,6 +34,7 @@ use crate::cursor::Cursor;
 use crate::misread;
 use crate::{Error, Result, Span};
 
+pub use alter::{Alter, AlterAction, ColumnChange};
 pub use columns::{ColumnDefinition, Elements, IncludeClause, UnsupportedConstraint, WatermarkClause};
 pub use comment::Comment;
 pub use create_index::CreateIndex;
@@ -99,6 +101,8 @@ pub enum StatementKind {
     CreateIndex(Box<CreateIndex>),
     /// DROP.
     Drop(Drop),
+    /// ALTER.
+    Alter(Box<Alter>),
     /// COMMENT ON.
     Comment(Comment),
     /// SHOW.
@@ -179,6 +183,7 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         "TRUNCATE" => StatementKind::Truncate(truncate::parse(cursor)?),
         "CREATE" => create(cursor)?,
         "DROP" => StatementKind::Drop(drop::parse(cursor)?),
+        "ALTER" => StatementKind::Alter(Box::new(alter::parse(cursor)?)),
         "COMMENT" => StatementKind::Comment(comment::parse(cursor)?),
         "SHOW" => StatementKind::Show(show::parse(cursor)?),
         "DESCRIBE" | "DESC" => StatementKind::Describe(describe::parse(cursor)?),
@@ -196,7 +201,7 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         "DECLARE" => StatementKind::Declare(Box::new(cursor::parse_declare(cursor)?)),
         "FETCH" | "MOVE" => StatementKind::Fetch(cursor::parse_fetch(cursor)?),
         "CLOSE" => StatementKind::Close(cursor::parse_close(cursor)?),
-        "ALTER" | "ANALYZE" | "CALL" | "CLUSTER" | "DO" | "GRANT" | "IMPORT" | "LISTEN" | "LOAD" | "LOCK" | "MERGE"
+        "ANALYZE" | "CALL" | "CLUSTER" | "DO" | "GRANT" | "IMPORT" | "LISTEN" | "LOAD" | "LOCK" | "MERGE"
         | "NOTIFY" | "REASSIGN" | "REFRESH" | "REINDEX" | "REVOKE" | "SECURITY" | "UNLISTEN" | "VACUUM" => {
             return Err(Error::unsupported(&first, start));
         }
@@ -232,7 +237,8 @@ fn create(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
     } else if cursor.word("TABLE") {
         StatementKind::CreateTable(Box::new(create_table::parse(cursor)?))
     } else if cursor.words(&["MATERIALIZED", "VIEW"]) {
-        StatementKind::CreateMaterializedView(Box::new(create_view::parse_materialized(cursor)?))
+        let create = create_view::parse_materialized(cursor, or_replace)?;
+        return Ok(StatementKind::CreateMaterializedView(Box::new(create)));
     } else if cursor.word("VIEW") {
         return Ok(StatementKind::CreateView(Box::new(create_view::parse(cursor, or_replace)?)));
     } else if cursor.word("SINK") {
@@ -314,6 +320,7 @@ impl fmt::Display for StatementKind {
             Self::CreateSink(_) => "CREATE SINK",
             Self::CreateIndex(_) => "CREATE INDEX",
             Self::Drop(drop) => return write!(f, "DROP {}", drop.kind),
+            Self::Alter(alter) => return write!(f, "ALTER {}", alter.kind),
             Self::Comment(_) => "COMMENT",
             Self::Show(_) => "SHOW",
             Self::Describe(_) => "DESCRIBE",

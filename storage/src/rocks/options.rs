@@ -77,6 +77,8 @@ impl RocksOptions {
         options.set_enable_blob_gc(true);
         options.set_merge_operator_associative("append", append);
         options.set_paranoid_checks(true);
+        // A part of the log that is gone as a whole is noticed; `synced` notices the end of it.
+        options.set_track_and_verify_wals_in_manifest(true);
 
         options.set_write_buffer_size(self.memtable_bytes / 4);
         options.set_max_write_buffer_number(4);

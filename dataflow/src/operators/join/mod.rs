@@ -22,7 +22,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::Expr;
 use delta::{Delta, Part, SHARDS, partition};
 use planner::explain::column_labels;
-use planner::incremental::{Expiry, Join as Node};
+use planner::incremental::{Expiry, Forgotten, Join as Node};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use self::alone::{Alone, Which, emits_pairs};
@@ -30,7 +30,7 @@ use self::matching::{Pairs, Rows};
 use super::States;
 use super::closing::Closing;
 use super::shards::{checkpoint, share};
-use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
+use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Condition, Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -42,6 +42,14 @@ use crate::{Error, Result};
 pub struct Join {
     shared: Shared,
     shards: Vec<Shard>,
+    /// Of which sides rows are forgotten whose keys are idle, which a third input says.
+    forgets: Forgets,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Forgets {
+    left: bool,
+    right: bool,
 }
 
 /// What all shards use.
@@ -114,7 +122,17 @@ impl Join {
         let shards = (0..SHARDS).map(shard).collect();
         let schema = nullable(&node.schema);
         let shared = Shared { left, right, pairs, residual, null_equal: node.null_equal, report: both, schema };
-        Ok(Self { shared, shards })
+        Ok(Self { shared, shards, forgets: Forgets::default() })
+    }
+
+    /// The operator with a third input, of keys that are idle.
+    pub(super) fn forgetting(self, forgotten: Forgotten) -> Self {
+        let (left, right) = match forgotten {
+            Forgotten::Left => (true, false),
+            Forgotten::Right => (false, true),
+            Forgotten::Both | Forgotten::WithOutput => (true, true),
+        };
+        Self { forgets: Forgets { left, right }, ..self }
     }
 }
 
@@ -368,6 +386,9 @@ impl Operator for Join {
             output.errors.extend(change.errors);
         }
         self.expire(context, parallel)?;
+        if let Some(idle) = inputs.get(2) {
+            self.forget(context, idle)?;
+        }
         Ok(output)
     }
 
@@ -429,6 +450,31 @@ impl Join {
         };
         let all = vec![(); self.shards.len()];
         for_shards(context.workers, parallel, &mut self.shards, all, |()| true, work)?;
+        Ok(())
+    }
+
+    /// Frees the state of idle keys: of pairs that have come out nothing is taken back.
+    fn forget(&mut self, context: &StepContext<'_>, idle: &[Delta]) -> Result<()> {
+        let (shared, store, forgets) = (&self.shared, context.snapshot.as_ref(), self.forgets);
+        let parts = exchange(context.workers, idle, |delta| {
+            let mut hashes = Vec::new();
+            hash_keys(delta.batch().columns(), delta.num_rows(), &mut hashes);
+            Ok((delta.clone(), hashes))
+        })?;
+        let parallel = is_parallel(context.workers, rows_of(&parts));
+        let work = |shard: &mut Shard, parts: Vec<Part>| -> Result<()> {
+            for part in &parts {
+                let keys = shared.left.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+                if forgets.left {
+                    shard.left.forget(&part.hashes, &keys, store)?;
+                }
+                if forgets.right {
+                    shard.right.forget(&part.hashes, &keys, store)?;
+                }
+            }
+            Ok(())
+        };
+        for_shards(context.workers, parallel, &mut self.shards, parts, |parts| !parts.is_empty(), work)?;
         Ok(())
     }
 

@@ -16,24 +16,28 @@
 //! freed, their rows stay, and what still comes for them is left out.
 
 mod aggregates;
+mod blocks;
+mod first;
+mod local;
 mod order;
+mod reach;
 mod top;
 mod windows;
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use delta::{Delta, Part, SHARDS, consolidate};
 use planner::explain::column_labels;
 use planner::incremental::{OnError, Partition as Node, PartitionRule};
 use storage::{ChangeSet, Snapshot, StateId, state_key};
 
 use self::aggregates::{Aggregates, keys_of};
-use self::order::{Partitions, take_rows};
+use self::blocks::Blocks;
+use self::order::Partitions;
 use self::top::Top;
 use self::windows::Windows;
 use super::States;
@@ -90,8 +94,17 @@ enum Rule {
 }
 
 struct Shard {
+    /// Of partitions that are computed whole.
     rows: Multimap,
+    /// Of large ones, where it is known what a change reaches.
+    blocks: Option<Blocks>,
     earliest: Earliest,
+}
+
+impl Shard {
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.blocks.as_ref().map_or(0, Blocks::bytes)
+    }
 }
 
 impl Partition {
@@ -122,7 +135,14 @@ impl Partition {
         let codec = Arc::new(RowCodec::new(schema.clone())?);
         let state = states.state("partitions");
         let begun = always.then(|| Begun { state: states.state("begun"), known: false, written: false });
-        let shard = |shard| Shard { rows: Multimap::new(state, shard, codec.clone()), earliest: Earliest::new() };
+        let is_cut = rule.cut_by().is_some() && node.window.is_none() && !node.keeps_only_top();
+        let cut_states = is_cut.then(|| (states.state("blocks"), states.state("fences")));
+        let shard = |shard| Shard {
+            rows: Multimap::new(state, shard, codec.clone()),
+            blocks: cut_states
+                .map(|(rows, fences)| Blocks::new(Multimap::new(rows, shard, codec.clone()), fences, shard)),
+            earliest: Earliest::new(),
+        };
         let shards = (0..SHARDS).map(shard).collect();
         let shared = Shared {
             encoder: KeyEncoder::of_columns(&schema, &key_columns)?,
@@ -169,6 +189,15 @@ impl Shared {
         let mut hashes = Vec::new();
         hash_keys(&self.keys_of(sent.batch()), sent.num_rows(), &mut hashes);
         Ok((sent, hashes))
+    }
+
+    /// Keys of partitions, and their hashes. (Of partitions that are closed by a window none are ever sent.)
+    fn send_keys(&self, keys: &Delta) -> Result<(Delta, Vec<u64>)> {
+        let fields = self.keys.iter().map(|column| self.schema.fields()[*column].clone());
+        let keys = with_schema(keys, &Arc::new(Schema::new(fields.collect::<Vec<_>>())))?;
+        let mut hashes = Vec::new();
+        hash_keys(keys.batch().columns(), keys.num_rows(), &mut hashes);
+        Ok((keys, hashes))
     }
 
     fn keys_of(&self, sent: &RecordBatch) -> Vec<ArrayRef> {
@@ -290,8 +319,28 @@ impl Shard {
     fn step(&mut self, shared: &Shared, parts: &[Part], begun: bool, store: &dyn Snapshot) -> Result<StepOutput> {
         self.rows.begin_step();
         if let (Rule::Top(top), true) = (&shared.rule, shared.keeps_only_top) {
-            return self.keep_top(shared, top, parts, store);
+            return self.keep_first(shared, top, parts, store);
         }
+        let (Some(blocks), Some(order)) = (&mut self.blocks, shared.rule.cut_by()) else {
+            return Ok(self.recompute(shared, parts, begun, store)?.0);
+        };
+        blocks.begin_step(store)?;
+        let (parts, mut output) = self.change_large(shared, order, parts, store)?;
+        let (change, touched) = self.recompute(shared, &parts, begun, store)?;
+        output.deltas.extend(change.deltas);
+        output.errors.extend(change.errors);
+        self.cut_grown(shared, order, &touched, store)?;
+        Ok(output)
+    }
+
+    /// Computes partitions whole, as they were and as they are. Returns the slots of their rows too.
+    fn recompute(
+        &mut self,
+        shared: &Shared,
+        parts: &[Part],
+        begun: bool,
+        store: &dyn Snapshot,
+    ) -> Result<(StepOutput, Vec<u32>)> {
         let keys = parts.iter().map(|part| shared.encode_keys(part)).collect::<Result<Vec<_>>>()?;
         let (mut slots, mut touched) = (Vec::new(), Vec::new());
         for (part, keys) in parts.iter().zip(&keys) {
@@ -308,8 +357,10 @@ impl Shard {
             touched.extend(self.rows.add(&part.hashes, keys, &shared.encode_rows(part)?, weights, store)?);
         }
         self.note(shared, &touched);
-        let after = shared.output(&self.gather(shared, touched)?)?;
-        shared.difference(before, after)
+        touched.sort_unstable();
+        touched.dedup();
+        let after = shared.output(&self.gather(shared, touched.clone())?)?;
+        Ok((shared.difference(before, after)?, touched))
     }
 
     /// The rows of partitions.
@@ -333,76 +384,26 @@ impl Shard {
         Ok(Partitions { batch: shared.codec.decode(&rows)?, ranges })
     }
 
-    /// An epoch of a rule that needs only the first rows, of an input that only grows.
-    fn keep_top(&mut self, shared: &Shared, top: &Top, parts: &[Part], store: &dyn Snapshot) -> Result<StepOutput> {
-        let keys = parts.iter().map(|part| shared.encode_keys(part)).collect::<Result<Vec<_>>>()?;
-        let encoded = parts.iter().map(|part| shared.encode_rows(part)).collect::<Result<Vec<_>>>()?;
-        // What came, by partition.
-        let mut numbers: hashbrown::HashMap<&[u8], usize> = hashbrown::HashMap::new();
-        let mut came: Vec<(u32, Vec<&[u8]>)> = Vec::new();
-        let mut slots = Vec::new();
-        for ((part, keys), rows) in parts.iter().zip(&keys).zip(&encoded) {
-            self.rows.probe(&part.hashes, keys, store, &mut slots)?;
-            for (row, slot) in slots.iter().enumerate() {
-                let number = *numbers.entry(keys.key(row)).or_insert_with(|| {
-                    came.push((*slot, vec![]));
-                    came.len() - 1
-                });
-                let copies = usize::try_from(part.delta.weight(row))
-                    .map_err(|_| Error::Broken("an input that only grows takes a row away".to_owned()))?;
-                came[number].1.extend(std::iter::repeat_n(rows.row(row), copies));
-            }
-        }
-
-        let mut rows: Vec<&[u8]> = Vec::new();
-        let mut ranges = Vec::with_capacity(came.len());
-        // By row: whether it came in this epoch.
-        let mut new = Vec::new();
-        for (slot, came) in &came {
-            let start = rows.len();
-            for (row, weight) in self.rows.rows(*slot) {
-                rows.extend(std::iter::repeat_n(row, usize::try_from(weight).unwrap_or(0)));
-            }
-            new.resize(rows.len(), false);
-            rows.extend(came);
-            new.resize(rows.len(), true);
-            ranges.push(start..rows.len());
-        }
-        let all = Partitions { batch: shared.codec.decode(&rows)?, ranges };
-        let kept = top.kept(&all)?;
-        let (mut before, mut after) = (Chosen::default(), Chosen::default());
-        let (mut changes, mut weights) = (Vec::new(), Vec::new());
-        for range in all.ranges.iter().filter(|range| Range::clone(range).any(|row| new[row] && kept[row])) {
-            before.partition(range.clone().filter(|row| !new[*row]));
-            after.partition(range.clone().filter(|row| kept[*row]));
-            for row in range.clone().filter(|row| new[*row] == kept[*row]) {
-                changes.push(row as u32);
-                weights.push(if new[row] { 1 } else { -1 });
-            }
-        }
-        if changes.is_empty() {
-            return Ok(StepOutput::default());
-        }
-        let before = shared.output(&before.of(&all)?)?;
-        let after = shared.output(&after.of(&all)?)?;
-        self.apply(shared, &take_rows(&all.batch, &UInt32Array::from(changes))?, &weights, store)?;
-        shared.difference(Some(before), after)
-    }
-
-    /// Adds rows, or takes them away.
-    fn apply(&mut self, shared: &Shared, rows: &RecordBatch, weights: &[i64], store: &dyn Snapshot) -> Result<()> {
-        let (sent, hashes) = shared.send(&Delta::inserts(rows.clone()), None)?;
-        let keys = shared.encoder.encode(&shared.keys_of(sent.batch()), sent.num_rows())?;
-        let encoded = shared.codec.encode(rows.columns(), rows.num_rows())?;
-        let touched = self.rows.add(&hashes, &keys, &encoded, Some(weights), store)?;
-        self.note(shared, &touched);
-        Ok(())
-    }
-
     fn note(&mut self, shared: &Shared, touched: &[u32]) {
         if shared.closing.is_some() {
             self.earliest.note_rows(&self.rows, touched);
         }
+    }
+
+    /// Takes partitions away, whatever their rows.
+    fn forget(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<StepOutput> {
+        self.rows.begin_step();
+        let mut forgotten: Vec<u32> = Vec::new();
+        let mut slots = Vec::new();
+        for part in parts {
+            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+            self.rows.probe(&part.hashes, &keys, store, &mut slots)?;
+            forgotten.extend(slots.iter().filter(|slot| **slot != NO_SLOT));
+        }
+        let before = shared.output(&self.gather(shared, forgotten.clone())?)?;
+        forgotten.into_iter().for_each(|slot| self.rows.clear(slot));
+        let nothing = Output { rows: RecordBatch::new_empty(shared.output.clone()), errors: None };
+        shared.difference(Some(before), nothing)
     }
 
     /// Frees the partitions of windows that are over.
@@ -410,25 +411,6 @@ impl Shard {
         let closed = self.earliest.closed_rows(&mut self.rows, &shared.encoder, closed_to, store)?;
         closed.into_iter().for_each(|slot| self.rows.clear(slot));
         Ok(())
-    }
-}
-
-/// Some rows of partitions.
-#[derive(Default)]
-struct Chosen {
-    positions: Vec<u32>,
-    ranges: Vec<Range<usize>>,
-}
-
-impl Chosen {
-    fn partition(&mut self, rows: impl Iterator<Item = usize>) {
-        let start = self.positions.len();
-        self.positions.extend(rows.map(|row| row as u32));
-        self.ranges.push(start..self.positions.len());
-    }
-
-    fn of(self, all: &Partitions) -> Result<Partitions> {
-        Ok(Partitions { batch: take_rows(&all.batch, &UInt32Array::from(self.positions))?, ranges: self.ranges })
     }
 }
 
@@ -441,11 +423,19 @@ impl Operator for Partition {
         let parts = exchange(context.workers, &inputs[0], |delta| shared.send(delta, closed_to))?;
         let parallel = is_parallel(context.workers, rows_of(&parts));
         let first = (!begun).then(|| delta::shard_of(delta::vnode_of(delta::EMPTY_KEY_HASH)));
+        let inputs_of_keys = inputs.get(1);
         let inputs: Vec<(usize, Vec<Part>)> = parts.into_iter().enumerate().collect();
         let wanted = |(shard, parts): &(usize, Vec<Part>)| !parts.is_empty() || first == Some(*shard);
         let step = |shard: &mut Shard, (_, parts): (usize, Vec<Part>)| shard.step(shared, &parts, begun, store);
         let changes = for_shards(context.workers, parallel, &mut self.shards, inputs, wanted, step)?;
 
+        let mut changes = changes;
+        if let Some(idle) = inputs_of_keys {
+            let parts = exchange(context.workers, idle, |delta| shared.send_keys(delta))?;
+            let parallel = is_parallel(context.workers, rows_of(&parts));
+            let forget = |shard: &mut Shard, parts: Vec<Part>| shard.forget(shared, &parts, store);
+            changes.extend(for_shards(context.workers, parallel, &mut self.shards, parts, |p| !p.is_empty(), forget)?);
+        }
         let closed_to = shared.closing.as_ref().and_then(|closing| closing.closed_after(context));
         if let Some(closed_to) = closed_to {
             let all = vec![(); self.shards.len()];
@@ -473,9 +463,13 @@ impl Operator for Partition {
             changes.put(&state_key(begun.state, 0, &[]), &[]);
             begun.written = true;
         }
-        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
+        let changed = |shard: &Shard| shard.rows.changed() + shard.blocks.as_ref().map_or(0, |b| b.rows.changed());
+        let changed = self.shards.iter().map(changed).sum();
         checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
             shard.rows.checkpoint(changes);
+            if let Some(blocks) = &mut shard.blocks {
+                blocks.checkpoint(changes);
+            }
             Ok(())
         })
     }
@@ -486,20 +480,26 @@ impl Operator for Partition {
             if shard.rows.committed(share(budget_bytes, shard.rows.bytes(), total)) {
                 shard.earliest.evicted();
             }
+            if let Some(blocks) = &mut shard.blocks {
+                blocks.rows.committed(share(budget_bytes, blocks.rows.bytes(), total));
+            }
         }
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.unwritten_bytes()).sum()
+        let unwritten = |shard: &Shard| {
+            shard.rows.unwritten_bytes() + shard.blocks.as_ref().map_or(0, |blocks| blocks.rows.unwritten_bytes())
+        };
+        self.shards.iter().map(unwritten).sum()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.bytes()).sum()
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.len()).sum()
+        self.shards.iter().map(|shard| shard.rows.len() + shard.blocks.as_ref().map_or(0, |b| b.rows.len())).sum()
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use planner::incremental::OrderKey;
 
-use crate::expression::{batch_of, physical};
+use crate::expression::{batch_of, physical, plain_column};
 use crate::state::keys::normal_floats;
 use crate::{Error, Result};
 
@@ -46,6 +46,8 @@ pub(super) fn take_rows(batch: &RecordBatch, positions: &UInt32Array) -> Result<
 /// An order of rows. Rows that are equal in its keys stand in the order of their columns, so that it depends on nothing but the rows.
 pub(super) struct Order {
     pub(super) keys: Vec<PhysicalSortExpr>,
+    /// Of each key: which column it is; `None`: a constant.
+    plain: Vec<Option<usize>>,
     converter: RowConverter,
     /// Of whole rows.
     ties: RowConverter,
@@ -70,6 +72,7 @@ impl Order {
     /// An order of rows of a [positional](crate::expression::positional) schema.
     pub(super) fn new(schema: &SchemaRef, order: &[OrderKey]) -> Result<Self> {
         let mut keys = Vec::with_capacity(order.len());
+        let plain = order.iter().map(|key| plain_column(&key.expression)).collect();
         let mut fields = Vec::with_capacity(order.len());
         for key in order {
             let expr = physical(schema, &key.expression)?;
@@ -78,7 +81,40 @@ impl Order {
             keys.push(PhysicalSortExpr { expr, options });
         }
         let columns: Vec<_> = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        Ok(Self { keys, converter: converter(fields)?, ties: converter(columns)? })
+        Ok(Self { keys, plain, converter: converter(fields)?, ties: converter(columns)? })
+    }
+
+    /// Room for the keys of rows.
+    pub(super) fn no_keys(&self, rows: usize) -> Rows {
+        self.converter.empty_rows(rows, 9 * rows * self.keys.len())
+    }
+
+    /// Adds the keys of so many rows, of which only the columns are asked for that the keys are.
+    pub(super) fn add_keys(
+        &self,
+        to: &mut Rows,
+        rows: usize,
+        column: impl Fn(usize) -> Result<ArrayRef>,
+    ) -> Result<()> {
+        let nothing = batch_of(&Arc::new(Schema::empty()), vec![], rows)?;
+        let key = |(key, plain): (&PhysicalSortExpr, &Option<usize>)| match plain {
+            Some(index) => Ok(normal_floats(&column(*index)?)),
+            None => evaluate(&key.expr, &nothing),
+        };
+        let columns: Vec<ArrayRef> = self.keys.iter().zip(&self.plain).map(key).collect::<Result<_>>()?;
+        if !columns.is_empty() {
+            self.converter.append(to, &columns)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what orders rows whose keys are equal.
+    pub(super) fn add_ties(&self, to: &mut Option<Rows>, rows: &RecordBatch) -> Result<()> {
+        let to = to.get_or_insert_with(|| self.ties.empty_rows(rows.num_rows(), 0));
+        if rows.num_columns() > 0 {
+            self.ties.append(to, rows.columns())?;
+        }
+        Ok(())
     }
 
     /// The order's keys of rows.
@@ -102,22 +138,51 @@ impl Order {
                 positions[range.clone()].sort_unstable_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
             }
         }
-        let peers = |a: &u32, b: &u32| sorted.are_peers(*a, *b);
         // Rows without columns are all alike.
-        let has_columns = partitions.batch.num_columns() > 0;
-        let has_peers =
-            |range: &Range<usize>| positions[range.clone()].windows(2).any(|pair| peers(&pair[0], &pair[1]));
-        if has_columns && partitions.ranges.iter().any(has_peers) {
-            let rows = self.ties.convert_columns(partitions.batch.columns())?;
-            for range in &partitions.ranges {
-                for peers in positions[range.clone()].chunk_by_mut(peers) {
-                    // Equal rows too stand in one order for all calls.
-                    peers.sort_unstable_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)).then(a.cmp(b)));
-                }
-            }
+        if partitions.batch.num_columns() > 0 {
+            self.sort_peers(partitions, &sorted, &mut positions)?;
         }
         sorted.positions = positions;
         Ok(sorted)
+    }
+
+    /// Sorts rows that tie by their columns; others needn't be encoded for that.
+    fn sort_peers(&self, partitions: &Partitions, sorted: &Sorted, positions: &mut [u32]) -> Result<()> {
+        let peers = |a: &u32, b: &u32| sorted.are_peers(*a, *b);
+        let (mut tied, mut runs) = (Vec::new(), Vec::new());
+        for range in &partitions.ranges {
+            let mut start = range.start;
+            for run in positions[range.clone()].chunk_by(peers) {
+                if run.len() > 1 {
+                    tied.extend_from_slice(run);
+                    runs.push(start..start + run.len());
+                }
+                start += run.len();
+            }
+        }
+        if tied.is_empty() {
+            return Ok(());
+        }
+        let rows = self.ties.convert_columns(take_rows(&partitions.batch, &UInt32Array::from(tied))?.columns())?;
+        let mut first = 0;
+        for run in runs {
+            // Equal rows too stand in one order for all calls.
+            let mut order: Vec<usize> = (first..first + run.len()).collect();
+            let at = |row: &usize| positions[run.start + row - first];
+            order.sort_unstable_by(|a, b| rows.row(*a).cmp(&rows.row(*b)).then(at(a).cmp(&at(b))));
+            let in_order: Vec<u32> = order.iter().map(at).collect();
+            first += run.len();
+            positions[run].copy_from_slice(&in_order);
+        }
+        Ok(())
+    }
+
+    /// What partitions are cut by into blocks: the keys, or all columns where there are no keys.
+    pub(super) fn fences(&self, rows: &RecordBatch) -> Result<Rows> {
+        match self.keys.is_empty() {
+            true => Ok(self.ties.convert_columns(rows.columns())?),
+            false => Ok(self.converter.convert_columns(&self.columns(rows)?)?),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::functions_aggregate::{array_agg, count, string_agg, sum};
-use datafusion::functions_window::{lead_lag, rank, row_number};
+use datafusion::functions_aggregate::{array_agg, count, min_max, string_agg, sum};
+use datafusion::functions_window::{lead_lag, nth_value, rank, row_number};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
 };
@@ -23,6 +23,11 @@ use super::super::tests::{size, window_kind, window_oracle, windowed};
 use crate::view::ViewForm;
 
 use Kind::{Int, Text, Time};
+
+/// Many values, so that few rows are peers.
+fn spread_steps() -> impl Strategy<Value = Vec<super::super::testing::Step>> {
+    prop_oneof![steps(vec![3], 4, true), steps(vec![3], 40, true)]
+}
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 64, ..ProptestConfig::default() }
@@ -159,6 +164,75 @@ fn windows_oracle(world: &World<'_>, keys: usize) -> Bag<TextRow> {
     bag
 }
 
+/// Functions of which it is known what a change reaches, in one order.
+fn local_case(keys: usize, runs: bool) -> Case {
+    let udwf = WindowFunctionDefinition::WindowUDF;
+    let udaf = WindowFunctionDefinition::AggregateUDF;
+    let by_value = || vec![key(1, false)];
+    let growing = || WindowFrame::new(Some(false));
+    let by_rows = || {
+        let start = WindowFrameBound::Preceding(ScalarValue::UInt64(None));
+        WindowFrame::new_bounds(WindowFrameUnits::Rows, start, WindowFrameBound::CurrentRow)
+    };
+    let near = vec![
+        window(udwf(lead_lag::lag_udwf()), vec![column(0), lit(2_i64)], by_value(), growing()),
+        window(udwf(lead_lag::lead_udwf()), vec![column(0)], by_value(), growing()),
+        window(udaf(sum::sum_udaf()), vec![column(0)], by_value(), rows_frame(1, 2)),
+        window(udwf(nth_value::last_value_udwf()), vec![column(0)], by_value(), growing()),
+    ];
+    let running = vec![
+        window(udwf(row_number::row_number_udwf()), vec![], by_value(), growing()),
+        window(udwf(rank::rank_udwf()), vec![], by_value(), growing()),
+        window(udwf(rank::dense_rank_udwf()), vec![], by_value(), growing()),
+        window(udaf(sum::sum_udaf()), vec![column(0)], by_value(), by_rows()),
+        window(udaf(count::count_udaf()), vec![column(0)], by_value(), growing()),
+        window(udaf(min_max::max_udaf()), vec![column(0)], by_value(), growing()),
+    ];
+    let (long, signed) = (DataType::UInt64, DataType::Int64);
+    let near_types = vec![signed.clone(); 4];
+    let running_types = [long.clone(), long.clone(), long, signed.clone(), signed.clone(), signed];
+    let calls = if runs { near.into_iter().chain(running).collect() } else { near };
+    let types = if runs { near_types.into_iter().chain(running_types).collect() } else { near_types };
+    case(partition(keys, PartitionRule::Windows(calls), &types, false))
+}
+
+fn local_oracle(world: &World<'_>, keys: usize, runs: bool) -> Bag<TextRow> {
+    let mut bag = Bag::new();
+    let order = [(1, false)];
+    for rows in partitions(&world.inputs[0], keys) {
+        let rows = sorted(&rows, &order);
+        let sum = |rows: &[Row]| {
+            let values: Vec<i64> = rows.iter().filter_map(|row| row[0]).collect();
+            number((!values.is_empty()).then(|| values.iter().sum()))
+        };
+        for (at, row) in rows.iter().enumerate() {
+            let is_before = |other: &&Row| by_keys(&order, other, row).is_lt();
+            let rank = rows.iter().filter(is_before).count();
+            let peers_end = rows.iter().filter(|other| by_keys(&order, other, row).is_le()).count();
+            let mut groups: Vec<Option<i64>> = rows[..rank].iter().map(|row| row[1]).collect();
+            groups.dedup();
+            let until = &rows[..peers_end];
+            let near = [
+                number(at.checked_sub(2).and_then(|place| rows[place][0])),
+                number(rows.get(at + 1).and_then(|row| row[0])),
+                sum(&rows[at.saturating_sub(1)..rows.len().min(at + 3)]),
+                number(rows[peers_end - 1][0]),
+            ];
+            let running = [
+                (at + 1).to_string(),
+                (rank + 1).to_string(),
+                (groups.len() + 1).to_string(),
+                sum(&rows[..=at]),
+                until.iter().filter(|row| row[0].is_some()).count().to_string(),
+                number(until.iter().filter_map(|row| row[0]).max()),
+            ];
+            let results = near.into_iter().chain(running).take(if runs { 10 } else { 4 });
+            add(&mut bag, shown_row(row).into_iter().chain(results).collect(), 1);
+        }
+    }
+    bag
+}
+
 fn top_case(keys: usize, top: &Top, append_only: bool) -> Case {
     let added: Vec<DataType> = top.place.iter().map(|_| DataType::UInt64).collect();
     case(partition(keys, PartitionRule::Top(top.clone()), &added, append_only))
@@ -272,7 +346,14 @@ proptest! {
     }
 
     #[test]
-    fn first_rows_come_back_when_others_go(steps in steps(vec![3], 4, true), keys in 0..2_usize, top in any_top()) {
+    fn large_partitions_are_computed_where_they_change(
+        steps in spread_steps(), keys in 0..2_usize, runs in any::<bool>()
+    ) {
+        check(&local_case(keys, runs), &steps, || move |world: &World<'_>| local_oracle(world, keys, runs));
+    }
+
+    #[test]
+    fn first_rows_come_back_when_others_go(steps in spread_steps(), keys in 0..2_usize, top in any_top()) {
         check(&top_case(keys, &top, false), &steps, || |world: &World<'_>| top_oracle(&world.inputs[0], keys, &top));
     }
 

@@ -13,13 +13,20 @@ use crate::Result;
 
 /// See [`plan::Top`].
 pub(super) struct Top {
-    plan: plan::Top,
-    order: Order,
+    pub(super) plan: plan::Top,
+    pub(super) order: Order,
 }
 
 impl Top {
     pub(super) fn new(plan: &plan::Top, input: &SchemaRef) -> Result<Self> {
         Ok(Self { order: Order::new(input, &plan.order)?, plan: plan.clone() })
+    }
+
+    /// Whether the rows that come out stand in front, and a partition can be cut by the order.
+    pub(super) fn is_local(&self) -> bool {
+        // Without an order all rows are peers.
+        let ordered = !self.plan.order.is_empty();
+        self.plan.last_place().is_some() && (ordered || !self.plan.ties && self.plan.place != Some(Place::Rank))
     }
 
     /// The rows that come out.
@@ -50,26 +57,19 @@ impl Top {
         Ok((rows, places))
     }
 
-    /// By position: whether a row may come out, now or when rows above it go; where none ever goes, the others can be forgotten.
-    pub(super) fn kept(&self, partitions: &Partitions) -> Result<Vec<bool>> {
-        let sorted = self.order.sort(partitions)?;
-        let mut kept = vec![false; partitions.batch.num_rows()];
-        for range in &partitions.ranges {
-            for position in &sorted.positions[range.start..self.end(&sorted, range)] {
-                kept[*position as usize] = true;
-            }
-        }
-        Ok(kept)
-    }
-
     /// Behind the last of a partition's places that come out.
     fn end(&self, sorted: &Sorted, range: &Range<usize>) -> usize {
+        let positions = &sorted.positions;
+        self.end_of(range, |a, b| sorted.are_peers(positions[a], positions[b]))
+    }
+
+    /// As [`Top::end`], of places whose rows are peers as `are_peers` says.
+    pub(super) fn end_of(&self, range: &Range<usize>, are_peers: impl Fn(usize, usize) -> bool) -> usize {
         let Some(last) = self.plan.last_place() else { return range.end };
         let mut end = range.start.saturating_add(last).min(range.end);
         // Nothing ties with the last of no rows.
         if self.plan.ties && self.plan.fetch != Some(0) && end > range.start {
-            let positions = &sorted.positions;
-            while end < range.end && sorted.are_peers(positions[end - 1], positions[end]) {
+            while end < range.end && are_peers(end - 1, end) {
                 end += 1;
             }
         }

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array, new_empty_array};
 use arrow::compute::{cast, concat, filter, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use arrow::row::{RowConverter, SortField};
 use datafusion::logical_expr::window_state::WindowFrameContext;
 use datafusion::logical_expr::{Accumulator, WindowFrame, WindowFunctionDefinition};
 use datafusion::physical_expr::PhysicalExpr;
@@ -16,6 +17,7 @@ use datafusion::scalar::ScalarValue;
 use planner::incremental::{OrderKey, WindowCall};
 
 use super::order::{Order, Partitions, evaluate};
+use super::reach::{self, Reach};
 use crate::expression::{is_true, physical};
 use crate::{Error, Result};
 
@@ -23,6 +25,15 @@ use crate::{Error, Result};
 pub(super) struct Windows {
     groups: Vec<(Order, Vec<Call>)>,
     calls: usize,
+    /// Set if what a change reaches is known, and all calls are of one order.
+    local: Option<Local>,
+}
+
+/// What a change of a row reaches.
+pub(super) struct Local {
+    pub(super) reach: Reach,
+    /// Of what running calls know of the rows before a block.
+    carried: Option<RowConverter>,
 }
 
 struct Call {
@@ -30,6 +41,16 @@ struct Call {
     column: usize,
     function: Function,
     data_type: DataType,
+    /// Of a running call: where in what is carried its columns are.
+    carried: Range<usize>,
+}
+
+/// What comes of some of a partition's rows, those before them being known by what is carried.
+pub(super) struct Run {
+    /// A column per call.
+    pub(super) columns: Vec<ArrayRef>,
+    /// What is to be carried to each of the marks.
+    pub(super) carried: Vec<Box<[u8]>>,
 }
 
 enum Function {
@@ -62,9 +83,72 @@ impl Windows {
                 }
             };
             let function = Function::new(call, &groups[group].1, input)?;
-            groups[group].2.push(Call { column, function, data_type: data_type.clone() });
+            groups[group].2.push(Call { column, function, data_type: data_type.clone(), carried: 0..0 });
         }
-        Ok(Self { groups: groups.into_iter().map(|(_, order, calls)| (order, calls)).collect(), calls: calls.len() })
+        let mut groups: Vec<_> = groups.into_iter().map(|(_, order, calls)| (order, calls)).collect();
+        let local = match groups.as_mut_slice() {
+            [(_, group)] => Local::new(calls, group)?,
+            _ => None,
+        };
+        Ok(Self { groups, calls: calls.len(), local })
+    }
+
+    /// If what a change reaches is known: that, and the order of all calls.
+    pub(super) fn local(&self) -> Option<(&Local, &Order)> {
+        Some((self.local.as_ref()?, &self.groups.first()?.0))
+    }
+
+    /// The calls over sorted rows of one partition. `carried` is what the rows before them leave; without it they are the first ones. What they
+    /// leave is carried to `marks` (positions before which a row stands that is no peer of the one behind).
+    pub(super) fn evaluate_run(&self, sorted: &RecordBatch, carried: Option<&[u8]>, marks: &[usize]) -> Result<Run> {
+        let (Some(local), [(order, calls)]) = (&self.local, self.groups.as_slice()) else {
+            return Err(Error::Broken("a run of calls that see the whole partition".to_owned()));
+        };
+        let carried: Option<Vec<ArrayRef>> = match (&local.carried, carried) {
+            (Some(converter), Some(carried)) => {
+                let parser = converter.parser();
+                Some(converter.convert_rows([parser.parse(carried)])?)
+            }
+            _ => None,
+        };
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.calls];
+        let mut left: Vec<ArrayRef> = Vec::new();
+        for call in calls {
+            let carried = carried.as_ref().map(|carried| &carried[call.carried.clone()]);
+            let mut states = Vec::new();
+            let column = match (&call.function, call.carried.is_empty()) {
+                (_, true) => call.evaluate(order, sorted, &[0..sorted.num_rows()])?,
+                (Function::Window(_), false) => {
+                    let column = call.evaluate(order, sorted, &[0..sorted.num_rows()])?;
+                    let (column, places) = later(&column, carried, call.function.counts_rows(), marks)?;
+                    left.push(places);
+                    column
+                }
+                (Function::Aggregate(aggregate), false) => {
+                    let column = aggregate.evaluate_run(order, sorted, carried, marks, &mut states)?;
+                    for index in 0..call.carried.len() {
+                        let values = states.iter().map(|state: &Vec<ScalarValue>| state[index].clone());
+                        left.push(if marks.is_empty() {
+                            new_empty_array(&DataType::Null)
+                        } else {
+                            ScalarValue::iter_to_array(values)?
+                        });
+                    }
+                    call.typed(column)?
+                }
+            };
+            columns[call.column] = Some(column);
+        }
+        let columns =
+            columns.into_iter().map(|column| column.ok_or_else(|| Error::Broken("a column per call".to_owned())));
+        let carried = match &local.carried {
+            Some(converter) if !marks.is_empty() => {
+                let rows = converter.convert_columns(&left)?;
+                rows.iter().map(|row| row.data().into()).collect()
+            }
+            _ => vec![Box::default(); marks.len()],
+        };
+        Ok(Run { columns: columns.collect::<Result<_>>()?, carried })
     }
 
     /// A column per call, in the order of the partitions' rows.
@@ -88,6 +172,11 @@ impl Windows {
 }
 
 impl Function {
+    /// Of `row_number`, `rank` and `dense_rank`: whether the last place is the number of rows.
+    fn counts_rows(&self) -> bool {
+        matches!(self, Self::Window(function) if function.name() != "dense_rank")
+    }
+
     fn new(call: &WindowCall, order: &Order, input: &SchemaRef) -> Result<Self> {
         let args = call.args.iter().map(|arg| physical(input, arg)).collect::<Result<Vec<_>>>()?;
         let frame = Arc::new(call.frame.clone());
@@ -117,9 +206,7 @@ impl Call {
                 ranges.map(part).collect::<Result<_>>()?
             }
             Function::Aggregate(aggregate) => {
-                let args = aggregate.args.iter().map(|arg| evaluate(arg, sorted)).collect::<Result<Vec<_>>>()?;
-                let filter = aggregate.filter.as_ref().map(|filter| evaluate(filter, sorted)).transpose()?;
-                let filter = filter.map(|mask| is_true(&mask));
+                let (args, filter) = aggregate.inputs(sorted)?;
                 let keys = order.columns(sorted)?;
                 let slice = |arrays: &[ArrayRef], range: &Range<usize>| -> Vec<ArrayRef> {
                     arrays.iter().map(|array| array.slice(range.start, range.len())).collect()
@@ -128,18 +215,78 @@ impl Call {
                     let filter = filter.as_ref().map(|mask| mask.slice(range.start, range.len()));
                     let options = order.keys.iter().map(|key| key.options).collect();
                     let context = WindowFrameContext::new(aggregate.frame.clone(), options);
-                    aggregate.evaluate(slice(&args, range), &slice(&keys, range), filter, range.len(), context)
+                    let mut accumulator = aggregate.accumulator()?;
+                    let marks = (&[][..], &mut vec![]);
+                    let (args, keys) = (slice(&args, range), slice(&keys, range));
+                    aggregate.evaluate(&mut accumulator, args, &keys, filter, range.len(), context, marks)
                 };
                 ranges.map(part).collect::<Result<_>>()?
             }
         };
-        let column = match parts.as_slice() {
+        self.typed(match parts.as_slice() {
             [] => new_empty_array(&self.data_type),
             [part] => part.clone(),
             parts => concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>())?,
-        };
+        })
+    }
+
+    fn typed(&self, column: ArrayRef) -> Result<ArrayRef> {
         if *column.data_type() == self.data_type { Ok(column) } else { Ok(cast(&column, &self.data_type)?) }
     }
+}
+
+impl Local {
+    /// Of calls of one order; gives running ones their places in what is carried.
+    fn new(plans: &[WindowCall], calls: &mut [Call]) -> Result<Option<Self>> {
+        let reaches: Option<Vec<Reach>> = plans.iter().map(reach::of_call).collect();
+        let Some(reaches) = reaches else { return Ok(None) };
+        let mut fields: Vec<SortField> = Vec::new();
+        for call in calls {
+            if !reaches[call.column].runs {
+                continue;
+            }
+            let types = match &call.function {
+                Function::Window(_) => vec![DataType::UInt64],
+                Function::Aggregate(aggregate) => {
+                    aggregate.function.state_fields()?.iter().map(|field| field.data_type().clone()).collect()
+                }
+            };
+            call.carried = fields.len()..fields.len() + types.len();
+            fields.extend(types.into_iter().map(SortField::new));
+        }
+        if !RowConverter::supports_fields(&fields) {
+            return Ok(None);
+        }
+        let carried = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
+        Ok(Some(Self { reach: reaches.into_iter().fold(Reach::default(), Reach::and), carried }))
+    }
+
+    /// Whether something is carried from block to block.
+    pub(super) fn carries(&self) -> bool {
+        self.carried.is_some()
+    }
+}
+
+/// Places as they are behind the rows that stand before, and at marks. `counts_rows`: of a row or its first peer; else of its peers.
+fn later(
+    places: &ArrayRef,
+    carried: Option<&[ArrayRef]>,
+    counts_rows: bool,
+    marks: &[usize],
+) -> Result<(ArrayRef, ArrayRef)> {
+    let before = match carried {
+        Some([before]) => before.as_primitive::<UInt64Type>().value(0),
+        _ => 0,
+    };
+    let places = cast(places, &DataType::UInt64)?;
+    let places: UInt64Array = places.as_primitive::<UInt64Type>().unary(|place| place + before);
+    let at = |mark: &usize| match mark.checked_sub(1) {
+        None => before,
+        Some(_) if counts_rows => before + *mark as u64,
+        Some(last) => places.value(last),
+    };
+    let at: UInt64Array = marks.iter().map(at).collect();
+    Ok((Arc::new(places), Arc::new(at)))
 }
 
 impl Aggregate {
@@ -170,22 +317,56 @@ impl Aggregate {
         })
     }
 
-    /// Its values over the rows of a partition.
+    /// Its arguments, and which rows its filter takes.
+    fn inputs(&self, rows: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
+        let args = self.args.iter().map(|arg| evaluate(arg, rows)).collect::<Result<Vec<_>>>()?;
+        let filter = self.filter.as_ref().map(|filter| evaluate(filter, rows)).transpose()?;
+        Ok((args, filter.map(|mask| is_true(&mask))))
+    }
+
+    /// Its values over rows of a partition, and its states at marks, if it is a running one.
+    fn evaluate_run(
+        &self,
+        order: &Order,
+        sorted: &RecordBatch,
+        carried: Option<&[ArrayRef]>,
+        marks: &[usize],
+        states: &mut Vec<Vec<ScalarValue>>,
+    ) -> Result<ArrayRef> {
+        let (args, filter) = self.inputs(sorted)?;
+        let keys = order.columns(sorted)?;
+        let options = order.keys.iter().map(|key| key.options).collect();
+        let context = WindowFrameContext::new(self.frame.clone(), options);
+        let mut accumulator = self.accumulator()?;
+        if let Some(carried) = carried {
+            accumulator.merge_batch(carried)?;
+        }
+        let rows = sorted.num_rows();
+        self.evaluate(&mut accumulator, args, &keys, filter, rows, context, (marks, states))
+    }
+
+    /// Its values over the rows of a partition. Of an accumulator whose frame only grows, the states before the rows at marks are noted.
+    #[expect(clippy::too_many_arguments, reason = "the columns of a partition, and what is wanted of them")]
     fn evaluate(
         &self,
+        accumulator: &mut Box<dyn Accumulator>,
         args: Vec<ArrayRef>,
         order: &[ArrayRef],
         filter: Option<BooleanArray>,
         rows: usize,
         mut context: WindowFrameContext,
+        (marks, states): (&[usize], &mut Vec<Vec<ScalarValue>>),
     ) -> Result<ArrayRef> {
         let mut values: Vec<ScalarValue> = Vec::with_capacity(rows);
-        let mut accumulator = self.accumulator()?;
+        let mut marks = marks.iter().copied().peekable();
         let part = |range: Range<usize>| slices(&args, filter.as_ref(), range);
         // What the accumulator holds, and the frame before, from which DataFusion searches on.
         let mut held = 0..0;
         let mut last = 0..0;
         for row in 0..rows {
+            if marks.next_if_eq(&row).is_some() {
+                states.push(accumulator.state()?);
+            }
             last = context.calculate_range(order, &last, rows, row)?;
             let frame = if last.is_empty() { 0..0 } else { last.clone() };
             if let Some(value) = values.last().filter(|_| frame == held || frame.is_empty() && held.is_empty()) {
@@ -202,13 +383,19 @@ impl Aggregate {
                     accumulator.retract_batch(&part(held.start..frame.start)?)?;
                 }
             } else {
-                accumulator = self.accumulator()?;
+                *accumulator = self.accumulator()?;
                 if !frame.is_empty() {
                     accumulator.update_batch(&part(frame.clone())?)?;
                 }
             }
             held = frame;
             values.push(accumulator.evaluate()?);
+        }
+        if marks.next().is_some() {
+            states.push(accumulator.state()?);
+        }
+        if values.is_empty() {
+            return Ok(new_empty_array(self.function.field().data_type()));
         }
         Ok(ScalarValue::iter_to_array(values)?)
     }

@@ -120,3 +120,29 @@ fn a_block_without_columns_counts_its_rows() {
     let options = RecordBatchOptions::new().with_row_count(Some(5));
     check(&RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap());
 }
+
+proptest! {
+    /// Whatever happens to a block's bytes, decoding ends with rows or an error.
+    #[test]
+    fn whatever_bytes_a_block_has_it_is_rows_or_an_error(
+        values in prop::collection::vec(prop::option::of(any::<i64>()), 0..60),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let batch = all_types(&values);
+        let codec = BlockCodec::new(batch.schema()).unwrap();
+        let mut bytes = codec.encode(b"", &batch).unwrap();
+        for (at, byte) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        drop(codec.decode(&bytes, None));
+        for column in 0..batch.num_columns() {
+            drop(codec.decode(&bytes, Some(&[column])));
+        }
+        drop(codec.decode_rows(&bytes, &UInt32Array::from(vec![0, 1])));
+    }
+}

@@ -132,13 +132,17 @@ impl Fixed {
         Some(Arc::new(RelationSource { relation: RelationRef::Object(ObjectId(index as u32 + 1)), schema }))
     }
 
-    /// `session_x` stands for `SESSION(x, date_time, '10 s', auction)`, `tumble_x` and `hop_x` for `TUMBLE(x, date_time, '10 s')` and `HOP(x, date_time, '2 s', '10 s')`.
+    /// `session_x` stands for `SESSION(x, date_time, '10 s', auction)`, `tumble_x` for `TUMBLE(x, date_time, '10 s')`, `hop_x` and `cumulate_x` for `HOP` and
+    /// `CUMULATE(x, date_time, '2 s', '10 s')`.
     fn windowed(&self, name: &str) -> Option<Arc<dyn TableSource>> {
         let (kind, relation) = match name.split_once('_')? {
             ("tumble", relation) => (WindowKind::Tumble { size_us: 10 * SECOND }, relation),
             ("session", relation) => {
                 let keys = vec![Column::new(Some(relation), "auction")];
                 return self.windows_over(relation, Windows::Session { gap_us: 10 * SECOND, keys });
+            }
+            ("cumulate", relation) => {
+                (WindowKind::Cumulate { step_us: 2 * SECOND, size_us: 10 * SECOND }, relation)
             }
             ("hop", relation) => (WindowKind::Hop { slide_us: 2 * SECOND, size_us: 10 * SECOND }, relation),
             _ => return None,

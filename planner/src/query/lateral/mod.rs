@@ -11,6 +11,8 @@
 //! (Neumann, Kemper: "Unnesting Arbitrary Queries", BTW 2015.)
 
 mod attach;
+mod hoist;
+mod membership;
 mod subquery;
 
 use std::collections::{BTreeSet, HashSet};
@@ -29,19 +31,27 @@ use attach::Outer;
 pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut number = 0;
     let replaced = plan.transform_up_with_subqueries(|node| {
-        let attached = match &node {
-            LogicalPlan::Join(join) => {
-                number += 1;
-                of_join(join, number)?
-            }
-            other => subquery::joined(other, &mut number)?,
-        };
-        match attached {
-            Some(plan) => Ok(Transformed::yes(plan)),
-            None => Ok(Transformed::no(node)),
-        }
+        let attached = one(&node, &mut number)?;
+        Ok(attached.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
     Ok(replaced.data)
+}
+
+/// A node over inputs that are done, if something changes.
+fn one(node: &LogicalPlan, number: &mut usize) -> Result<Option<LogicalPlan>> {
+    let below = &mut |plan: LogicalPlan, number: &mut usize| Ok(one(&plan, number)?.unwrap_or(plan));
+    if let Some(hoisted) = hoist::hoisted(node, number, below)? {
+        return Ok(Some(hoisted));
+    }
+    let told_apart = membership::told_apart(node.clone())?;
+    let attached = match &told_apart.data {
+        LogicalPlan::Join(join) => {
+            *number += 1;
+            of_join(join, *number)?
+        }
+        other => subquery::joined(other, number)?,
+    };
+    Ok(attached.or_else(|| told_apart.transformed.then_some(told_apart.data)))
 }
 
 /// `number` tells the columns of this join from those of other ones.
@@ -56,7 +66,7 @@ fn of_join(join: &Join, number: usize) -> Result<Option<LogicalPlan>> {
     let equalities = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
     let condition = conjunction(equalities.chain(join.filter.clone()).filter(|condition| !is_true(condition)));
     match by_row(join, condition.as_ref(), number)? {
-        None if is_datafusions(&join.right, join.left.schema())? => Ok(None),
+        None if is_datafusions(&join.right, join.left.schema(), |_| false)? => Ok(None),
         None => by_combination(join, referred, condition, number),
         plan => Ok(plan),
     }
@@ -143,20 +153,20 @@ fn by_combination(
     Ok(Some(project(joined, columns(schema).chain(columns(join.right.schema())).collect())?))
 }
 
-/// Whether DataFusion's own rule does it: an aggregate over the rows of a relation that equalities pick.
-fn is_datafusions(plan: &LogicalPlan, outer: &DFSchema) -> Result<bool> {
+/// Whether DataFusion's own rule does it: an aggregate over the rows of a relation that equalities pick, and such other conditions as it knows.
+fn is_datafusions(plan: &LogicalPlan, outer: &DFSchema, knows: fn(&Expr) -> bool) -> Result<bool> {
     Ok(match plan {
-        LogicalPlan::Subquery(subquery) => is_datafusions(&subquery.subquery, outer)?,
-        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_datafusions(input, outer)?,
+        LogicalPlan::Subquery(subquery) => is_datafusions(&subquery.subquery, outer, knows)?,
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_datafusions(input, outer, knows)?,
         LogicalPlan::Projection(projection) => {
             let mut expressions = projection.expr.iter();
-            !expressions.any(Expr::contains_outer) && is_datafusions(&projection.input, outer)?
+            !expressions.any(Expr::contains_outer) && is_datafusions(&projection.input, outer, knows)?
         }
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
             let LogicalPlan::Filter(filter) = &*aggregate.input else { return Ok(false) };
             let wanted = referred(plan, outer)?;
             !aggregate.aggr_expr.iter().any(Expr::contains_outer)
-                && attach::equalities(filter, outer, wanted)?.is_some_and(|found| found.others.is_empty())
+                && attach::equalities(filter, outer, wanted)?.is_some_and(|found| found.others.iter().all(knows))
         }
         _ => false,
     })

@@ -1,19 +1,22 @@
-//! Subqueries in expressions that take arrays of the outer row apart: `WHERE EXISTS (SELECT 1 FROM unnest(t.tags) AS tag WHERE …)`.
+//! Subqueries in expressions of which DataFusion makes no join: those that take arrays of the outer row apart (`WHERE EXISTS (SELECT 1 FROM
+//! unnest(t.tags) AS tag WHERE …)`), aggregates of rows that are picked by anything but equalities (`(SELECT max(v) FROM u WHERE u.at < t.at)`), and
+//! conditions over the first rows for each outer row.
 //!
-//! DataFusion makes joins only of subqueries over relations. These here are aggregates over each outer row's elements, so they become a lateral
-//! join of one row, whose column stands in their place.
+//! They are aggregates for each outer row, so they become a lateral join of one row, whose column stands in their place.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, Result};
+use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Filter, LogicalPlan, Subquery, SubqueryAlias, lit};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Subquery, SubqueryAlias, lit,
+};
 
 use super::attach::has_unnest;
-use super::{columns, of_join, project, referred};
+use super::{columns, is_datafusions, of_join, project, referred};
 use crate::query::scalar_subquery::{is_aggregate, one_row};
 
 /// The node without such subqueries in its expressions, if it has any.
@@ -35,7 +38,10 @@ pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<Lo
     for expr in node.expressions() {
         let name = preserver.save(&expr);
         let is_condition = matches!(node, LogicalPlan::Filter(_));
-        let expr = expr.transform_up(|expr| replace(expr, &mut input, number, is_condition))?.data;
+        let expr = match is_condition {
+            true => replace_condition(expr, &mut input, number)?,
+            false => replace_within(expr, &mut input, number)?,
+        };
         replaced.push(name.restore(expr));
     }
     if *number == before {
@@ -50,17 +56,50 @@ pub(super) fn joined(node: &LogicalPlan, number: &mut usize) -> Result<Option<Lo
     }
 }
 
+/// The plan of a subquery in an expression.
+pub(super) fn plan_of(expr: &Expr) -> Option<&LogicalPlan> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Some(&subquery.subquery),
+        Expr::Exists(exists) => Some(&exists.subquery.subquery),
+        Expr::InSubquery(membership) => Some(&membership.subquery.subquery),
+        Expr::SetComparison(comparison) => Some(&comparison.subquery.subquery),
+        _ => None,
+    }
+}
+
 /// Whether an expression is a subquery.
 pub(super) fn is_subquery(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
 }
 
+/// In a condition: what AND and OR connect may as well be false as NULL.
+fn replace_condition(expr: Expr, input: &mut LogicalPlan, number: &mut usize) -> Result<Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            let left = replace_condition(*left, input, number)?;
+            let right = replace_condition(*right, input, number)?;
+            Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+        }
+        Expr::InSubquery(_) => Ok(replace(expr, input, number, true)?.data),
+        other => replace_within(other, input, number),
+    }
+}
+
+fn replace_within(expr: Expr, input: &mut LogicalPlan, number: &mut usize) -> Result<Expr> {
+    Ok(expr.transform_up(|expr| replace(expr, input, number, false))?.data)
+}
+
 fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition: bool) -> Result<Transformed<Expr>> {
     let replaced = match &expr {
-        Expr::ScalarSubquery(subquery) if is_wanted(subquery, input)? => {
+        Expr::ScalarSubquery(subquery) if is_referring(subquery, input)? => {
             let one = one_row(subquery.clone())?.data;
+            let schema = input.schema().clone();
+            let is_join = |subquery: &Subquery| -> Result<bool> {
+                let plan = &subquery.subquery;
+                Ok(!has_unnest(plan) && !nests(plan, &schema)? && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
+            };
             let one = one.transform_up(|expr| match &expr {
-                Expr::ScalarSubquery(subquery) if is_aggregate(&subquery.subquery) => {
+                Expr::ScalarSubquery(subquery) if is_aggregate(&subquery.subquery) && !is_join(subquery)? => {
                     let column = join(subquery.subquery.as_ref().clone(), input, number)?;
                     Ok(column.map_or(Transformed::no(expr), Transformed::yes))
                 }
@@ -68,14 +107,14 @@ fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition
             })?;
             one.transformed.then_some(one.data)
         }
-        Expr::Exists(Exists { subquery, negated }) if is_wanted(subquery, input)? => {
+        Expr::Exists(Exists { subquery, negated }) if is_wanted(subquery, input, true)? => {
             let rows = number_of_rows(subquery.subquery.as_ref().clone())?;
             let number = join(rows, input, number)?;
             number.map(|number| if *negated { number.eq(lit(0_i64)) } else { number.gt(lit(0_i64)) })
         }
         // Where NULL and false are the same.
         Expr::InSubquery(InSubquery { expr: value, subquery, negated: false })
-            if is_condition && is_wanted(subquery, input)? =>
+            if is_condition && is_wanted(subquery, input, false)? =>
         {
             let plan = subquery.subquery.as_ref().clone();
             let [element] = plan
@@ -92,9 +131,43 @@ fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition
     Ok(replaced.map_or(Transformed::no(expr), Transformed::yes))
 }
 
-/// Whether a subquery refers to columns of the input, and takes arrays apart.
-fn is_wanted(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
-    Ok(has_unnest(&subquery.subquery) && !referred(&subquery.subquery, input.schema())?.is_empty())
+/// Whether a subquery refers to columns of the input.
+fn is_referring(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
+    Ok(!referred(&subquery.subquery, input.schema())?.is_empty())
+}
+
+/// Whether it also takes arrays apart, or some of the rows, or looks at several of them; an aggregate has a row of no rows, too;
+/// or has subqueries of its own that refer to those columns.
+fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<bool> {
+    let plan = &subquery.subquery;
+    let own = has_unnest(plan) || takes_some(plan, exists) || is_aggregate(plan) || nests(plan, input.schema())?;
+    Ok(own && is_referring(subquery, input)?)
+}
+
+/// Whether a subquery in an expression within refers to columns of the schema.
+fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Some(plan) = plan_of(expr) {
+                    found |= !referred(plan, schema)?.is_empty();
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether there is a row at all doesn't depend on how many are taken.
+fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
+    let takes = match plan {
+        LogicalPlan::Limit(limit) => !exists || limit.skip.is_some(),
+        LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
+        _ => false,
+    };
+    takes || plan.inputs().into_iter().any(|input| takes_some(input, exists))
 }
 
 fn number_of_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -125,7 +198,7 @@ fn join(plan: LogicalPlan, input: &mut LogicalPlan, number: &mut usize) -> Resul
 }
 
 /// An expression over the input as the subquery sees it.
-fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
+pub(super) fn outward(expr: Expr, input: &LogicalPlan) -> Result<Expr> {
     let outward = expr.transform_up(|expr| match &expr {
         Expr::Column(column) => {
             let (_, field) = Expr::Column(column.clone()).to_field(input.schema())?;

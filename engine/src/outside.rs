@@ -1,0 +1,80 @@
+//! What an engine meets beside its store: the clock, sources, sinks, and the threads that work for it.
+//!
+//! One component, given to the engine when it is made, so that a simulation can take its place: there time passes when a seed says so, and one
+//! thread does everything, in an order that the seed decides.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use connectors::{Sink, SinkSpec, Source, SourceSpec};
+
+use crate::hydration::Hydration;
+use crate::sinks::Courier;
+use crate::{Error, Result};
+
+/// The clock, the connectors and the threads of an engine.
+pub(crate) trait Outside: Send + Sync {
+    /// A clock that never goes back: for what is due when.
+    fn now(&self) -> Instant;
+
+    /// What time it is, microseconds since 1970.
+    fn now_us(&self) -> Result<i64>;
+
+    /// Makes a source.
+    fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>>;
+
+    /// Makes a sink.
+    fn open_sink(&self, spec: &SinkSpec) -> connectors::Result<Box<dyn Sink>>;
+
+    /// Lets a sink's courier work until it is told to stop; the thread on which it does.
+    fn start_courier(&self, courier: Courier) -> Result<Option<JoinHandle<()>>>;
+
+    /// Lets a view be built; the thread on which it is.
+    fn start_hydration(&self, hydration: Hydration) -> Result<JoinHandle<()>>;
+
+    /// A moment at which a view that is being built lets others go on, where everything is done one after the other.
+    fn pause(&self) {}
+}
+
+/// The world as it is.
+pub(crate) struct System;
+
+impl System {
+    /// As a component.
+    pub(crate) fn shared() -> Arc<dyn Outside> {
+        Arc::new(Self)
+    }
+}
+
+impl Outside for System {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn now_us(&self) -> Result<i64> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
+        i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))
+    }
+
+    fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>> {
+        connectors::open_source(spec)
+    }
+
+    fn open_sink(&self, spec: &SinkSpec) -> connectors::Result<Box<dyn Sink>> {
+        connectors::open_sink(spec)
+    }
+
+    fn start_courier(&self, courier: Courier) -> Result<Option<JoinHandle<()>>> {
+        let name = courier.name().to_owned();
+        let spawned = std::thread::Builder::new().name(format!("sink {name}")).spawn(move || courier.run());
+        spawned.map(Some).map_err(|e| Error::internal(format!("no thread for sink {name}: {e}")))
+    }
+
+    fn start_hydration(&self, hydration: Hydration) -> Result<JoinHandle<()>> {
+        let name = hydration.view.name.to_string();
+        let spawned = std::thread::Builder::new().name(format!("hydrate {name}")).spawn(move || hydration.run());
+        spawned.map_err(|e| Error::internal(format!("no thread to build {name}: {e}")))
+    }
+}

@@ -1,0 +1,123 @@
+//! Subqueries in places where only their values are wanted, of which DataFusion makes no joins: in aggregates and their groups, in an order, in the condition of
+//! an outer join. Each becomes a column of a projection below, on the side whose columns it refers to.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Sort};
+
+use super::membership::as_value;
+use super::subquery::{is_subquery, plan_of};
+use super::{columns, project, referred};
+
+/// The node over projections with its subqueries; `below` rewrites those projections in turn.
+pub(super) fn hoisted(
+    node: &LogicalPlan,
+    number: &mut usize,
+    below: &mut dyn FnMut(LogicalPlan, &mut usize) -> Result<LogicalPlan>,
+) -> Result<Option<LogicalPlan>> {
+    match node {
+        LogicalPlan::Aggregate(aggregate) => {
+            let mut side = Side::new(&aggregate.input);
+            let names = NamePreserver::new(node);
+            let mut moved = |expr: &Expr, number: &mut usize| -> Result<Expr> {
+                let name = names.save(expr);
+                Ok(name.restore(side.moved(expr.clone(), number)?))
+            };
+            let group_expr = aggregate.group_expr.iter().map(|expr| moved(expr, number)).collect::<Result<_>>()?;
+            let aggr_expr = aggregate.aggr_expr.iter().map(|expr| moved(expr, number)).collect::<Result<_>>()?;
+            let Some(input) = side.finish(number, below)? else { return Ok(None) };
+            Ok(Some(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group_expr, aggr_expr)?)))
+        }
+        LogicalPlan::Sort(sort) => {
+            let mut side = Side::new(&sort.input);
+            let mut order = Vec::new();
+            for key in &sort.expr {
+                order.push(key.with_expr(side.moved(key.expr.clone(), number)?));
+            }
+            let Some(input) = side.finish(number, below)? else { return Ok(None) };
+            let sorted = LogicalPlan::Sort(Sort { expr: order, input: Arc::new(input), fetch: sort.fetch });
+            project(sorted, columns(sort.input.schema()).collect()).map(Some)
+        }
+        LogicalPlan::Join(join) if join.join_type != JoinType::Inner => of_outer_join(join, number, below),
+        _ => Ok(None),
+    }
+}
+
+fn of_outer_join(
+    join: &Join,
+    number: &mut usize,
+    below: &mut dyn FnMut(LogicalPlan, &mut usize) -> Result<LogicalPlan>,
+) -> Result<Option<LogicalPlan>> {
+    let Some(filter) = &join.filter else { return Ok(None) };
+    let (mut left, mut right) = (Side::new(&join.left), Side::new(&join.right));
+    // What refers to both sides is of neither.
+    let filter = left.moved_if(filter.clone(), number, right.schema())?;
+    let filter = right.moved_if(filter, number, left.schema())?;
+    let (new_left, new_right) = (left.finish(number, below)?, right.finish(number, below)?);
+    if new_left.is_none() && new_right.is_none() {
+        return Ok(None);
+    }
+    let side = |new: Option<LogicalPlan>, old: &Arc<LogicalPlan>| new.map_or_else(|| old.clone(), Arc::new);
+    let joined = Join::try_new(
+        side(new_left, &join.left),
+        side(new_right, &join.right),
+        join.on.clone(),
+        Some(filter),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    project(LogicalPlan::Join(joined), columns(&join.schema).collect()).map(Some)
+}
+
+/// An input, and what is added to its columns.
+struct Side<'a> {
+    input: &'a Arc<LogicalPlan>,
+    added: Vec<Expr>,
+}
+
+impl<'a> Side<'a> {
+    fn new(input: &'a Arc<LogicalPlan>) -> Self {
+        Self { input, added: Vec::new() }
+    }
+
+    fn schema(&self) -> &'a DFSchema {
+        self.input.schema()
+    }
+
+    /// The expression with columns in the place of subqueries that refer to this side.
+    fn moved(&mut self, expr: Expr, number: &mut usize) -> Result<Expr> {
+        self.moved_if(expr, number, &DFSchema::empty())
+    }
+
+    fn moved_if(&mut self, expr: Expr, number: &mut usize, not: &DFSchema) -> Result<Expr> {
+        let moved = expr.transform_up(|expr| {
+            let Some(plan) = plan_of(&expr).filter(|_| is_subquery(&expr)) else { return Ok(Transformed::no(expr)) };
+            if referred(plan, self.schema())?.is_empty() || !referred(plan, not)?.is_empty() {
+                return Ok(Transformed::no(expr));
+            }
+            let Some(value) = as_value(&expr, self.input)? else { return Ok(Transformed::no(expr)) };
+            *number += 1;
+            let name = format!("value{number}");
+            self.added.push(value.alias(&name));
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(name))))
+        })?;
+        Ok(moved.data)
+    }
+
+    fn finish(
+        self,
+        number: &mut usize,
+        below: &mut dyn FnMut(LogicalPlan, &mut usize) -> Result<LogicalPlan>,
+    ) -> Result<Option<LogicalPlan>> {
+        if self.added.is_empty() {
+            return Ok(None);
+        }
+        let all = columns(self.schema()).chain(self.added).collect();
+        below(project(self.input.as_ref().clone(), all)?, number).map(Some)
+    }
+}

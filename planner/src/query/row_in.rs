@@ -1,0 +1,132 @@
+//! `(a, b) [NOT] IN (SELECT x, y …)`, which DataFusion doesn't know, by EXISTS.
+//!
+//! Where false and NULL are the same (a condition, and what AND and OR connect in it), IN is whether there is an equal row, and NOT IN whether there is none
+//! that is, or by a NULL may be, equal. Elsewhere the two are told apart.
+
+use std::ops::ControlFlow;
+
+use sql::ast::{BinaryOperator, Expr, Query, Select, SetExpr, TableFactor, VisitorMut};
+use sql::walk;
+
+use crate::{Error, Result};
+
+/// Rewrites those of a SELECT; its subqueries have their own turn.
+pub(super) fn in_select(select: &mut Select) -> Result<()> {
+    for condition in [&mut select.selection, &mut select.having, &mut select.qualify].into_iter().flatten() {
+        in_condition(condition)?;
+    }
+    match walk::change(select, &mut Values { depth: 0 }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+fn in_condition(condition: &mut Expr) -> Result<()> {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            in_condition(left)?;
+            in_condition(right)
+        }
+        Expr::Nested(inner) => in_condition(inner),
+        Expr::InSubquery { expr, subquery, negated } => {
+            let Expr::Tuple(row) = &**expr else { return Ok(()) };
+            let rows = Rows { row, subquery };
+            *condition = match negated {
+                false => rows.exists("EXISTS", "")?,
+                true => rows.exists("NOT EXISTS", "IS NOT FALSE")?,
+            };
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Those that are values.
+struct Values {
+    /// Queries around.
+    depth: usize,
+}
+
+impl VisitorMut for Values {
+    type Break = Box<Error>;
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Box<Error>> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Box<Error>> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
+        match value(expr, self.depth) {
+            Ok(Some(value)) => *expr = value,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(Box::new(error)),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn value(expr: &Expr, depth: usize) -> Result<Option<Expr>> {
+    let Expr::InSubquery { expr: left, subquery, negated } = expr else { return Ok(None) };
+    let (Expr::Tuple(row), 0) = (&**left, depth) else { return Ok(None) };
+    let rows = Rows { row, subquery };
+    let Expr::Case { mut conditions, else_result, case_token, end_token, operand } =
+        sql::parse_expression(&format!("CASE WHEN a THEN {} WHEN b THEN NULL ELSE {negated} END", !negated))?
+    else {
+        return Err(Error::internal("a CASE was parsed"));
+    };
+    conditions[0].condition = rows.exists("EXISTS", "")?;
+    conditions[1].condition = rows.exists("EXISTS", "IS NULL")?;
+    Ok(Some(Expr::Case { conditions, else_result, case_token, end_token, operand }))
+}
+
+/// A row and what it is compared with.
+struct Rows<'a> {
+    row: &'a [Expr],
+    subquery: &'a Query,
+}
+
+impl Rows<'_> {
+    /// Whether there are rows of which the equality, and what stands behind it, is true.
+    fn exists(&self, exists: &str, test: &str) -> Result<Expr> {
+        let names: Vec<_> = (1..=self.row.len()).map(|number| format!("\"in:{number}\"")).collect();
+        let equal: Vec<_> = names.iter().map(|name| format!("a = \"in\".{name}")).collect();
+        let condition = equal.join(" AND ");
+        let condition = if test.is_empty() { condition } else { format!("({condition}) {test}") };
+        let text = format!("{exists} (SELECT 1 FROM (SELECT 1) AS \"in\" ({}) WHERE {condition})", names.join(", "));
+        let mut expr = sql::parse_expression(&text)?;
+        let malformed = || Error::internal("an EXISTS was parsed");
+        let Expr::Exists { subquery, .. } = &mut expr else { return Err(malformed()) };
+        let SetExpr::Select(select) = &mut *subquery.body else { return Err(malformed()) };
+        let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation) else {
+            return Err(malformed());
+        };
+        **subquery = self.subquery.clone();
+        let mut values = self.row.iter();
+        if let Some(condition) = &mut select.selection {
+            place_values(condition, &mut values);
+        }
+        Ok(expr)
+    }
+}
+
+/// The row's values in the places that the template has for them.
+fn place_values<'a>(expr: &mut Expr, values: &mut impl Iterator<Item = &'a Expr>) {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            place_values(left, values);
+            place_values(right, values);
+        }
+        Expr::BinaryOp { left, .. } => {
+            if let Some(value) = values.next() {
+                **left = Expr::Nested(Box::new(value.clone()));
+            }
+        }
+        Expr::Nested(inner) | Expr::IsNull(inner) | Expr::IsNotFalse(inner) => place_values(inner, values),
+        _ => {}
+    }
+}

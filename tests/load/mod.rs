@@ -1,0 +1,185 @@
+//! Many clients, slow ones, large statements and rows: short versions of what a day brings. `MILLRACE_TEST_LOAD=10` makes them ten times as long.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libtest_mimic::Trial;
+
+use crate::support::server::{ServerProcess, describe};
+use crate::support::{trial, wait};
+
+pub fn trials() -> Vec<Trial> {
+    let tests: &[(&str, fn())] = &[
+        ("connections_come_and_go", connections_come_and_go),
+        ("hundreds_work_at_once", hundreds_work_at_once),
+        ("slow_readers_hold_nobody_back", slow_readers_hold_nobody_back),
+        ("large_statements_and_rows_have_limits", large_statements_and_rows_have_limits),
+    ];
+    tests.iter().map(|(name, test)| trial(&format!("load::{name}"), *test)).collect()
+}
+
+fn times() -> u64 {
+    std::env::var("MILLRACE_TEST_LOAD").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+async fn connect(address: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let config = format!("host={host} port={port} user=tests dbname=millrace connect_timeout=30");
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Bytes of memory that a process has.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+/// Each connects, asks once, and goes, some without a goodbye. Nothing of them stays.
+fn connections_come_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &[]);
+    server.connect().rows("CREATE TABLE t (id int PRIMARY KEY)");
+    server.connect().rows("INSERT INTO t VALUES (7)");
+    let connections = 2_000 * times();
+    let round = || {
+        runtime().block_on(async {
+            let address = server.sql_addr.as_str();
+            let all = futures::stream::iter(0..connections / 2).for_each_concurrent(64, |n| async move {
+                let client = connect(address).await.unwrap_or_else(|error| panic!("{}", describe(&error)));
+                let row = client.query_one("SELECT id FROM t WHERE id = $1", &[&7_i32]).await.unwrap();
+                assert_eq!(row.get::<_, i32>(0), 7);
+                if n % 5 == 0 {
+                    // It hangs up while its query runs.
+                    let query = client.query("SELECT count(*) FROM generate_series(1, 100000000)", &[]);
+                    drop(tokio::time::timeout(Duration::from_millis(1), query).await);
+                }
+            });
+            all.await;
+        });
+        wait::until("the connections to be gone", || {
+            let (_, metrics) = server.http("GET", "/metrics", "");
+            metrics.lines().any(|line| line == "millrace_sql_connections 0").then_some(())
+        });
+        (resident(server.process()), open_files(server.process()))
+    };
+    let (memory, files) = round();
+    let (memory_after, files_after) = round();
+    assert!(files_after <= files + 20, "{files} files, then {files_after}");
+    assert!(memory_after < memory + (64 << 20), "{memory} bytes, then {memory_after}");
+}
+
+/// Writers of one table and readers of a view, all connected at once; one more than allowed is told so.
+fn hundreds_work_at_once() {
+    const CLIENTS: u64 = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &["--max-connections", &(CLIENTS + 1).to_string()]);
+    let client = server.connect();
+    client.rows("CREATE TABLE t (id bigint PRIMARY KEY, k bigint)");
+    client.rows("CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n FROM t GROUP BY k");
+    let written = Arc::new(AtomicU64::new(0));
+    runtime().block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            clients.push(connect(&server.sql_addr).await.unwrap());
+        }
+        let refused = connect(&server.sql_addr).await.err().expect("there are enough");
+        assert_eq!(describe(&refused), "53300: sorry, too many clients already");
+        let until = Instant::now() + Duration::from_secs(5 * times());
+        let work = clients.iter().enumerate().map(|(number, client)| {
+            let written = written.clone();
+            async move {
+                let mut turn = 0_i64;
+                while Instant::now() < until {
+                    let id = number as i64 * 1_000_000 + turn;
+                    if number % 3 == 0 {
+                        let inserted = client.execute("INSERT INTO t VALUES ($1, $2)", &[&id, &(id % 11)]).await;
+                        inserted.unwrap_or_else(|error| panic!("{}", describe(&error)));
+                        written.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        let rows = client.query("SELECT n FROM v WHERE k = $1", &[&(turn % 11)]).await;
+                        assert!(rows.unwrap_or_else(|error| panic!("{}", describe(&error))).len() <= 1);
+                    }
+                    turn += 1;
+                }
+            }
+        });
+        futures::future::join_all(work).await;
+    });
+    let written = written.load(Ordering::Relaxed);
+    assert!(written > CLIENTS, "only {written} rows were written");
+    assert_eq!(client.rows("SELECT sum(n), count(*) FROM v"), [[written.to_string(), "11".to_owned()]]);
+}
+
+/// Clients that ask for much and read none of it: others are answered at once, and the server's memory doesn't grow with what isn't read.
+fn slow_readers_hold_nobody_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    client.rows("CREATE TABLE t (id int PRIMARY KEY, n int)");
+    client.rows("INSERT INTO t SELECT n, n FROM generate_series(1, 1000) AS g (n)");
+    let before = resident(server.process());
+    runtime().block_on(async {
+        let mut slow = Vec::new();
+        for _ in 0..40 {
+            let client = connect(&server.sql_addr).await.unwrap();
+            let nothing: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];
+            let rows = client.query_raw("SELECT n, repeat('x', 1000) FROM generate_series(1, 10000000) AS g (n)", nothing);
+            let mut rows = Box::pin(rows.await.unwrap());
+            rows.next().await.unwrap().unwrap();
+            slow.push((client, rows));
+        }
+        let client = connect(&server.sql_addr).await.unwrap();
+        let mut slowest = Duration::ZERO;
+        for n in 0..200_i32 {
+            let start = Instant::now();
+            let row = client.query_one("SELECT n FROM t WHERE id = $1", &[&(n + 1)]).await.unwrap();
+            assert_eq!(row.get::<_, i32>(0), n + 1);
+            if n % 20 == 0 {
+                client.execute("UPDATE t SET n = n WHERE id = $1", &[&n]).await.unwrap();
+                let row = client.query_one("SELECT count(*), sum(n % 7) FROM t", &[]).await.unwrap();
+                assert_eq!(row.get::<_, i64>(0), 1000);
+            }
+            slowest = slowest.max(start.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(5), "the slowest statement took {slowest:?}");
+        let grown = resident(server.process()).saturating_sub(before);
+        assert!(grown < 600 << 20, "{} MiB more for 40 slow readers of 10 GB each", grown >> 20);
+    });
+    assert_eq!(client.rows("SELECT count(*) FROM t"), [["1000"]]);
+}
+
+/// The longest message is a setting; one that is longer is refused with both numbers, and the session goes on. A row may be far longer.
+fn large_statements_and_rows_have_limits() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    let statement = |bytes: usize| format!("SELECT length('{}')", "x".repeat(bytes));
+    assert_eq!(client.rows(&statement(50_000_000)), [["50000000"]]);
+    let refused = describe(&client.query(&statement(100_000_000)).unwrap_err());
+    assert!(refused.starts_with("54000"), "{refused}");
+    assert!(refused.contains("67108864") || refused.contains("64"), "it says what is allowed: {refused}");
+    assert_eq!(client.rows("SELECT 1"), [["1"]], "the session goes on");
+    let rows = client.rows("SELECT repeat('x', 100000000)");
+    assert_eq!(rows[0][0].len(), 100_000_000);
+    client.rows("CREATE TABLE t (id int PRIMARY KEY, wide text)");
+    client.rows(&format!("INSERT INTO t VALUES (1, '{}')", "y".repeat(20_000_000)));
+    assert_eq!(client.rows("SELECT length(wide) FROM t"), [["20000000"]]);
+    drop(server);
+    let small = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(small.path(), &["--max-message", "1MiB"]);
+    let refused = describe(&server.connect().query(&statement(2_000_000)).unwrap_err());
+    assert!(refused.starts_with("54000"), "{refused}");
+}

@@ -1,0 +1,92 @@
+//! Random queries over windows of time: over tables, whose rows come, go and move. Elsewhere the windows are found by expressions.
+
+use super::expression::{Kind, call};
+use super::model::TABLES;
+use super::query::{aggregate, filter, grouped};
+use super::sql::{Query, Relation, Sql, column, outputs, select};
+use crate::support::random::Random;
+
+/// TUMBLE, HOP, CUMULATE or SESSION over a table.
+pub fn generate(random: &mut Random, relations: &[Relation]) -> Query {
+    let tables: Vec<_> = relations[..TABLES.len()].iter().filter(|table| !table.of_kind(Kind::Time).is_empty()).collect();
+    if tables.is_empty() {
+        return aggregate(random, relations, 1);
+    }
+    let table = (*random.pick(&tables)).clone();
+    let name = table.sql.view.clone();
+    let (view, elsewhere) = match random.below(5) {
+        0 => {
+            let start = "date_bin(INTERVAL '2 minutes', t.at, TIMESTAMP '1970-01-01')";
+            (format!("TUMBLE({name}, at, INTERVAL '2 minutes')"), fixed(&name, start, "INTERVAL '2 minutes'", &[]))
+        }
+        1 => {
+            let start = "date_bin(INTERVAL '1 minute', t.at, TIMESTAMP '1970-01-01') - k.k";
+            (
+                format!("HOP({name}, at, INTERVAL '1 minute', INTERVAL '2 minutes')"),
+                fixed(&name, start, "INTERVAL '2 minutes'", &["0 minutes", "1 minute"]),
+            )
+        }
+        2 => {
+            let start = "date_bin(INTERVAL '3 minutes', t.at, TIMESTAMP '1970-01-01')";
+            (
+                format!("CUMULATE({name}, at, INTERVAL '1 minute', INTERVAL '3 minutes')"),
+                fixed(&name, start, "k.k", &["1 minute", "2 minutes", "3 minutes"]),
+            )
+        }
+        _ => session(random, &table),
+    };
+    let mut columns = table.columns;
+    columns.extend([column("window_start", Kind::Time), column("window_end", Kind::Time)]);
+    let sql = Sql { view, batch: Some(elsewhere.clone()), postgres: elsewhere };
+    let from = Relation { sql, columns }.named("w");
+    let tail = filter(random, &from.columns);
+    if random.one_in(3) {
+        return grouped(random, from, tail);
+    }
+    let mut expressions = vec![("w.window_start".to_owned(), Kind::Time), ("w.window_end".to_owned(), Kind::Time)];
+    for _ in 0..1 + random.below(3) {
+        expressions.push(call(random, &from.columns));
+    }
+    let (list, columns) = outputs(&expressions);
+    select(&format!("SELECT {list}"), &from, &format!("{tail} GROUP BY w.window_start, w.window_end"), columns)
+}
+
+/// Rows with a window from `start` on, `length` long, once for each value of `k`; only those that end behind the row.
+fn fixed(table: &str, start: &str, length: &str, offsets: &[&str]) -> String {
+    let each = match offsets {
+        [] => String::new(),
+        offsets => {
+            let rows: Vec<String> = offsets.iter().map(|offset| format!("(INTERVAL '{offset}')")).collect();
+            format!(" CROSS JOIN (VALUES {}) AS k (k)", rows.join(", "))
+        }
+    };
+    format!(
+        "(SELECT t.*, {start} AS window_start, {start} + {length} AS window_end FROM {table} AS t{each}
+          WHERE t.at IS NOT NULL AND t.at < {start} + {length})"
+    )
+}
+
+/// A session begins with a row whose predecessor is a gap before it, or that has none.
+fn session(random: &mut Random, table: &Relation) -> (String, String) {
+    let gap = *random.pick(&["30 seconds", "1 minute", "70 seconds"]);
+    let name = &table.sql.view;
+    let known: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    let keys: Vec<&str> = ["a", "s"].into_iter().filter(|key| known.contains(key) && random.one_in(3)).collect();
+    let view: String = keys.iter().map(|key| format!(", {key}")).collect();
+    let by = |qualifier: &str, more: &[&str]| {
+        let keys: Vec<String> = keys.iter().chain(more).map(|key| format!("{qualifier}.{key}")).collect();
+        if keys.is_empty() { String::new() } else { format!("PARTITION BY {}", keys.join(", ")) }
+    };
+    let columns: Vec<String> = known.iter().map(|column| format!("r.{column}")).collect();
+    let elsewhere = format!(
+        "(SELECT {}, min(r.at) OVER ({of_session}) AS window_start, max(r.at) OVER ({of_session}) + INTERVAL '{gap}' AS window_end
+          FROM (SELECT q.*, sum(q.begins) OVER ({} ORDER BY q.at) AS session
+                FROM (SELECT t.*, CASE WHEN t.at < lag(t.at) OVER ({by_keys} ORDER BY t.at) + INTERVAL '{gap}' THEN 0 ELSE 1 END AS begins
+                      FROM {name} AS t WHERE t.at IS NOT NULL) AS q) AS r)",
+        columns.join(", "),
+        by("q", &[]),
+        of_session = by("r", &["session"]),
+        by_keys = by("t", &[]),
+    );
+    (format!("SESSION({name}, at, INTERVAL '{gap}'{view})"), elsewhere)
+}
