@@ -8,7 +8,7 @@ BUILD   = cargo build --release --locked --workspace --bin millrace
 BINARY  = $(CARGO_TARGET_DIR)/release/millrace
 SECONDS ?=
 
-.PHONY: help build demo test suite check fmt clippy doc tidy deny slt bench fuzz simulate fuzz-inputs
+.PHONY: help build demo test suite check fmt clippy doc tidy deny slt bench bench-check fuzz simulate fuzz-inputs
 
 help:
 	@echo 'make demo    build, then run the whole path with nothing installed (SECONDS=30 ends it by itself)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make check   what CI checks: fmt, clippy, rustdoc, tests, tidy, cargo-deny'
 	@echo 'make build   the binary alone'
 	@echo 'make bench   Nexmark; BENCH_ARGS is handed on'
+	@echo 'make bench-check  instructions of micro-benchmarks beside the recorded ones; needs valgrind'
 	@echo 'make fuzz    random queries against recomputation until one differs (SECONDS=600 ends it, SEED=N begins there)'
 	@echo 'make simulate  an engine in a simulated world, seed after seed (SECONDS=600 ends it, SEED=N COUNT=1 repeats one)'
 	@echo 'make fuzz-inputs  whatever bytes to everything that takes bytes from outside (CASES=100000)'
@@ -70,6 +71,9 @@ slt: build
 
 bench: build
 	$(BINARY) bench nexmark $(BENCH_ARGS)
+
+bench-check: build
+	bench/instructions.py $(BINARY)
 
 fuzz: build
 	@scripts/fuzz.sh $(SECONDS)

@@ -117,7 +117,7 @@ async fn measure(options: &Options, brokers: &str, mock: Option<&MockKafka>, rat
     let settings = Settings { data_dir: Some(directory.path().to_owned()), ..Settings::default() };
     let (engine, mut session) = sql::open(settings)?;
     let every = rate.div_ceil(PROBES).max(1);
-    execute(&mut session, &definitions(brokers, &name, &out, every)).await?;
+    execute(&mut session, &definitions(brokers, &name, &out, every, mock.is_some())).await?;
 
     let start = Instant::now();
     let cpu = process::cpu_time()?;
@@ -149,10 +149,12 @@ async fn measure(options: &Options, brokers: &str, mock: Option<&MockKafka>, rat
     engine.shutdown().await.map_err(Error::engine("the engine can't be stopped"))
 }
 
-fn definitions(brokers: &str, topic: &str, out: &str, every: u64) -> String {
+fn definitions(brokers: &str, topic: &str, out: &str, every: u64, mock: bool) -> String {
+    // The mock broker answers a fetch that waits when its time is over, and not when a record comes.
+    let wait = if mock { ", 'kafka.fetch.wait.max.ms' = '10'" } else { "" };
     format!(
         "CREATE SOURCE pulses (id BIGINT, due_us BIGINT, bucket BIGINT, padding TEXT)
-         WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', format = 'json');
+         WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', format = 'json'{wait});
          CREATE MATERIALIZED VIEW totals AS
          SELECT bucket, count(*) AS records, max(due_us) AS last_us FROM pulses GROUP BY bucket;
          CREATE MATERIALIZED VIEW probes AS SELECT id, due_us FROM pulses WHERE id % {every} = 0;

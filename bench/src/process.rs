@@ -9,11 +9,41 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// CPU time of all threads so far.
 pub(crate) fn cpu_time() -> Result<Duration> {
-    let stat = read("/proc/self/stat")?;
+    Ok(cpu_time_of(&read("/proc/self/stat")?))
+}
+
+/// CPU time so far of the living threads whose names begin with one of these; the kernel keeps 15 bytes of a name.
+pub(crate) fn cpu_time_of_threads(names: &[&str]) -> Result<Duration> {
+    let tasks = std::fs::read_dir("/proc/self/task").map_err(Error::io("/proc/self/task"))?;
+    let mut sum = Duration::ZERO;
+    for task in tasks {
+        let path = task.map_err(Error::io("/proc/self/task"))?.path();
+        // A thread may have ended since.
+        let (Ok(name), Ok(stat)) =
+            (std::fs::read_to_string(path.join("comm")), std::fs::read_to_string(path.join("stat")))
+        else {
+            continue;
+        };
+        if names.iter().any(|wanted| name.starts_with(wanted)) {
+            sum += cpu_time_of(&stat);
+        }
+    }
+    Ok(sum)
+}
+
+fn cpu_time_of(stat: &str) -> Duration {
     // The command's name, in parentheses, may contain anything; fields are counted behind it.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS_PER_SECOND))
+    Duration::from_millis((ticks(11) + ticks(12)) * 1000 / TICKS_PER_SECOND)
+}
+
+/// The resident size now, in bytes.
+pub(crate) fn memory() -> Result<u64> {
+    let status = read("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) * 1024)
 }
 
 /// CPU time of the threads that run now, to the nanosecond as the scheduler counts it; what a thread used that has ended is not in it.

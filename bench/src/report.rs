@@ -17,29 +17,36 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) events_per_second: f64,
     pub(crate) cpu_seconds_per_million: f64,
+    /// The part of the CPU time that went into commits, and into RocksDB's flushes and compactions. What it takes to encode them isn't in it.
+    pub(crate) commit_cpu_share: f64,
     pub(crate) peak_memory_bytes: u64,
     /// Keys and values handed to the store.
     pub(crate) committed_bytes: u64,
     /// Rows of the view at the end.
     pub(crate) view_rows: i64,
+    /// How often memory was asked for, of which some may be other threads' business: readers', compaction's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allocations_per_million: Option<f64>,
     /// A number for its contents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) checksum: Option<String>,
 }
 
 /// The line above the results.
-pub(crate) fn print_head(with_checksum: bool) {
+pub(crate) fn print_head(with_checksum: bool, with_allocations: bool) {
     println!(
-        "{:<6}{:<12}{:>12}{:>9}{:>12}{:>12}{:>11}{:>12}{:>12}{}",
+        "{:<6}{:<12}{:>12}{:>9}{:>12}{:>12}{:>10}{:>11}{:>12}{:>12}{}{}",
         "query",
         "source",
         "events",
         "s",
         "k events/s",
         "CPU s/M",
+        "commit %",
         "peak MiB",
         "written MiB",
         "view rows",
+        if with_allocations { "  allocations/M" } else { "" },
         if with_checksum { "  checksum" } else { "" }
     );
 }
@@ -48,16 +55,18 @@ pub(crate) fn print_head(with_checksum: bool) {
 pub(crate) fn print(measured: &Measured) {
     const MIB: f64 = 1024.0 * 1024.0;
     println!(
-        "{:<6}{:<12}{:>12}{:>9.2}{:>12.0}{:>12.2}{:>11.0}{:>12.1}{:>12}{}",
+        "{:<6}{:<12}{:>12}{:>9.2}{:>12.0}{:>12.2}{:>10.0}{:>11.0}{:>12.1}{:>12}{}{}",
         measured.query,
         measured.source,
         measured.events,
         measured.seconds,
         measured.events_per_second / 1e3,
         measured.cpu_seconds_per_million,
+        measured.commit_cpu_share * 100.0,
         measured.peak_memory_bytes as f64 / MIB,
         measured.committed_bytes as f64 / MIB,
         measured.view_rows,
+        measured.allocations_per_million.map_or_else(String::new, |count| format!("{count:>15.0}")),
         measured.checksum.as_ref().map_or_else(String::new, |checksum| format!("  {checksum}")),
     );
 }

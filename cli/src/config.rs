@@ -42,6 +42,9 @@ pub(crate) struct ServerArguments {
     /// Memory for ad-hoc queries [default: 1GiB]
     #[arg(long, env = "MILLRACE_QUERY_MEMORY", value_name = "SIZE")]
     query_memory: Option<Bytes>,
+    /// Views that are built at the same time; others wait for their turn [default: one a core, 2 to 8]
+    #[arg(long, env = "MILLRACE_CONCURRENT_BUILDS", value_name = "N")]
+    concurrent_builds: Option<usize>,
     /// Threads that step operators [default: one a core, at most 16]
     #[arg(long, env = "MILLRACE_WORKERS", value_name = "N")]
     workers: Option<usize>,
@@ -130,9 +133,13 @@ impl ServerArguments {
             ),
             epoch_rows: self.epoch_rows.or(file.epoch_rows).unwrap_or(default.epoch_rows),
             epoch_bytes: size(self.epoch_bytes, file.epoch_bytes, default.epoch_bytes),
+            concurrent_builds: self.concurrent_builds.or(file.concurrent_builds).unwrap_or(default.concurrent_builds),
             query_memory_bytes: size(self.query_memory, file.query_memory, default.query_memory_bytes),
             offline: false,
         };
+        if engine.concurrent_builds == 0 {
+            return Err(Failure::Setting("concurrent-builds must be above 0".to_owned()));
+        }
         if engine.epoch_rows == 0 || engine.epoch_bytes == 0 {
             return Err(Failure::Setting("epoch-rows and epoch-bytes must be above 0".to_owned()));
         }

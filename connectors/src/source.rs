@@ -131,8 +131,8 @@ pub enum Health {
     Failed(String),
 }
 
-/// Batches that wait between a source and the engine, at most: with batches of at most 1 MiB and 8,192 rows this bounds a source's
-/// memory to some 32 MiB while it hides a few milliseconds of scheduling.
+/// Batches that wait between a source and the engine, at most: with batches of at most 2 MiB and 8,192 rows this bounds a source's
+/// memory to some 64 MiB while it hides a few milliseconds of scheduling.
 pub const QUEUED_BATCHES: usize = 32;
 
 /// How long a thread that waits for room in the queue may overlook that it shall stop.

@@ -23,7 +23,9 @@ pub mod view;
 
 pub use error::{Error, Result};
 pub use failures::RowError;
-pub use graph::{EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator, errors_state};
+pub use graph::{
+    EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator, Workers, errors_state,
+};
 pub use operator::{Operator, StepContext};
 pub use operators::{assign_sessions, assign_windows};
 pub use view::{IndexLayout, PublishedView, Scan, ViewForm, ViewLayout};

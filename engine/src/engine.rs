@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     next_session: AtomicI32,
     /// The number of the next query that is followed as a view.
     pub(crate) next_followed: AtomicU64,
+    /// The number of the next catalog that only a transaction block sees.
+    pub(crate) next_in_block: AtomicU64,
     stopped: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -123,6 +125,7 @@ impl Engine {
                 altering: tokio::sync::Mutex::default(),
                 next_session: AtomicI32::new(1),
                 next_followed: AtomicU64::new(1),
+                next_in_block: AtomicU64::new(0),
                 stopped: AtomicBool::new(false),
                 thread: Mutex::new(Some(thread)),
             }),

@@ -236,7 +236,10 @@ mod tests {
         let mut again = Outbox::open(StateId(7), &snapshot).expect("reads");
         assert_eq!(again.bytes(), outbox.bytes());
         again.delivered().store(3, Ordering::Release);
-        assert!(again.has_delivered() && again.bytes() > 0 && again.bytes() < outbox.bytes(), "what is out doesn't wait");
+        assert!(
+            again.has_delivered() && again.bytes() > 0 && again.bytes() < outbox.bytes(),
+            "what is out doesn't wait"
+        );
         let mut changes = ChangeSet::new();
         again.forget_delivered(&mut changes);
         assert_eq!(changes.len(), 2);

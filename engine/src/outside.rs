@@ -3,7 +3,7 @@
 //! One component, given to the engine when it is made, so that a simulation can take its place: there time passes when a seed says so, and one
 //! thread does everything, in an order that the seed decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,9 @@ pub(crate) trait Outside: Send + Sync {
 
     /// What time it is, microseconds since 1970.
     fn now_us(&self) -> Result<i64>;
+
+    /// Names this process, as long as it lives: of two that run the same sink, each knows the other's records.
+    fn instance(&self) -> &str;
 
     /// Makes a source.
     fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>>;
@@ -56,6 +59,11 @@ impl Outside for System {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
         i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))
+    }
+
+    fn instance(&self) -> &str {
+        static INSTANCE: OnceLock<String> = OnceLock::new();
+        INSTANCE.get_or_init(|| uuid::Uuid::new_v4().simple().to_string())
     }
 
     fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>> {

@@ -22,6 +22,9 @@ pub struct Settings {
     pub epoch_rows: usize,
     /// Bytes of decoded rows taken into one epoch at most.
     pub epoch_bytes: usize,
+    /// Views that are built at the same time, at most; others wait for their turn. Each reads its inputs from their start on a thread of its
+    /// own, with a share of the memory budget.
+    pub concurrent_builds: usize,
     /// Memory for ad-hoc queries, in bytes.
     pub query_memory_bytes: usize,
     /// Nothing outside is asked or touched: sources and sinks are checked as far as their options go, and then neither read nor write.
@@ -40,6 +43,7 @@ impl Default for Settings {
             sink_commit_interval: Duration::from_millis(100),
             epoch_rows: 131_072,
             epoch_bytes: 64 << 20,
+            concurrent_builds: std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
             query_memory_bytes: 1 << 30,
             offline: false,
         }

@@ -11,6 +11,7 @@ use connectors::{Health, Sink, SinkSpec};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use delta::Epoch;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use storage::{StateId, Store};
 
 use crate::command::Doorbell;
@@ -74,6 +75,21 @@ pub(crate) struct Courier {
     connected: Option<(Box<dyn Sink>, Epoch)>,
 }
 
+/// What goes with the progress of a sink.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// Who wrote it.
+    instance: String,
+    /// How far sources had been read by then, as JSON.
+    read: String,
+}
+
+impl Note {
+    fn of(sink: &dyn Sink) -> Option<Self> {
+        serde_json::from_str(sink.read_up_to()?).ok()
+    }
+}
+
 /// What a courier's step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -81,6 +97,8 @@ pub(crate) enum Step {
     Delivered,
     /// There is nothing to send.
     Idle,
+    /// Another server writes to the same sink: this one doesn't any more.
+    TakenOver,
 }
 
 impl RunningSink {
@@ -174,6 +192,7 @@ impl Courier {
         loop {
             match contained("a sink", || self.step()) {
                 Ok(Step::Delivered) => backoff = FIRST_BACKOFF,
+                Ok(Step::TakenOver) => return self.wait_for_the_end(),
                 Ok(Step::Idle) => {
                     if self.bell.recv().is_err() {
                         return;
@@ -196,13 +215,19 @@ impl Courier {
     pub(crate) fn step(&mut self) -> Result<Step> {
         let (mut sink, mut delivered) = match self.connected.take() {
             Some(connected) => connected,
-            None => self.connect()?,
+            None => match self.connect()? {
+                Some(connected) => connected,
+                None => return Ok(Step::TakenOver),
+            },
         };
         let durable = Epoch(self.durable.load(Ordering::Acquire));
         if delivered < durable {
             let snapshot = self.store.snapshot().map_err(crate::coordinator::storage_error)?;
-            let entries = outbox::read(self.state, delivered, durable, DELIVERY_BYTES, &snapshot)?;
-            if let Some(last) = entries.last() {
+            let mut entries = outbox::read(self.state, delivered, durable, DELIVERY_BYTES, &snapshot)?;
+            if let Some(last) = entries.last_mut() {
+                let note = Note { instance: self.outside.instance().to_owned(), read: last.inputs.to_string() };
+                let note = serde_json::to_string(&note);
+                last.inputs = note.map_err(|e| Error::internal(format!("a sink's progress: {e}")))?.into();
                 let started = self.outside.now();
                 let (last, rows) = (last.epoch, entries.iter().map(|row| row.delta.num_rows() as u64).sum());
                 sink.deliver(&entries).map_err(|e| external(&self.spec.name, &e))?;
@@ -219,15 +244,25 @@ impl Courier {
         Ok(Step::Idle)
     }
 
-    fn connect(&self) -> Result<(Box<dyn Sink>, Epoch)> {
+    /// `None`: another server has taken the sink over since this one was connected.
+    fn connect(&self) -> Result<Option<(Box<dyn Sink>, Epoch)>> {
         let mut sink = self.outside.open_sink(&self.spec).map_err(|e| external(&self.spec.name, &e))?;
         let mut delivered = sink.recover().map_err(|e| external(&self.spec.name, &e))?.unwrap_or_default();
         if is_planted(Bug::ProgressNotChecked) {
             delivered = Epoch(self.delivered.load(Ordering::Acquire));
         }
-        self.status.lock().found.get_or_insert_with(|| (delivered, sink.read_up_to().map(str::to_owned)));
+        let note = Note::of(&*sink);
+        let was_connected = self.status.lock().found.is_some();
+        if was_connected && note.as_ref().is_some_and(|note| note.instance != self.outside.instance()) {
+            let why =
+                "another server writes to this sink; stop one of them, and start this one again if it is to go on";
+            tracing::error!(sink = %self.spec.name, why);
+            self.status.lock().health = Health::Failed(why.to_owned());
+            return Ok(None);
+        }
+        self.status.lock().found.get_or_insert_with(|| (delivered, note.map(|note| note.read)));
         self.confirm(delivered, 0);
-        Ok((sink, delivered))
+        Ok(Some((sink, delivered)))
     }
 
     /// A step has failed.
@@ -263,6 +298,11 @@ impl Courier {
         status.rows += rows;
         drop(status);
         self.engine.ring();
+    }
+
+    /// Until it is told to stop.
+    fn wait_for_the_end(&self) {
+        while self.bell.recv().is_ok() {}
     }
 
     fn was_stopped_within(&self, time: Duration) -> bool {

@@ -24,9 +24,15 @@ pub(crate) struct Changes {
 
 /// The reading end: a consistent start and all that follows.
 pub(crate) struct Subscription {
-    /// The epoch at which it starts; its contents are the snapshot.
+    /// The epoch at which it starts; its contents are the snapshot. Whoever follows for long lets it go first: it holds what the store would
+    /// otherwise forget.
     pub(crate) start: Arc<Published>,
-    /// What later epochs changed; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
+    /// What later epochs changed.
+    pub(crate) later: Later,
+}
+
+/// Changes as they come; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
+pub(crate) struct Later {
     pub(crate) changes: mpsc::UnboundedReceiver<Changes>,
     queued_bytes: Arc<AtomicUsize>,
     ended: Arc<OnceLock<Error>>,
@@ -49,7 +55,7 @@ pub(crate) fn subscription(start: Arc<Published>, columns: Option<usize>) -> (Su
     let ended = Arc::new(OnceLock::new());
     (
         Subscriber { columns, changes: sender, queued_bytes: queued_bytes.clone(), ended: ended.clone() },
-        Subscription { start, changes: receiver, queued_bytes, ended },
+        Subscription { start, later: Later { changes: receiver, queued_bytes, ended } },
     )
 }
 
@@ -72,7 +78,7 @@ impl Subscriber {
     }
 }
 
-impl Subscription {
+impl Later {
     /// The next changes; `None` when there will be none.
     pub(crate) async fn next(&mut self) -> Option<Changes> {
         let changes = self.changes.recv().await?;

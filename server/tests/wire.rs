@@ -419,3 +419,97 @@ fn psql_sees_changes_as_they_come_because_they_are_lines_of_a_copy() {
     writer.query("delete from t where id = 1");
     assert!(line().ends_with("\t-1\t1\ta\\tb\n"));
 }
+
+#[test]
+fn point_queries_that_differ_in_literals_answer_as_any_text() {
+    let server = Running::start();
+    let mut client = server.connect();
+    client.query("create table t (id int primary key, name text, k bigint)");
+    client.query("create index on t (k)");
+    client.query("create table n (name text primary key, a smallint, v numeric)");
+    client.query("insert into t select i, 'n' || i, i / 100 from generate_series(1, 1000) as g(i)");
+    client.query("insert into n values ('a', 1, 1.5), ('it''s', 2, 2), ('5', 3, 3)");
+    let texts = [
+        "select name from t where id = 7",
+        "select name from t where id = 99999999999",
+        "select name from t where id = 'x'",
+        "select name from t where id = '7'",
+        "select name from t where id = -7",
+        "select name from t where id = 7.0",
+        "select name from t where id = 7 limit 0",
+        "select name as \"a 1\", id from t where id = 8;",
+        "select id from t where k = 5",
+        "select id from t where k = 5000",
+        "select id, 1 from t where id = 9",
+        "select v from n where name = 'a'",
+        "select v from n where name = 'it''s'",
+        "select v from n where name = 5",
+        "select v from n where name = 'none'",
+        "select v from n where name = 'a' and a = 1",
+        "select v from n where name = 'a' and a = 100000",
+    ];
+    for _ in 0..4 {
+        for text in texts {
+            let mut fresh = server.connect();
+            assert_eq!(client.query(text), fresh.query(text), "{text}");
+            assert_eq!(client.messages(text), fresh.messages(text), "{text}");
+        }
+    }
+    // A transaction sees what it wrote, and takes nothing after an error.
+    client.query("begin");
+    client.query("update t set name = 'mine' where id = 7");
+    assert_eq!(client.query("select name from t where id = 7"), ["T", "D mine", "C SELECT 1", "Z T"]);
+    assert_eq!(client.query("select name from t where id = 8"), ["T", "D n8", "C SELECT 1", "Z T"]);
+    client.query("select nosuch");
+    assert_eq!(client.query("select name from t where id = 8"), ["E 25P02", "Z E"]);
+    client.query("rollback");
+    assert_eq!(client.query("select name from t where id = 7"), ["T", "D n7", "C SELECT 1", "Z I"]);
+    // Another table of that name.
+    client.query("drop table t");
+    assert_eq!(client.query("select name from t where id = 7")[0][..7], *"E 42P01");
+    client.query("create table t (id text primary key, name text)");
+    client.query("insert into t values ('7', 'seven')");
+    for _ in 0..3 {
+        assert_eq!(client.query("select name from t where id = '7'"), ["T", "D seven", "C SELECT 1", "Z I"]);
+        assert_eq!(client.query("select name from t where id = 7")[0][..7], *"E 42883");
+    }
+}
+
+#[test]
+fn prepared_point_queries_stop_at_row_limits_and_see_what_was_written() {
+    let server = Running::start();
+    let mut client = server.connect();
+    client.query("create table t (id int primary key, k int)");
+    client.query("create index on t (k)");
+    client.query("insert into t select i, i / 100 from generate_series(1, 1000) as g(i)");
+    let rows = |messages: &[String]| messages.iter().filter(|message| message.starts_with('D')).count();
+    let by_k = |portal, k| bind(portal, "by_k", &[Some(k)], 0);
+    let by_id = |id| bind("", "by_id", &[id], 0);
+    client.pipeline(&[
+        parse("by_k", "select id from t where k = $1", &[23]),
+        parse("by_id", "select k from t where id = $1", &[23]),
+        sync(),
+    ]);
+    // More rows than are sent at once, whole and in parts.
+    assert_eq!(rows(&client.pipeline(&[by_k("", "5"), execute("", 0), sync()])), 100);
+    let in_parts = [by_k("p", "5"), execute("p", 30), execute("p", 30), execute("p", 0), execute("p", 0), sync()];
+    let messages = client.pipeline(&in_parts);
+    assert_eq!(rows(&messages), 100);
+    let ends: Vec<&String> = messages.iter().filter(|message| message.starts_with(['s', 'C'])).collect();
+    assert_eq!(ends, ["s", "s", "C SELECT 40", "C SELECT 0"]);
+    // In a pipeline the second reads what the first wrote.
+    let messages = client.pipeline(&[
+        parse("", "update t set k = 77 where id = 3", &[]),
+        bind("", "", &[], 0),
+        execute("", 0),
+        by_id(Some("3")),
+        execute("", 0),
+        by_id(Some("x")),
+        execute("", 0),
+        sync(),
+    ]);
+    assert_eq!(messages, ["1", "2", "C UPDATE 1", "2", "D 77", "C SELECT 1", "E 22P02", "Z I"]);
+    let messages = client.pipeline(&[by_id(Some("3")), execute("", 0), sync()]);
+    assert_eq!(messages, ["2", "D 0", "C SELECT 1", "Z I"], "the pipeline failed as a whole");
+    assert_eq!(client.pipeline(&[by_id(None), execute("", 0), sync()]), ["2", "C SELECT 0", "Z I"]);
+}

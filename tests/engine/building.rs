@@ -199,6 +199,71 @@ pub fn a_failed_build_says_so_and_is_tried_again() {
     assert_eq!(db.lines("SELECT count(*), sum(n) FROM second"), ["10|1000"]);
 }
 
+pub fn views_wait_for_their_turn_to_be_built() {
+    const EVENTS: u64 = 400_000;
+    const VIEWS: usize = 12;
+    let mut settings = settings(None);
+    settings.concurrent_builds = 1;
+    let mut db = Database::open(settings);
+    db.run(&numbers(EVENTS));
+    db.run("CREATE MATERIALIZED VIEW first AS SELECT id, count(*) AS n FROM numbers GROUP BY id");
+    db.wait_for("SELECT sum(n) FROM first", &[&EVENTS.to_string()]);
+    for view in 0..VIEWS {
+        db.run(&format!(
+            "CREATE MATERIALIZED VIEW turn{view} AS SELECT n % 1000 AS k, count(*) AS n FROM numbers WHERE id <> {view} GROUP BY 1"
+        ));
+    }
+    // One that is dropped while it waits, or is built, holds up nobody; nor does one that reads another that waits.
+    db.run("CREATE MATERIALIZED VIEW turn_sum AS SELECT sum(n) AS n FROM turn11");
+    db.run("DROP MATERIALIZED VIEW turn1");
+    db.run("DROP MATERIALIZED VIEW turn5");
+    let mut most = 0;
+    wait::until("all of them", || {
+        most = most.max(threads("hydrate turn"));
+        (db.lines("SELECT count(*) FROM mr_catalog.views WHERE hydrated") == [(VIEWS + 2 - 2).to_string()])
+            .then_some(())
+    });
+    // The last thread may not be quite gone when the next begins.
+    assert!(most <= 2, "{most} at a time");
+    for view in (0..VIEWS).filter(|view| ![1, 5].contains(view)) {
+        let rows = db.lines(&format!("SELECT count(*), sum(n) FROM turn{view}"));
+        assert_eq!(rows, [format!("1000|{}", EVENTS - EVENTS / 40)], "turn{view}");
+    }
+    assert_eq!(db.lines("SELECT n FROM turn_sum"), [(EVENTS - EVENTS / 40).to_string()]);
+}
+
+pub fn a_build_that_cannot_go_on_gives_its_place_away() {
+    let mut settings = settings(None);
+    settings.concurrent_builds = 1;
+    let mut db = Database::open(settings);
+    db.run("CREATE TABLE t (id int PRIMARY KEY)");
+    db.run("INSERT INTO t SELECT i FROM generate_series(1, 1000) AS g(i)");
+    let folder = tempfile::tempdir().unwrap();
+    let (path, away) = (folder.path().join("rows.jsonl"), folder.path().join("away"));
+    std::fs::write(&path, "{\"id\":1}\n").unwrap();
+    db.run(&format!(
+        "CREATE SOURCE rows (id int) WITH (connector = 'file', path = '{}', format = 'json')",
+        path.display()
+    ));
+    db.run("CREATE MATERIALIZED VIEW seen AS SELECT count(*) AS n FROM rows");
+    db.wait_for("SELECT n FROM seen", &["1"]);
+    std::fs::rename(&path, &away).unwrap();
+    db.run("CREATE MATERIALIZED VIEW stuck AS SELECT id, count(*) AS n FROM rows GROUP BY id");
+    for view in 0..3 {
+        db.run(&format!(
+            "CREATE MATERIALIZED VIEW v{view} AS SELECT id % {} AS k, count(*) AS n FROM t GROUP BY 1",
+            view + 2
+        ));
+    }
+    db.wait_for(
+        "SELECT name, hydrated FROM mr_catalog.views WHERE name LIKE 'v%' ORDER BY name",
+        &["v0|t", "v1|t", "v2|t"],
+    );
+    assert_eq!(db.lines("SELECT hydrated FROM mr_catalog.views WHERE name = 'stuck'"), ["f"]);
+    std::fs::rename(&away, &path).unwrap();
+    db.wait_for("SELECT hydrated FROM mr_catalog.views WHERE name = 'stuck'", &["t"]);
+}
+
 pub fn equal_views_of_different_age_stay_apart() {
     let mut db = Database::durable();
     let query = "SELECT k, count(*) AS n, sum(v) AS total FROM t GROUP BY k";

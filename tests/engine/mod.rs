@@ -39,6 +39,11 @@ pub fn trials() -> Vec<Trial> {
             building::dropping_a_view_that_is_built_leaves_nothing,
         ),
         ("building::a_failed_build_says_so_and_is_tried_again", building::a_failed_build_says_so_and_is_tried_again),
+        ("building::views_wait_for_their_turn_to_be_built", building::views_wait_for_their_turn_to_be_built),
+        (
+            "building::a_build_that_cannot_go_on_gives_its_place_away",
+            building::a_build_that_cannot_go_on_gives_its_place_away,
+        ),
         ("building::equal_views_of_different_age_stay_apart", building::equal_views_of_different_age_stay_apart),
         ("building::a_second_count_over_nothing_is_a_row_too", building::a_second_count_over_nothing_is_a_row_too),
         (

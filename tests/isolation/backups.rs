@@ -33,7 +33,9 @@ pub fn a_running_server_is_backed_up_and_restored() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let client = server.connect();
-            (0..50).for_each(|n| drop(client.rows(&format!("INSERT INTO t VALUES ({}, 77), ({}, 77)", -2 * n - 1, -2 * n - 2))));
+            (0..50).for_each(|n| {
+                drop(client.rows(&format!("INSERT INTO t VALUES ({}, 77), ({}, 77)", -2 * n - 1, -2 * n - 2)))
+            });
         });
         let said = succeed(&["backup", text(&backups), "--data-dir", text(&data)]);
         assert!(said.starts_with("backup 1 of"), "{said}");
@@ -62,7 +64,8 @@ pub fn a_running_server_is_backed_up_and_restored() {
 
     let refused = millrace(&["restore", text(&backups), "--data-dir", text(&directory.path().join("first"))]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not empty"));
-    let refused = millrace(&["restore", text(&backups), "--data-dir", text(&directory.path().join("x")), "--number", "9"]);
+    let refused =
+        millrace(&["restore", text(&backups), "--data-dir", text(&directory.path().join("x")), "--number", "9"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no backup 9 in"));
     let refused = millrace(&["restore", text(directory.path()), "--data-dir", text(&directory.path().join("y"))]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no backup in"));

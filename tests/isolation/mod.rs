@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_subscriber_that_does_not_read_is_shed", a_subscriber_that_does_not_read_is_shed),
         ("strangers_that_send_garbage_bother_nobody", strangers_that_send_garbage_bother_nobody),
         ("a_damaged_directory_says_what_to_do", a_damaged_directory_says_what_to_do),
+        ("the_runbooks_say_what_exists", the_runbooks_say_what_exists),
         ("panics::a_panic_ends_the_engine_and_not_its_readers", panics::a_panic_ends_the_engine_and_not_its_readers),
         ("backups::a_running_server_is_backed_up_and_restored", backups::a_running_server_is_backed_up_and_restored),
         ("backups::a_backup_without_a_server_is_the_same", backups::a_backup_without_a_server_is_the_same),
@@ -32,7 +33,8 @@ fn a_greedy_query_is_stopped_and_others_go_on() {
     let client = server.connect();
     client.rows("CREATE TABLE t (id int PRIMARY KEY, n int)");
     client.rows("INSERT INTO t SELECT n, n % 7 FROM generate_series(1, 1000) AS g (n)");
-    let greedy = "SELECT count(*) FROM generate_series(1, 3000000) a (n) JOIN generate_series(1, 3000000) b (n) ON a.n = b.n";
+    let greedy =
+        "SELECT count(*) FROM generate_series(1, 3000000) a (n) JOIN generate_series(1, 3000000) b (n) ON a.n = b.n";
     std::thread::scope(|scope| {
         let refused = scope.spawn(|| describe(&server.connect().query(greedy).unwrap_err()));
         while !refused.is_finished() {
@@ -149,6 +151,40 @@ fn strangers_that_send_garbage_bother_nobody() {
         (connections <= 3.0).then_some(())
     });
     assert!(start.elapsed() < wait::PATIENCE);
+}
+
+/// Statements of docs/operations run, alerts ask for metrics that there are, and name pages that there are.
+fn the_runbooks_say_what_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &[]);
+    let client = server.connect();
+    let mut statements = 0;
+    for entry in std::fs::read_dir(root.join("docs/operations")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for statement in text.split('`').filter(|part| part.starts_with("SELECT ") && !part.contains('…')) {
+            client.rows(statement);
+            statements += 1;
+        }
+    }
+    assert!(statements > 8, "{statements} statements");
+
+    let alerts = std::fs::read_to_string(root.join("deploy/prometheus/alerts.yml")).unwrap();
+    let known = std::fs::read_to_string(root.join("docs/metrics.md")).unwrap();
+    let names =
+        alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("millrace_"));
+    for name in names {
+        let name = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(known.contains(&format!("`{name}`")), "alerts.yml asks for {name}, which docs/metrics.md doesn't have");
+    }
+    let (_, metrics) = server.http("GET", "/metrics", "");
+    for name in ["millrace_failed", "millrace_disk_free_bytes", "millrace_memory_budget_bytes", "millrace_commit_waits"]
+    {
+        assert!(metrics.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
+    for page in alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")) {
+        assert!(root.join(page).is_file(), "{page}");
+    }
 }
 
 /// A server doesn't start on damaged data, and its message names the file and the ways out.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::Engine;
-use storage::{
-    BackupInfo, ChangeSet, Durability, MemoryStore, Result, Snapshot, Store, StoreStats, Visit,
-};
+use storage::{BackupInfo, ChangeSet, Durability, MemoryStore, Result, Snapshot, Store, StoreStats, Visit};
 
 use crate::support::database::{parameters, run, settings};
 

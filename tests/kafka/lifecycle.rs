@@ -41,7 +41,8 @@ pub fn sigterm_with_ten_sources_is_quick() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = ServerProcess::start(directory.path(), &[]);
     let client = server.connect();
-    let with = format!("WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json')", shared().bootstrap);
+    let with =
+        format!("WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json')", shared().bootstrap);
     for number in 0..10 {
         client.rows(&format!("CREATE SOURCE s{number} (id int) {with}"));
         client.rows(&format!("CREATE MATERIALIZED VIEW v{number} AS SELECT count(*) AS n FROM s{number}"));

@@ -79,6 +79,7 @@ pub fn trials() -> Vec<Trial> {
         ("sinks::a_sink_starts_the_source_it_reads", Real, sinks::a_sink_starts_the_source_it_reads),
         ("outage::broker_goes_away_and_comes_back", Own, outage::broker_goes_away_and_comes_back),
         ("restored::a_restored_server_sends_nothing_twice", Real, restored::a_restored_server_sends_nothing_twice),
+        ("restored::of_two_servers_with_one_sink_one_stops", Real, restored::of_two_servers_with_one_sink_one_stops),
         ("lifecycle::sigterm_with_ten_sources_is_quick", Any, lifecycle::sigterm_with_ten_sources_is_quick),
         ("lifecycle::sigterm_drains_and_exits_0", Any, lifecycle::sigterm_drains_and_exits_0),
         ("lifecycle::second_server_on_a_directory_is_refused", Any, lifecycle::second_server_on_a_directory_is_refused),

@@ -72,3 +72,43 @@ pub fn a_restored_server_sends_nothing_twice() {
     let server = ServerProcess::start(&restored, &[]);
     all_there(&server.connect(), 6_500);
 }
+
+/// A restored copy beside the original, against all advice: they don't take the sink from each other for ever.
+pub fn of_two_servers_with_one_sink_one_stops() {
+    let out = unique("two");
+    create_topic(shared(), &out, 1);
+    let directory = tempfile::tempdir().unwrap();
+    let (data, backups, copy) =
+        (directory.path().join("data"), directory.path().join("backups"), directory.path().join("copy"));
+    let first = ServerProcess::start(&data, &[]);
+    let client = first.connect();
+    client.rows("CREATE TABLE t (id int PRIMARY KEY)");
+    client.rows(&format!(
+        "CREATE SINK s FROM t WITH (connector = 'kafka', brokers = '{}', topic = '{out}', format = 'json', mode = 'append')",
+        shared().bootstrap
+    ));
+    client.rows("INSERT INTO t VALUES (1)");
+    for arguments in [
+        ["backup", backups.to_str().unwrap(), "--data-dir", data.to_str().unwrap()],
+        ["restore", backups.to_str().unwrap(), "--data-dir", copy.to_str().unwrap()],
+    ] {
+        assert!(Command::new(binary()).args(arguments).status().unwrap().success());
+    }
+    let second = ServerProcess::start(&copy, &[]);
+    let clients = [client, second.connect()];
+    let mut id = 10;
+    wait::until("one of them to stop", || {
+        for client in &clients {
+            id += 1;
+            client.rows(&format!("INSERT INTO t VALUES ({id})"));
+        }
+        let states: Vec<String> =
+            clients.iter().map(|client| client.rows("SELECT status FROM mr_catalog.sinks")[0][0].clone()).collect();
+        states.iter().any(|state| state == "failed").then_some(())
+    });
+    let failed = clients.iter().filter(|client| client.rows("SELECT status FROM mr_catalog.sinks")[0][0] == "failed");
+    for client in failed {
+        let error = client.rows("SELECT error FROM mr_catalog.sinks")[0][0].clone();
+        assert!(error.contains("another server writes to this sink"), "{error}");
+    }
+}

@@ -136,7 +136,8 @@ fn slow_readers_hold_nobody_back() {
         for _ in 0..40 {
             let client = connect(&server.sql_addr).await.unwrap();
             let nothing: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];
-            let rows = client.query_raw("SELECT n, repeat('x', 1000) FROM generate_series(1, 10000000) AS g (n)", nothing);
+            let rows =
+                client.query_raw("SELECT n, repeat('x', 1000) FROM generate_series(1, 10000000) AS g (n)", nothing);
             let mut rows = Box::pin(rows.await.unwrap());
             rows.next().await.unwrap().unwrap();
             slow.push((client, rows));

@@ -69,7 +69,7 @@ pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let texts: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
     let positions: Vec<_> = (1..=keys.len()).map(|i| i.to_string()).collect();
     // DataFusion knows no positions in grouping sets, where a constant would be one, and a key stands once.
-    let plain = texts.iter().all(|key| key.contains('.')) && (texts.len() < 2 || texts[0] != texts[1]);
+    let plain = texts.iter().all(|key| key.contains('.') && !key.contains('(')) && (texts.len() < 2 || texts[0] != texts[1]);
     let sets = plain && !keys.is_empty() && random.one_in(3);
     if sets {
         let keys = texts.join(", ");

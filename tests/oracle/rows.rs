@@ -115,7 +115,7 @@ fn lateral(random: &mut Random, relations: &[Relation], from: &Relation) -> Quer
         1 => rows(format!("SELECT count(*) + {mine} AS {v} FROM "), tail),
         2 => rows(format!("SELECT max({value}) AS {v} FROM "), tail),
         3 => rows(format!("SELECT DISTINCT {value} AS {v} FROM "), tail),
-        4 => rows(format!("SELECT {value} AS {v} FROM "), format!("{tail} ORDER BY {value} DESC, {order} LIMIT {}", random.below(3))),
+        4 => rows(format!("SELECT {value} AS {v} FROM "), format!("{tail} ORDER BY {value} + 0 DESC, {order} LIMIT {}", random.below(3))),
         5 => rows(format!("SELECT rank() OVER (ORDER BY {order}) AS {v} FROM "), tail),
         _ => rows(format!("SELECT count(*) AS {v} FROM "), format!("{tail} GROUP BY {value}")),
     };

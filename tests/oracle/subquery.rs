@@ -115,7 +115,9 @@ fn value(random: &mut Random, relations: &[Relation], outer: &Relation, kind: Ki
         3 => {
             let order: Vec<_> = inner.columns.iter().map(|column| column.name.clone()).collect();
             let direction = random.pick(&["", " DESC"]);
-            let tail = format!("{tail} ORDER BY {value}{direction}, {} LIMIT 1)", order.join(", "));
+            // A number alone would be a position.
+            let first = if value.contains('.') && !value.contains('(') { format!("{value}{direction}, ") } else { String::new() };
+            let tail = format!("{tail} ORDER BY {first}{} LIMIT 1)", order.join(", "));
             Sql::text(format!("(SELECT {value} FROM ")).with(&inner.sql).and(&tail).not_for_batch()
         }
         // Two aggregates in one expression, of which one is no NULL over no rows.

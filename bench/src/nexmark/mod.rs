@@ -71,16 +71,16 @@ pub(crate) struct Options {
 }
 
 /// Runs the queries one after the other and prints a line for each.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options, allocations: Option<fn() -> u64>) -> Result<()> {
     let wanted = queries::named(&options.queries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Error::io("no async runtime"))?;
-    report::print_head(options.checksum);
+    report::print_head(options.checksum, allocations.is_some());
     let mut all = Vec::new();
     for query in wanted {
         let mut runs = Vec::with_capacity(options.runs);
         for _ in 0..options.runs.max(1) {
-            runs.push(runtime.block_on(measure(options, query))?);
+            runs.push(runtime.block_on(measure(options, query, allocations))?);
         }
         runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
         let median = runs.swap_remove(runs.len() / 2);
@@ -93,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-async fn measure(options: &Options, query: Query) -> Result<Measured> {
+async fn measure(options: &Options, query: Query, allocations: Option<fn() -> u64>) -> Result<Measured> {
     let Query { name, sql: text, tables, setup } = query;
     let directory = sql::data_directory(options.data_dir.as_deref())?;
     let settings = Settings {
@@ -114,6 +114,8 @@ async fn measure(options: &Options, query: Query) -> Result<Measured> {
 
     process::reset_peak()?;
     let (started, cpu) = (Instant::now(), process::cpu_time()?);
+    let committing = process::cpu_time_of_threads(COMMITTING)?;
+    let allocated = allocations.map(|count| count());
     execute(&mut session, &format!("CREATE MATERIALIZED VIEW {name} AS\n{text}")).await?;
     match expected {
         Some(records) => read_up_to(&mut session, records).await?,
@@ -121,6 +123,8 @@ async fn measure(options: &Options, query: Query) -> Result<Measured> {
     }
     let seconds = started.elapsed().as_secs_f64();
     let cpu = (process::cpu_time()? - cpu).as_secs_f64();
+    let committing = process::cpu_time_of_threads(COMMITTING)?.saturating_sub(committing).as_secs_f64();
+    let allocated = allocations.zip(allocated).map(|(count, before)| count() - before);
     let peak_memory_bytes = process::peak_memory()?;
 
     let view_rows = one_number(&mut session, &format!("SELECT count(*) FROM {name}")).await?;
@@ -142,12 +146,17 @@ async fn measure(options: &Options, query: Query) -> Result<Measured> {
         seconds,
         events_per_second: events as f64 / seconds,
         cpu_seconds_per_million: cpu / (events as f64 / 1e6),
+        commit_cpu_share: if cpu > 0.0 { committing / cpu } else { 0.0 },
         peak_memory_bytes,
         committed_bytes: committed.map_or(0, |sample| sample.value as u64),
         view_rows,
+        allocations_per_million: allocated.map(|count| count as f64 / (events as f64 / 1e6)),
         checksum,
     })
 }
+
+/// The threads that bring changes to the disk: the engine's own, and RocksDB's, which flush and compact.
+const COMMITTING: &[&str] = &["commit", "rocksdb"];
 
 /// How often a topic's progress is looked at: what a run of some seconds can be too long by.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

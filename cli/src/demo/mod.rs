@@ -85,7 +85,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn show(arguments: &Arguments, engine: &Engine, brokers: &str) -> Result<bool, Failure> {
     let mut stop = Stop::new()?;
     let mut session = own_session(engine)?;
-    let text = SCRIPT.replace(SCRIPT_BROKERS, brokers);
+    let mut text = SCRIPT.replace(SCRIPT_BROKERS, brokers);
+    for topic in [ORDERS, PAYMENTS] {
+        // The mock broker answers a fetch that waits when its time is over, and not when a record comes.
+        let source = format!("topic = '{topic}'");
+        text = text.replace(&source, &format!("{source}, 'kafka.fetch.wait.max.ms' = '10'"));
+    }
     script::run_text(&mut session, Path::new(SCRIPT_PATH), &text, &mut Silent).await?;
     let settings = ServerSettings {
         sql_addr: free_or_other(arguments.sql_addr),

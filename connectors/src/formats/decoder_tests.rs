@@ -83,8 +83,26 @@ fn a_record_without_a_value_is_a_dead_letter_of_a_source() {
 fn every_type() -> Vec<Declared> {
     use SqlType::*;
     let types = vec![
-        Boolean, SmallInt, Integer, BigInt, Real, Double, Numeric(None), Numeric(Some((12, 2))), Text, Varchar(Some(3)), Bytea, Date, Time, Timestamp,
-        Timestamptz, Interval, Uuid, Jsonb, Array(Box::new(Integer)), Array(Box::new(Text)),
+        Boolean,
+        SmallInt,
+        Integer,
+        BigInt,
+        Real,
+        Double,
+        Numeric(None),
+        Numeric(Some((12, 2))),
+        Text,
+        Varchar(Some(3)),
+        Bytea,
+        Date,
+        Time,
+        Timestamp,
+        Timestamptz,
+        Interval,
+        Uuid,
+        Jsonb,
+        Array(Box::new(Integer)),
+        Array(Box::new(Text)),
     ];
     let column = |(number, sql_type): (usize, SqlType)| Declared {
         name: format!("c{number}"),
@@ -100,14 +118,49 @@ fn every_type() -> Vec<Declared> {
 fn records() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
     use proptest::prelude::*;
     let pieces: Vec<&'static [u8]> = vec![
-        b"{", b"}", b"[", b"]", b":", b",", b"\"", b"\\", b"\\u00e9", b"\\ud800", b"\\u", b"\"c0\"", b"\"c1\":", b"\"c6\":1.5", b"\"c13\":\"2024-01-01 00:00:00\"",
-        b"\"c18\":[1,null]", b"null", b"true", b"-", b"1", b"0.1", b"1e400", b"99999999999999999999999999999999999999999", b" ", b"\t", b"\n", b"\xff", b"\0",
-        b"''", b";", b"\"\"", b"2024-02-30", b"24:00:00", b"P1D", b"\xc3", "\u{1f600}".as_bytes(),
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b"\"",
+        b"\\",
+        b"\\u00e9",
+        b"\\ud800",
+        b"\\u",
+        b"\"c0\"",
+        b"\"c1\":",
+        b"\"c6\":1.5",
+        b"\"c13\":\"2024-01-01 00:00:00\"",
+        b"\"c18\":[1,null]",
+        b"null",
+        b"true",
+        b"-",
+        b"1",
+        b"0.1",
+        b"1e400",
+        b"99999999999999999999999999999999999999999",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\xff",
+        b"\0",
+        b"''",
+        b";",
+        b"\"\"",
+        b"2024-02-30",
+        b"24:00:00",
+        b"P1D",
+        b"\xc3",
+        "\u{1f600}".as_bytes(),
     ];
     let any_byte = any::<u8>().prop_map(|byte| vec![byte]);
     let piece = proptest::sample::select(pieces).prop_map(<[u8]>::to_vec);
-    let inside = proptest::collection::vec(prop_oneof![8 => piece, 1 => any_byte], 0..20).prop_map(|pieces| pieces.concat());
-    (inside, any::<bool>()).prop_map(|(inside, braces)| if braces { [b"{", &inside[..], b"}"].concat() } else { inside })
+    let inside =
+        proptest::collection::vec(prop_oneof![8 => piece, 1 => any_byte], 0..20).prop_map(|pieces| pieces.concat());
+    (inside, any::<bool>())
+        .prop_map(|(inside, braces)| if braces { [b"{", &inside[..], b"}"].concat() } else { inside })
 }
 
 proptest::proptest! {

@@ -24,14 +24,16 @@ use crate::source::{BatchSender, PartitionId, Positions, SourceBatch, SourceSpec
 
 /// Rows of a batch, at most.
 const BATCH_ROWS: usize = 8192;
-/// Bytes of keys and values in a batch; the record that passes it is the last one.
-const BATCH_BYTES: u64 = 1 << 20;
+/// Bytes of keys and values in a batch; the record that passes it is the last one. Records of some 250 bytes fill a batch's rows.
+const BATCH_BYTES: u64 = 2 << 20;
 /// Dead letters of a batch, at most.
 const BATCH_DEAD_LETTERS: usize = 1024;
 /// How long the first record of a batch waits for company when there is nothing more to read.
 const LINGER: Duration = Duration::from_millis(2);
-/// Records between two looks at the clock.
-const CLOCK_EVERY: u32 = 16;
+/// How long it waits while there is more to read: a batch of a few hundred rows costs as much as one of thousands.
+const BUSY_LINGER: Duration = Duration::from_millis(10);
+/// Records between two looks at the clock: some 50 microseconds of work.
+const CLOCK_EVERY: u32 = 64;
 /// How long a poll waits when there is nothing to do.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 /// How long the queue to the engine may be full before partitions are paused.
@@ -159,7 +161,6 @@ impl ConsumerThread {
 
     fn read(&mut self) -> Result<(), Ended> {
         let consumer = Arc::clone(&self.consumer);
-        let mut since_clock = 0;
         while !self.running.stop.load(Ordering::Relaxed) {
             if self.share.until.is_some() && self.partitions.iter().all(|partition| partition.done) {
                 return Ok(());
@@ -167,24 +168,22 @@ impl ConsumerThread {
             self.find_partitions()?;
             let now_due = self.pending.front().map(|(_, since)| LINGER.saturating_sub(since.elapsed()));
             // Polls count in milliseconds.
-            let wait =
+            let mut wait =
                 now_due.map_or(IDLE_POLL, |due| if due < Duration::from_millis(1) { Duration::ZERO } else { due });
-            match consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    self.take(&message)?;
-                    // What is there already is taken without a look at the clock for each record.
-                    loop {
-                        match poll_ready(&consumer, &mut since_clock) {
-                            Some(Ok(message)) => self.take(&message)?,
-                            Some(Err(error)) => break self.hear(error)?,
-                            None => break,
-                        }
+            let mut linger = BUSY_LINGER;
+            // What is there already is taken without a look at the clock for each record.
+            for _ in 0..CLOCK_EVERY {
+                match consumer.poll(wait) {
+                    Some(Ok(message)) => self.take(&message)?,
+                    Some(Err(error)) => self.hear(error)?,
+                    None => {
+                        linger = LINGER;
+                        break;
                     }
                 }
-                Some(Err(error)) => self.hear(error)?,
-                None => {}
+                wait = Duration::ZERO;
             }
-            self.flush_due()?;
+            self.flush_due(linger)?;
         }
         Err(Ended::Stopped)
     }
@@ -253,11 +252,11 @@ impl ConsumerThread {
         Ok(())
     }
 
-    /// Sends batches whose first record has waited long enough.
-    fn flush_due(&mut self) -> Result<(), Ended> {
+    /// Sends batches whose first record has waited for `linger`.
+    fn flush_due(&mut self, linger: Duration) -> Result<(), Ended> {
         while let Some((index, since)) = self.pending.front().copied() {
             // A wait below a millisecond is none: polls can't be that short.
-            if since.elapsed() + Duration::from_millis(1) <= LINGER {
+            if since.elapsed() + Duration::from_millis(1) <= linger {
                 break;
             }
             self.flush(index)?;
@@ -439,17 +438,4 @@ impl ConsumerThread {
             .and_then(|()| self.consumer.incremental_assign(&again));
         result.map_err(|error| Ended::Failed(error.to_string()))
     }
-}
-
-/// A record that is there already; stops now and then, so that the caller looks at the clock.
-fn poll_ready<'a>(
-    consumer: &'a BaseConsumer<Context>,
-    since_clock: &mut u32,
-) -> Option<std::result::Result<BorrowedMessage<'a>, KafkaError>> {
-    *since_clock += 1;
-    if *since_clock >= CLOCK_EVERY {
-        *since_clock = 0;
-        return None;
-    }
-    consumer.poll(Duration::ZERO)
 }

@@ -14,9 +14,8 @@ use crate::formats::Decoder;
 use crate::options::{KafkaSourceOptions, Start};
 use crate::source::{BatchSender, Health, PartitionId, Positions, RunningSource, Source, SourceSpec, SourceStatus};
 
-/// The properties of a consumer. Fetches are small in time (an idle topic is polled a hundred times a second, which is what keeps
-/// latency at some milliseconds even with brokers that answer a waiting fetch late) and bounded in memory; the wait of a second that
-/// librdkafka takes when its queue was full once would starve a fast reader.
+/// The properties of a consumer. Fetches wait for a record, which brokers answer at once; an idle topic costs ten a second. They are
+/// bounded in memory; the wait of a second that librdkafka takes when its queue was full once would starve a fast reader.
 const PROPERTIES: &[(&str, &str)] = &[
     ("group.id", "millrace"),
     ("enable.auto.commit", "false"),
@@ -25,7 +24,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("enable.partition.eof", "true"),
     ("isolation.level", "read_committed"),
     ("statistics.interval.ms", "1000"),
-    ("fetch.wait.max.ms", "10"),
+    ("fetch.wait.max.ms", "100"),
     ("fetch.min.bytes", "1"),
     ("fetch.queue.backoff.ms", "1"),
     ("fetch.error.backoff.ms", "100"),
@@ -163,6 +162,9 @@ pub(crate) struct Running {
     pub(crate) caught_up: Mutex<Positions>,
 }
 
+/// How long a watching thread may overlook that it shall end.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
 /// Looks for partitions that were added.
 struct Watcher {
     consumer: Arc<BaseConsumer<Context>>,
@@ -189,7 +191,7 @@ impl Watcher {
             }
             let began = Instant::now();
             while began.elapsed() < self.every && !self.running.stop.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(20).min(self.every));
+                std::thread::sleep(STOP_CHECK.min(self.every));
             }
         }
     }

@@ -10,6 +10,7 @@
 
 mod epoch;
 mod step;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::view::{IndexLayout, Materialize, PublishedView, ViewForm, ViewLayout}
 use crate::{Error, Result};
 
 pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStats, StateAllocator};
+pub use workers::Workers;
 
 /// The name of the state table of a relation's errors, among those of its operators.
 pub fn errors_state(relation: ObjectId) -> String {
@@ -37,7 +39,7 @@ pub fn errors_state(relation: ObjectId) -> String {
 /// The operators of all relations.
 pub struct Graph {
     settings: GraphSettings,
-    workers: rayon::ThreadPool,
+    workers: Workers,
     /// Free places are `None`.
     vertices: Vec<Option<Vertex>>,
     /// Operators that are shared, by their nodes.
@@ -89,17 +91,18 @@ impl Relation {
 }
 
 impl Graph {
-    /// A graph without relations over the state in the store.
+    /// A graph without relations over the state in the store, with threads of its own.
     ///
     /// # Errors
     /// If threads can't be started.
     pub fn new(settings: GraphSettings, snapshot: Arc<dyn Snapshot>) -> Result<Self> {
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(settings.workers.max(1))
-            .thread_name(|worker| format!("worker {worker}"))
-            .build()
-            .map_err(|error| Error::Broken(format!("no worker threads: {error}")))?;
-        Ok(Self {
+        let workers = Workers::start(settings.workers)?;
+        Ok(Self::on(workers, settings, snapshot))
+    }
+
+    /// As [`Graph::new`], on threads that other graphs may use too.
+    pub fn on(workers: Workers, settings: GraphSettings, snapshot: Arc<dyn Snapshot>) -> Self {
+        Self {
             settings,
             workers,
             vertices: vec![],
@@ -107,7 +110,7 @@ impl Graph {
             relations: BTreeMap::new(),
             levels: None,
             snapshot,
-        })
+        }
     }
 
     /// Adds a relation that is fed from outside: a source, whose rows pass through, or a table, which is stored.
@@ -397,6 +400,9 @@ impl Graph {
 
     /// Vertices, each behind those that it reads.
     fn order(&self) -> Vec<usize> {
+        if let Some(levels) = &self.levels {
+            return levels.concat();
+        }
         let mut depths: Vec<(usize, usize)> = Vec::new();
         let mut known = HashMap::new();
         for index in (0..self.vertices.len()).filter(|index| self.vertices[*index].is_some()) {
@@ -455,22 +461,24 @@ impl Graph {
         let mut changes = ChangeSet::new();
         for vertex in self.vertices.iter_mut().flatten() {
             if let Some(operator) = &mut vertex.operator {
-                operator.checkpoint(&self.workers, &mut changes)?;
+                operator.checkpoint(self.workers.pool(), &mut changes)?;
             }
         }
         for relation in self.relations.values_mut() {
-            if let Some(stored) = &mut relation.stored {
-                stored.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
+            if let Some(stored) = relation.stored.as_mut().filter(|stored| !stored.is_clean()) {
+                stored.checkpoint(self.workers.pool(), self.snapshot.as_ref(), &mut changes)?;
             }
             if let Some(errors) = relation.errors.as_mut().filter(|errors| !errors.is_clean()) {
-                errors.checkpoint(&self.workers, self.snapshot.as_ref(), &mut changes)?;
+                errors.checkpoint(self.workers.pool(), self.snapshot.as_ref(), &mut changes)?;
             }
         }
         Ok(changes)
     }
 
     /// The last checkpoint is committed; `snapshot` contains it. What it wrote may leave memory, as far as the budget wants it.
-    pub fn committed(&mut self, snapshot: Arc<dyn Snapshot>) -> Result<()> {
+    ///
+    /// Returns the stored relations that it wrote rows of: readers of the new snapshot need them [anew](Graph::published).
+    pub fn committed(&mut self, snapshot: Arc<dyn Snapshot>) -> Result<Vec<ObjectId>> {
         self.snapshot = snapshot;
         let used = self.state_bytes();
         let budget = self.settings.memory_budget_bytes;
@@ -481,10 +489,16 @@ impl Graph {
             };
             operator.committed(share)?;
         }
-        for relation in self.relations.values_mut() {
-            relation.stored.iter_mut().chain(&mut relation.errors).for_each(Materialize::committed);
+        let mut written = Vec::new();
+        for (id, relation) in &mut self.relations {
+            if let Some(errors) = &mut relation.errors {
+                errors.committed();
+            }
+            if relation.stored.as_mut().is_some_and(Materialize::committed) {
+                written.push(*id);
+            }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// The snapshot that the graph reads evicted state from.

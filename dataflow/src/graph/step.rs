@@ -63,7 +63,7 @@ impl Graph {
                 watermarks_before: &inputs.watermarks_before,
                 watermarks: &inputs.watermarks,
                 snapshot: &snapshot,
-                workers: &self.workers,
+                workers: self.workers.pool(),
             };
             let work = |mut task: Task| {
                 let start = clock();
@@ -72,8 +72,8 @@ impl Graph {
                 let busy = clock().saturating_sub(start);
                 Done { vertex: task.vertex, operator: task.operator, rows_in, result, busy }
             };
-            let done: Vec<Done> = if tasks.len() > 1 && self.workers.current_num_threads() > 1 {
-                self.workers.install(|| tasks.into_par_iter().with_max_len(1).map(work).collect())
+            let done: Vec<Done> = if tasks.len() > 1 && self.workers.pool().current_num_threads() > 1 {
+                self.workers.pool().install(|| tasks.into_par_iter().with_max_len(1).map(work).collect())
             } else {
                 tasks.into_iter().map(work).collect()
             };
@@ -104,13 +104,13 @@ impl Graph {
         let mut tasks = Vec::new();
         for index in level {
             let vertex = self.vertex(*index);
-            let inputs: Vec<&[Delta]> = vertex.inputs.iter().map(|origin| self.changes_of(*origin, changes)).collect();
-            let wanted = inputs.iter().any(|deltas| !deltas.is_empty())
+            let mut inputs = vertex.inputs.iter().map(|origin| self.changes_of(*origin, changes));
+            let wanted = inputs.any(|deltas| !deltas.is_empty())
                 || vertex.operator.as_ref().is_some_and(|op| {
                     op.is_pending() || moved && op.wants_time() || op.due().is_some_and(|due| due <= now)
                 });
             if wanted {
-                let inputs = inputs.into_iter().map(<[Delta]>::to_vec).collect();
+                let inputs = vertex.inputs.iter().map(|origin| self.changes_of(*origin, changes).to_vec()).collect();
                 let operator = self.vertex_mut(*index).operator.take().expect("an operator is stepped once per epoch");
                 tasks.push(Task { vertex: *index, operator, inputs });
             }
@@ -189,7 +189,7 @@ impl Graph {
             watermarks_before: &inputs.watermarks_before,
             watermarks: &inputs.watermarks,
             snapshot: &self.snapshot,
-            workers: &self.workers,
+            workers: self.workers.pool(),
         };
         let mut work = Vec::new();
         for (id, relation) in &mut self.relations {
@@ -197,9 +197,9 @@ impl Graph {
             work.extend(relation.stored.as_mut().zip(changes.get(id).filter(|deltas| !deltas.is_empty())));
             work.extend(relation.errors.as_mut().zip(outputs.errors.get(id)));
         }
-        if work.len() > 1 && self.workers.current_num_threads() > 1 {
+        if work.len() > 1 && self.workers.pool().current_num_threads() > 1 {
             let apply = || work.into_par_iter().with_max_len(1).try_for_each(|(s, deltas)| s.apply(&context, deltas));
-            self.workers.install(apply)
+            self.workers.pool().install(apply)
         } else {
             work.into_iter().try_for_each(|(stored, deltas)| stored.apply(&context, deltas))
         }

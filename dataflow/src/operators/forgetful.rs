@@ -11,7 +11,7 @@ pub(super) fn build(node: &Forgetful, states: &mut dyn States) -> Result<Box<dyn
     Ok(match node.of.as_ref() {
         Node::Aggregate(of) => Box::new(Aggregate::new(of, states)?),
         Node::Distinct(of) => Box::new(Distinct::new(of, states)?),
-        Node::Partition(of) => Box::new(Partition::new(of, states)?),
+        Node::Partition(of) => Box::new(Partition::forgetting(of, states)?),
         Node::Join(of) if !of.on.is_empty() => Box::new(Join::new(of, states)?.forgetting(node.forgotten)),
         _ => return Err(Error::Broken("an operator without keys can't forget any".to_owned())),
     })

@@ -79,6 +79,8 @@ const LOADED: u8 = 1;
 const CHANGED: u8 = 2;
 /// Its rows are found by [`LongChains`].
 const INDEXED: u8 = 4;
+/// What the store has of it is over: the next checkpoint writes all that there is.
+const CLEARED: u8 = 8;
 
 #[derive(Clone, Copy, Debug)]
 struct RowRef {
@@ -381,7 +383,7 @@ impl Multimap {
         if chain.flags & CHANGED == 0 {
             self.changed.push(slot);
         }
-        chain.flags |= LOADED | CHANGED;
+        chain.flags |= LOADED | CHANGED | CLEARED;
         self.chains[slot as usize] = Chain { weight: 0, head: NO_ROW, rows: 0, garbage: 0, flags: chain.flags };
     }
 
@@ -530,7 +532,8 @@ impl Multimap {
         value.clear();
         let prefix = vnode_prefix(self.state, self.keys.vnode(slot));
         let mut chain = self.chains[slot as usize];
-        chain.flags &= !CHANGED;
+        let cleared = chain.flags & CLEARED != 0;
+        chain.flags &= !(CHANGED | CLEARED);
         let garbage = chain.garbage + 2 * adjusted.len() as u32;
         if chain.rows == 0 && chain.flags & LOADED != 0 {
             if self.keys.is_stored(slot) {
@@ -539,7 +542,7 @@ impl Multimap {
             }
             chain.garbage = 0;
             self.empty.push(slot);
-        } else if !adjusted.is_empty() && (chain.rows <= 4 || garbage > chain.rows) {
+        } else if cleared || !adjusted.is_empty() && (chain.rows <= 4 || garbage > chain.rows) {
             self.write_chain(chain.head, true, value);
             changes.put_parts(&[&prefix, self.keys.key(slot)], value);
             self.keys.set_stored(slot, true);

@@ -185,15 +185,18 @@ impl Materialize {
         Ok(())
     }
 
-    /// The last checkpoint is in the store: readers find there what it wrote.
-    pub fn committed(&mut self) {
-        match &mut self.body {
-            Contents::Keyed(overlays) | Contents::Bag(overlays) => overlays.iter_mut().for_each(Overlay::committed),
-            Contents::Log(log) => log.flushing.clear(),
+    /// The last checkpoint is in the store: readers find there what it wrote. Returns whether it wrote anything.
+    pub fn committed(&mut self) -> bool {
+        let mut written = match &mut self.body {
+            Contents::Keyed(overlays) | Contents::Bag(overlays) => committed(overlays),
+            Contents::Log(log) => !std::mem::take(&mut log.flushing).is_empty(),
+        };
+        written |= committed(&mut self.indexes);
+        if written {
+            self.flushing_rows = 0;
+            self.published = None;
         }
-        self.indexes.iter_mut().for_each(Overlay::committed);
-        self.flushing_rows = 0;
-        self.published = None;
+        written
     }
 
     /// The relation as of the last step, to be read with the snapshot of the last committed checkpoint.
@@ -275,6 +278,11 @@ impl Materialize {
 }
 
 /// An estimate of the bytes of a batch's rows: slices of one buffer don't count the whole of it.
+/// Lets go what is in the store now; whether there was any.
+fn committed(overlays: &mut [Overlay]) -> bool {
+    overlays.iter_mut().fold(false, |written, overlay| overlay.committed() | written)
+}
+
 fn batch_bytes(batch: &RecordBatch) -> usize {
     let width = |field: &arrow::datatypes::FieldRef| field.data_type().primitive_width().unwrap_or(24);
     batch.num_rows() * batch.schema_ref().fields().iter().map(width).sum::<usize>()

@@ -116,9 +116,9 @@ impl Overlay {
         Some(run)
     }
 
-    /// What was flushed is in the store now.
-    pub(crate) fn committed(&mut self) {
-        self.flushing = None;
+    /// What was flushed is in the store now. Returns whether anything was.
+    pub(crate) fn committed(&mut self) -> bool {
+        self.flushing.take().is_some()
     }
 
     /// Memory held by changes that the next checkpoint writes.

@@ -125,6 +125,23 @@ impl PublishedView {
         self.decode(self.stored_rows(store, keys, rows)?)
     }
 
+    /// As [`PublishedView::get`], only these columns; and how many rows there are.
+    pub fn get_columns(
+        &self,
+        store: &dyn Snapshot,
+        keys: &[ArrayRef],
+        columns: &[usize],
+    ) -> Result<(Vec<ArrayRef>, usize)> {
+        if keys.len() != self.inner.readers.key.len() {
+            return Err(Error::Broken("a lookup by key gives a value for each key column".to_owned()));
+        }
+        let rows = self.stored_rows(store, keys, keys.first().map_or(1, |column| column.len()))?;
+        let rows: Vec<&[u8]> = rows.iter().filter_map(|row| row.as_deref()).collect();
+        let codec = &self.inner.readers.rows;
+        let columns = columns.iter().map(|column| codec.decode_column(*column, &rows)).collect::<Result<_>>()?;
+        Ok((columns, rows.len()))
+    }
+
     /// As [`PublishedView::get`], for one key.
     pub fn get_one(&self, store: &dyn Snapshot, key: &[ScalarValue]) -> Result<RecordBatch> {
         let columns: Result<Vec<_>, _> = key.iter().map(|value| value.to_array_of_size(1)).collect();

@@ -312,12 +312,12 @@ impl Coordinator {
     }
 
     fn detach_all(&mut self, plan: &AlterPlan, built: &HashMap<ObjectId, BuiltBeside>) {
-        let other_columns: BTreeSet<ObjectId> = plan
-            .objects
-            .iter()
-            .filter(|new| self.catalog.get(new.id).is_some_and(|old| numbered(&old.schema()) != numbered(&new.schema())))
-            .map(|new| new.id)
-            .collect();
+        let rewritten = plan.rewrite.as_ref().map(|rewrite| rewrite.table);
+        let has_others = |new: &&Object| {
+            let old = self.catalog.get(new.id);
+            rewritten == Some(new.id) || old.is_some_and(|old| numbered(&old.schema()) != numbered(&new.schema()))
+        };
+        let other_columns: BTreeSet<ObjectId> = plan.objects.iter().filter(has_others).map(|new| new.id).collect();
         let followed: Vec<ObjectId> = self
             .followed_inputs
             .iter()

@@ -115,14 +115,13 @@ impl Coordinator {
     /// Readers and operators go on from what is in the store now: overlays shrink, clean state may be evicted.
     pub(super) fn adopt_snapshot(&mut self) -> Result<()> {
         let before = std::mem::replace(&mut self.snapshot, self.store.snapshot().map_err(storage_error)?);
-        self.graph.committed(self.snapshot.clone()).map_err(super::epoch::dataflow_error)?;
+        let written = self.graph.committed(self.snapshot.clone()).map_err(super::epoch::dataflow_error)?;
         if is_planted(Bug::StaleSnapshot) {
             self.snapshot = before;
         }
-        let stored: Vec<_> = self.relations.keys().copied().collect();
-        for relation in stored {
-            if let Some(view) = self.graph.published(relation) {
-                self.relations.insert(relation, view);
+        for relation in written {
+            if self.relations.contains_key(&relation) {
+                self.show(relation);
             }
         }
         let failing: Vec<_> = self.errors.keys().copied().collect();

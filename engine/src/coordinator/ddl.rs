@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use catalog::{Catalog, Object, ObjectId, ObjectKind};
-use dataflow::{Graph, IndexLayout, StateAllocator, ViewForm, ViewLayout};
+use dataflow::{Graph, IndexLayout, StateAllocator, ViewForm, ViewLayout, Workers};
 use planner::ViewPlan;
 use planner::statement::plan::{CommentPlan, CreatePlan, DropPlan};
 use storage::StateId;
@@ -19,8 +19,8 @@ use crate::{Error, ErrorKind, Result, recovery};
 /// The first number of relations that live only as long as somebody follows them.
 const FIRST_FOLLOWED: u32 = 0xF000_0000;
 
-/// The part of the operators' memory that each view being built may have beside them.
-const BUILD_SHARE: usize = 4;
+/// The part of the operators' memory that all views being built may have beside them.
+const BUILD_SHARE: usize = 2;
 
 impl Coordinator {
     /// Carries out one change.
@@ -243,7 +243,7 @@ impl Coordinator {
     }
 
     /// A graph beside the running one with the operators of a view of the catalog.
-    pub(super) fn attached_beside(&self, object: &Object, plan: &ViewPlan) -> Result<Graph> {
+    pub(super) fn attached_beside(&mut self, object: &Object, plan: &ViewPlan) -> Result<Graph> {
         let names = operator_states(&object.kind).ok_or_else(|| Error::internal("a view has operators"))?;
         let mut graph = self.graph_beside(plan)?;
         let attached = graph.attach(object.id, &plan.root, view_layout(object), &mut NamedStates(names.clone()));
@@ -252,11 +252,15 @@ impl Coordinator {
     }
 
     /// A graph in which a view is built beside the running one.
-    fn graph_beside(&self, plan: &ViewPlan) -> Result<Graph> {
+    fn graph_beside(&mut self, plan: &ViewPlan) -> Result<Graph> {
         let settings = self.graph_settings();
-        let memory_budget_bytes = settings.memory_budget_bytes / BUILD_SHARE;
+        let memory_budget_bytes = settings.memory_budget_bytes / BUILD_SHARE / self.settings.concurrent_builds.max(1);
         let settings = dataflow::GraphSettings { memory_budget_bytes, ..settings };
-        let mut graph = Graph::new(settings, self.snapshot.clone()).map_err(dataflow_error)?;
+        let workers = match &self.build_workers {
+            Some(workers) => workers.clone(),
+            None => self.build_workers.insert(Workers::start(settings.workers).map_err(dataflow_error)?).clone(),
+        };
+        let mut graph = Graph::on(workers, settings, self.snapshot.clone());
         for id in &plan.inputs {
             let Some(input) = self.catalog.get(*id) else { continue };
             graph.register_input(*id, &input.schema(), None, false).map_err(dataflow_error)?;
@@ -339,6 +343,7 @@ impl Coordinator {
         }
         self.stop_unread_sources()?;
         self.make_indexes();
+        self.start_builds();
         Ok(DdlDone { notices: drop.notices })
     }
 

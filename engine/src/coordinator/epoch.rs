@@ -193,17 +193,19 @@ impl Coordinator {
     fn emit(&mut self, relation: ObjectId, delta: &Arc<Delta>) -> Result<()> {
         if let Some(subscribers) = self.subscribers.get_mut(&relation) {
             let changes = Changes { epoch: self.epoch, delta: delta.clone() };
-            subscribers.retain(|subscriber| match subscriber.columns.filter(|columns| *columns < delta.batch().num_columns()) {
-                None => subscriber.send(&changes),
-                // It began when the relation had fewer columns.
-                Some(columns) => match first_columns(delta, columns) {
-                    Ok(delta) if delta.is_empty() => true,
-                    Ok(delta) => subscriber.send(&Changes { epoch: changes.epoch, delta: Arc::new(delta) }),
-                    Err(error) => {
-                        subscriber.end(error);
-                        false
-                    }
-                },
+            subscribers.retain(|subscriber| {
+                match subscriber.columns.filter(|columns| *columns < delta.batch().num_columns()) {
+                    None => subscriber.send(&changes),
+                    // It began when the relation had fewer columns.
+                    Some(columns) => match first_columns(delta, columns) {
+                        Ok(delta) if delta.is_empty() => true,
+                        Ok(delta) => subscriber.send(&Changes { epoch: changes.epoch, delta: Arc::new(delta) }),
+                        Err(error) => {
+                            subscriber.end(error);
+                            false
+                        }
+                    },
+                }
             });
             if subscribers.is_empty() {
                 self.subscribers.remove(&relation);

@@ -41,6 +41,13 @@ enum Stage {
     Failed { again_at: Option<Instant> },
 }
 
+impl Building {
+    /// Whether it counts among the builds that may run at the same time. One that waits for a broker that is away doesn't hold up others.
+    fn takes_room(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. }) && self.progress.error.is_none()
+    }
+}
+
 impl Coordinator {
     /// Begins to build a view in a graph beside the running one.
     pub(super) fn hydrate(&mut self, object: &Arc<Object>, plan: &ViewPlan, graph: Graph) -> Result<()> {
@@ -74,21 +81,28 @@ impl Coordinator {
         }
     }
 
-    /// Starts the threads of views whose tables are empty and whose inputs are built.
+    /// Starts the threads of views whose tables are empty and whose inputs are built, the oldest first, as far as there is room for them.
     pub(super) fn start_builds(&mut self) {
-        let done = self.checkpoints.done;
-        let startable = |building: &Building| match &building.stage {
-            Stage::Waiting { checkpoint, .. } => {
-                *checkpoint <= done && building.plan.inputs.iter().all(|id| !self.hydrating.contains_key(id))
-            }
-            Stage::Running { .. } | Stage::Failed { .. } => false,
-        };
-        let views: Vec<ObjectId> = self.hydrating.iter().filter(|(_, b)| startable(b)).map(|(id, _)| *id).collect();
-        for view in views {
+        while let Some(view) = self.next_to_build() {
             if let Err(error) = self.start_build(view) {
                 self.build_failed(view, &error);
             }
         }
+    }
+
+    fn next_to_build(&self) -> Option<ObjectId> {
+        let running = self.hydrating.values().filter(|building| building.takes_room()).count();
+        if running >= self.settings.concurrent_builds.max(1) {
+            return None;
+        }
+        let startable = |building: &Building| match &building.stage {
+            Stage::Waiting { checkpoint, .. } => {
+                *checkpoint <= self.checkpoints.done
+                    && building.plan.inputs.iter().all(|id| !self.hydrating.contains_key(id))
+            }
+            Stage::Running { .. } | Stage::Failed { .. } => false,
+        };
+        self.hydrating.iter().filter(|(_, building)| startable(building)).map(|(id, _)| *id).min()
     }
 
     fn start_build(&mut self, view: ObjectId) -> Result<()> {
@@ -153,7 +167,8 @@ impl Coordinator {
             let (Some(object), Some(building)) = (self.catalog.get(view).cloned(), self.hydrating.get(&view)) else {
                 continue;
             };
-            let graph = self.attached_beside(&object, &building.plan.clone())?;
+            let plan = building.plan.clone();
+            let graph = self.attached_beside(&object, &plan)?;
             let stage = self.cleared(&object, graph);
             if let Some(building) = self.hydrating.get_mut(&view) {
                 building.stage = stage;
@@ -225,11 +240,13 @@ impl Coordinator {
                 if let Some(building) = self.hydrating.get_mut(&view) {
                     building.progress = progress;
                     self.publish();
+                    self.start_builds();
                 }
                 true
             }
             HydrationCommand::Failed { view, error } => {
                 self.build_failed(view, &error);
+                self.start_builds();
                 true
             }
             HydrationCommand::Ready { view, graph } => {

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use catalog::{Catalog, Object, ObjectId, ObjectKind};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, select};
-use dataflow::{Graph, PublishedView};
+use dataflow::{Graph, PublishedView, Workers};
 use delta::Epoch;
 use parking_lot::Mutex;
 use planner::ViewPlan;
@@ -88,6 +88,8 @@ pub(crate) struct Coordinator {
     pub(crate) deferred: Vec<(u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
     /// Indexes that wait for their views to be built.
     pub(crate) after_build: Vec<(ObjectId, u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
+    /// Threads of all graphs in which views are built; made for the first.
+    pub(crate) build_workers: Option<Workers>,
     /// Views that are built and wait to join.
     pub(crate) ready: Vec<(ObjectId, Graph)>,
     /// Queries that somebody follows, with what they read.
@@ -126,6 +128,8 @@ pub(crate) struct Coordinator {
     pub(crate) bell: Doorbell,
     pub(crate) refreshed: Instant,
     pub(crate) shown: bool,
+    /// Of which state of the graph the operators' figures were shown last.
+    shown_graph: Option<GraphState>,
     pub(crate) stopping: Vec<Reply<()>>,
     pub(crate) failure: Option<Error>,
 }
@@ -157,6 +161,16 @@ pub(crate) struct Pending {
     pub(crate) durable: bool,
     /// When sinks' changes began to wait for a commit.
     pub(crate) outbox_since: Option<Instant>,
+}
+
+/// As long as all of this is the same, so are the operators and their state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct GraphState {
+    epoch: Epoch,
+    catalog_version: u64,
+    checkpoints: u64,
+    building: usize,
+    followed: (u32, usize),
 }
 
 /// What a coordinator begins with.
@@ -197,6 +211,7 @@ impl Coordinator {
             server_id: parts.server_id,
             deferred: Vec::new(),
             after_build: Vec::new(),
+            build_workers: None,
             ready: Vec::new(),
             followed_inputs: HashMap::new(),
             followed: 0,
@@ -221,6 +236,7 @@ impl Coordinator {
             refreshed: parts.outside.now(),
             outside: parts.outside,
             shown: false,
+            shown_graph: None,
             stopping: Vec::new(),
             failure: None,
         })
@@ -249,7 +265,8 @@ impl Coordinator {
             let Some(object) = self.catalog.get(id).cloned() else { continue };
             self.drop_object(id)?;
             // It was not put to work: what only it has is known by the catalog alone.
-            let kept: std::collections::BTreeSet<u32> = self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
+            let kept: std::collections::BTreeSet<u32> =
+                self.catalog.objects().flat_map(|o| alter::states_of(o)).collect();
             for state in alter::states_of(&object).filter(|state| !kept.contains(state)) {
                 self.pending.changes.clear_state(storage::StateId(state));
             }
@@ -435,8 +452,18 @@ impl Coordinator {
         let mut runtime = self.runtime.lock();
         runtime.inputs = inputs;
         runtime.sinks = sinks;
-        runtime.operators = self.graph.operators();
-        runtime.state_bytes = self.graph.state_bytes();
+        let graph = GraphState {
+            epoch: self.epoch,
+            catalog_version: self.catalog_version,
+            checkpoints: self.checkpoints.done,
+            building: self.hydrating.len(),
+            followed: (self.followed, self.followed_inputs.len()),
+        };
+        // An engine of a thousand views that has nothing to do looks at none of them.
+        if self.shown_graph.replace(graph) != Some(graph) {
+            runtime.operators = self.graph.operators();
+            runtime.state_bytes = self.graph.state_bytes();
+        }
         runtime.store = self.store.stats();
         runtime.commit_trouble = self.committer.trouble();
         runtime.failure = self.failure.as_ref().map(ToString::to_string);

@@ -22,33 +22,36 @@ use crate::published::Published;
 use crate::session::Parameter;
 use crate::{Error, ErrorKind, Result};
 
-/// Answers a point lookup; the batch has the answer's columns, under names that mean nothing.
-pub(crate) fn look_up(
-    lookup: &PointLookup,
-    parameters: &[Parameter],
-    published: &Published,
-) -> Result<Option<RecordBatch>> {
+/// What a point lookup finds.
+pub(crate) struct Found {
+    /// The answer's columns.
+    pub(crate) columns: Vec<ArrayRef>,
+    /// How many rows they have.
+    pub(crate) rows: usize,
+}
+
+/// Answers a point lookup. `None`: nobody has stored that relation yet.
+pub(crate) fn look_up(lookup: &PointLookup, parameters: &[Parameter], published: &Published) -> Result<Option<Found>> {
     let Some(view) = published.relations.get(&lookup.relation) else { return Ok(None) };
-    let types = key_types(lookup, published)?;
-    let key = evaluate_constants(&lookup.key, parameters)?;
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(key.len());
-    for (value, data_type) in key.iter().zip(&types) {
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(lookup.key.len());
+    for (expression, data_type) in lookup.key.iter().zip(key_types(lookup, published)?) {
+        let value = constant(expression, parameters)?;
         if value.is_null() {
-            return Some(RecordBatch::new_empty(view.schema().clone()))
-                .map(|rows| project(lookup, &rows, parameters))
-                .transpose();
+            return project(lookup, &RecordBatch::new_empty(view.schema().clone()), parameters).map(Some);
         }
-        let value = if value.data_type() == *data_type {
-            value.clone()
-        } else {
-            value.cast_to(data_type).map_err(query_error)?
-        };
+        let value =
+            if value.data_type() == data_type { value } else { value.cast_to(&data_type).map_err(query_error)? };
         columns.push(value.to_array_of_size(1).map_err(query_error)?);
     }
     let store = &*published.snapshot;
-    let rows = match lookup.path {
-        LookupPath::Primary => view.get(store, &columns),
-        LookupPath::Index(id) => view.index_lookup(store, index_state(id, published)?, &columns),
+    let rows = match (lookup.path, &lookup.columns) {
+        // What nobody asks for isn't decoded; one row is within any limit but LIMIT 0.
+        (LookupPath::Primary, Some(wanted)) if lookup.residual.is_none() && lookup.limit != Some(0) => {
+            let (columns, rows) = view.get_columns(store, &columns, wanted).map_err(dataflow_error)?;
+            return Ok(Some(Found { columns, rows }));
+        }
+        (LookupPath::Primary, _) => view.get(store, &columns),
+        (LookupPath::Index(id), _) => view.index_lookup(store, index_state(id, published)?, &columns),
     };
     let mut rows = rows.map_err(dataflow_error)?;
     if let Some(residual) = &lookup.residual {
@@ -61,22 +64,17 @@ pub(crate) fn look_up(
     project(lookup, &rows, parameters).map(Some)
 }
 
-fn project(lookup: &PointLookup, rows: &RecordBatch, parameters: &[Parameter]) -> Result<RecordBatch> {
-    if let Some(columns) = &lookup.columns {
-        return rows.project(columns).map_err(|e| query_error(e.into()));
-    }
-    let columns = lookup.projection.iter().map(|expression| evaluate(expression, rows, parameters));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    let fields = columns.iter().enumerate();
-    let fields: Vec<_> = fields
-        .map(|(i, column)| arrow::datatypes::Field::new(format!("c{i}"), column.data_type().clone(), true))
-        .collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
-        .map_err(|e| query_error(e.into()))
+fn project(lookup: &PointLookup, rows: &RecordBatch, parameters: &[Parameter]) -> Result<Found> {
+    let columns = match &lookup.columns {
+        Some(columns) => columns.iter().map(|column| rows.column(*column).clone()).collect(),
+        None => {
+            lookup.projection.iter().map(|expression| evaluate(expression, rows, parameters)).collect::<Result<_>>()?
+        }
+    };
+    Ok(Found { columns, rows: rows.num_rows() })
 }
 
-fn key_types(lookup: &PointLookup, published: &Published) -> Result<Vec<DataType>> {
+fn key_types<'a>(lookup: &PointLookup, published: &'a Published) -> Result<impl Iterator<Item = DataType> + use<'a>> {
     let object = published.catalog.get(lookup.relation);
     let object = object.ok_or_else(|| Error::new(ErrorKind::UndefinedTable, "a relation was dropped meanwhile"))?;
     let columns: &[usize] = match lookup.path {
@@ -86,7 +84,7 @@ fn key_types(lookup: &PointLookup, published: &Published) -> Result<Vec<DataType
             _ => return Err(Error::new(ErrorKind::UndefinedObject, "an index was dropped meanwhile")),
         },
     };
-    Ok(columns.iter().map(|column| object.columns[*column].sql_type.data_type()).collect())
+    Ok(columns.iter().map(|column| object.columns[*column].sql_type.data_type()))
 }
 
 fn index_state(id: catalog::ObjectId, published: &Published) -> Result<StateId> {

@@ -33,7 +33,7 @@ use planner::ViewPlan;
 use planner::context::{FunctionRegistry, PlanContext, PlanSettings};
 use planner::query::{QueryPlan, RelationRef, RelationSource};
 
-pub(crate) use lookup::{evaluate_constants, evaluate_on, look_up};
+pub(crate) use lookup::{Found, evaluate_constants, evaluate_on, look_up};
 pub(crate) use provider::not_ready;
 
 use interrupt::{Unwanted, interruptible};
@@ -201,15 +201,20 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }
+    conform_columns(Found { columns: batch.columns().to_vec(), rows: batch.num_rows() }, schema)
+}
+
+/// The columns under the types and names that clients were told.
+pub(crate) fn conform_columns(found: Found, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+    let columns = found.columns.into_iter().zip(schema.fields()).map(|(column, field)| {
         if column.data_type() == field.data_type() {
-            return Ok(column.clone());
+            return Ok(column);
         }
-        cast_with_options(column, field.data_type(), &options)
+        cast_with_options(&column, field.data_type(), &options)
     });
     let columns = columns.collect::<Result<Vec<_>, ArrowError>>().map_err(|e| query_error(e.into()))?;
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(found.rows));
     RecordBatch::try_new_with_options(nullable(schema), columns, &options).map_err(|e| query_error(e.into()))
 }
 

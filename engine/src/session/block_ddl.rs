@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use catalog::{Catalog, ObjectId, ObjectKind};
 use planner::context::PlanSettings;
@@ -22,14 +23,14 @@ use crate::{Error, ErrorKind, Result};
 /// How often COMMIT plans a block again because another session changed the catalog meanwhile.
 const ATTEMPTS: usize = 20;
 
-/// What version the catalog of a block counts from: none that is published has such a number.
+/// What the versions of blocks' catalogs count from: none that is published has such a number, and no two blocks have the same.
 const BLOCK_VERSIONS: u64 = 1 << 48;
 
 /// A statement of a block that changes the catalog.
 #[derive(Clone)]
 pub(super) struct BlockDdl {
     statement: Statement,
-    settings: PlanSettings,
+    settings: Arc<PlanSettings>,
     /// What the block sees after it.
     pub(super) after: Arc<Published>,
     /// The number that what it makes has in the block.
@@ -84,11 +85,12 @@ impl Session {
         let before = self.read_epoch();
         let (catalog, made) = speculate(&before.catalog, &prepared.plan)?;
         let unreadable = unreadable(&prepared.plan, made);
-        let after = Arc::new(seen(&before, catalog, made)?);
+        let version = BLOCK_VERSIONS + self.shared.next_in_block.fetch_add(1, Ordering::Relaxed);
+        let after = Arc::new(seen(&before, version, catalog, made)?);
         self.notices_of(notices(&prepared.plan));
         self.transaction.add_ddl(BlockDdl {
             statement: prepared.statement.clone(),
-            settings: self.plan_settings(),
+            settings: self.known().plan.clone(),
             after,
             made,
             moves_state,
@@ -235,10 +237,9 @@ fn unreadable(plan: &Plan, made: Option<ObjectId>) -> Vec<ObjectId> {
 }
 
 /// What the block sees: a table that it has made is there, and empty.
-fn seen(before: &Published, catalog: Catalog, made: Option<ObjectId>) -> Result<Published> {
+fn seen(before: &Published, version: u64, catalog: Catalog, made: Option<ObjectId>) -> Result<Published> {
     let mut after = before.clone();
-    let own = if before.catalog_version < BLOCK_VERSIONS { BLOCK_VERSIONS } else { before.catalog_version };
-    after.catalog_version = own + 1;
+    after.catalog_version = version;
     if let Some(object) = made.and_then(|id| catalog.get(id))
         && let ObjectKind::Table(table) = &object.kind
     {

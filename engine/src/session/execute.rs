@@ -19,7 +19,7 @@ use crate::command::Command;
 use crate::engine::Shared;
 use crate::pg_catalog::FunctionContext;
 use crate::published::Published;
-use crate::query::{Overrides, conform, evaluate_constants, look_up, not_ready, query_error};
+use crate::query::{Overrides, conform_columns, evaluate_constants, look_up, not_ready, query_error};
 use crate::{Error, ErrorKind, Result};
 
 impl Session {
@@ -124,9 +124,9 @@ impl Session {
         let published = self.readable(&query.reads).await?;
         if let Some(lookup) = &query.point_lookup
             && !self.transaction.has_pending(lookup.relation)
-            && let Some(rows) = look_up(lookup, &parameters, &published)?
+            && let Some(found) = look_up(lookup, &parameters, &published)?
         {
-            return Ok(batch_answer(columns, conform(&rows, &query.schema)?, "SELECT"));
+            return Ok(batch_answer(columns, conform_columns(found, &query.schema)?, "SELECT"));
         }
         let overrides = self.overrides(&published, &query.reads);
         let batches = self.shared.queries.run(query, parameters, &published, &overrides).await?;
@@ -141,7 +141,7 @@ impl Session {
         loop {
             let published = self.published();
             let building = reads.iter().find(|id| published.hydrating.contains_key(id));
-            let waits = self.variables.is_on("hydration_wait") && self.transaction.pinned().is_none();
+            let waits = self.known().hydration_wait && self.transaction.pinned().is_none();
             let Some(building) = building else {
                 if waits && reads.iter().any(|id| published.reading_first.contains(id)) {
                     epochs.changed().await.map_err(|_| crate::engine::stopped())?;
@@ -315,6 +315,7 @@ impl Session {
             plan: plan.clone(),
             catalog_version: prepared.catalog_version,
             settings: prepared.settings.clone(),
+            again: Mutex::new(None),
         };
         match Box::pin(self.dispatch(&Arc::new(inner), parameters)).await? {
             Response::Rows(rows) => {

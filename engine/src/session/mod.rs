@@ -9,6 +9,8 @@ mod block_ddl;
 mod ddl;
 mod dml;
 mod execute;
+mod point;
+mod shape;
 mod subscribe;
 mod transaction;
 pub(crate) mod variables;
@@ -87,7 +89,9 @@ pub struct Prepared {
     pub(crate) plan: Plan,
     /// What the plan depends on.
     catalog_version: u64,
-    settings: PlanSettings,
+    settings: Arc<PlanSettings>,
+    /// The plan after what it depends on had changed, for the next time.
+    again: Mutex<Option<Arc<Prepared>>>,
 }
 
 /// Something that a client should see beside the answer.
@@ -178,16 +182,27 @@ pub struct Session {
     user: String,
     database: String,
     variables: Variables,
+    known: Mutex<Option<Arc<Known>>>,
     transaction: Transaction,
     cancel: Cancel,
     notices: Vec<Notice>,
     parameter_changes: Vec<(String, String)>,
     /// What `set_config` asked for.
     wishes: variables::Wishes,
+    /// Texts that differ in their literals only.
+    shapes: shape::Shapes,
     /// PREPARE's names.
     prepared: HashMap<String, Arc<Prepared>>,
     /// Locked by nobody: streams can't be shared between threads, sessions can.
     cursors: HashMap<String, Mutex<Cursor>>,
+}
+
+/// What statements need of the settings.
+struct Known {
+    /// The settings' version that this was made of.
+    version: u64,
+    plan: Arc<PlanSettings>,
+    hydration_wait: bool,
 }
 
 /// What others see of a session.
@@ -226,11 +241,13 @@ impl Session {
             user: parameters.user,
             database: parameters.database,
             variables,
+            known: Mutex::new(None),
             transaction: Transaction::default(),
             cancel: Cancel::default(),
             notices: Vec::new(),
             parameter_changes: Vec::new(),
             wishes: variables::Wishes::default(),
+            shapes: shape::Shapes::new(),
             prepared: HashMap::new(),
             cursors: HashMap::new(),
         })
@@ -272,14 +289,14 @@ impl Session {
         catalog: &Catalog,
     ) -> Result<Prepared> {
         let version = published.catalog_version;
-        self.plan_with(statement, parameter_types, self.plan_settings(), version, published, catalog)
+        self.plan_with(statement, parameter_types, self.known().plan.clone(), version, published, catalog)
     }
 
     fn plan_with(
         &self,
         statement: &Statement,
         parameter_types: &[Option<SqlType>],
-        settings: PlanSettings,
+        settings: Arc<PlanSettings>,
         catalog_version: u64,
         published: &Published,
         catalog: &Catalog,
@@ -301,6 +318,7 @@ impl Session {
             plan,
             catalog_version,
             settings,
+            again: Mutex::new(None),
         })
     }
 
@@ -321,9 +339,17 @@ impl Session {
 
     /// The plan as it is now: planned again if the catalog or a setting that planning depends on has changed.
     fn refreshed(&self, prepared: &Arc<Prepared>) -> Result<Arc<Prepared>> {
-        let current = self.published().catalog_version;
-        if prepared.catalog_version == current && prepared.settings == self.plan_settings() {
+        let (published, known) = (self.published(), self.known());
+        let holds = |p: &Prepared| {
+            p.catalog_version == published.catalog_version
+                && (Arc::ptr_eq(&p.settings, &known.plan) || p.settings == known.plan)
+        };
+        if holds(prepared) {
             return Ok(prepared.clone());
+        }
+        let mut last = prepared.again.lock();
+        if let Some(again) = last.as_ref().filter(|again| holds(again)) {
+            return Ok(again.clone());
         }
         // Positions would be in a text that this statement may not come from.
         let again = self.plan(&prepared.statement, &prepared.given_types).map_err(|e| Error { position: None, ..e })?;
@@ -332,7 +358,23 @@ impl Session {
             return Err(Error::new(ErrorKind::Unsupported, "cached plan must not change result type")
                 .with_hint("prepare the statement again"));
         }
-        Ok(Arc::new(again))
+        Ok(last.insert(Arc::new(again)).clone())
+    }
+
+    /// What statements need of the settings as they are now.
+    fn known(&self) -> Arc<Known> {
+        let version = self.variables.version();
+        let mut known = self.known.lock();
+        match known.as_ref().filter(|known| known.version == version) {
+            Some(known) => known.clone(),
+            None => known
+                .insert(Arc::new(Known {
+                    version,
+                    plan: Arc::new(self.plan_settings()),
+                    hydration_wait: self.variables.is_on("hydration_wait"),
+                }))
+                .clone(),
+        }
     }
 
     fn plan_settings(&self) -> PlanSettings {
@@ -392,6 +434,11 @@ impl Session {
     /// The columns of a cursor that DECLARE has made.
     pub fn cursor_columns(&self, name: &str) -> Option<Arc<[ResultColumn]>> {
         self.cursors.get(name).map(|cursor| cursor.lock().rows.columns.clone())
+    }
+
+    /// Another number than before if a setting may have changed.
+    pub fn settings_version(&self) -> u64 {
+        self.variables.version()
     }
 
     /// The value of a setting.

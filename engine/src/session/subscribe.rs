@@ -20,7 +20,7 @@ use crate::command::{Command, CommandSender};
 use crate::coordinator::dataflow_error;
 use crate::ddl::{DdlChange, TEMPORARY_SCHEMA};
 use crate::query::{conform, not_ready, query_error};
-use crate::subscription::Subscription;
+use crate::subscription::{Later, Subscription};
 use crate::{Error, Result};
 
 impl Session {
@@ -44,10 +44,10 @@ impl Session {
         };
         let stored = self.published().catalog.get(relation).is_some();
         let name = self.published().catalog.get(relation).map_or_else(|| "query".to_owned(), |o| o.name.to_string());
-        let subscription = self.shared.commands.ask(|reply| Command::Subscribe { relation, name, reply }).await?;
-        let start = &subscription.start;
+        let subscribed = self.shared.commands.ask(|reply| Command::Subscribe { relation, name, reply }).await?;
+        let Subscription { start, later } = subscribed;
         if start.hydrating.contains_key(&relation) {
-            return Err(not_ready(relation, start));
+            return Err(not_ready(relation, &start));
         }
         let snapshot = match &plan.target {
             _ if !plan.snapshot => None,
@@ -60,18 +60,13 @@ impl Session {
             },
             // What has come from a source that nobody stores can't be told again.
             SubscribeTarget::Query { query, .. } if query.reads.iter().all(|id| start.relations.contains_key(id)) => {
-                let overrides = self.overrides(start, &[]);
-                Some(self.shared.queries.run(query, Vec::new(), start, &overrides).await?)
+                let overrides = self.overrides(&start, &[]);
+                Some(self.shared.queries.run(query, Vec::new(), &start, &overrides).await?)
             }
             SubscribeTarget::Query { .. } | SubscribeTarget::Relation(_) => None,
         };
-        let following = Following {
-            epoch: subscription.start.epoch,
-            schema: plan.schema.clone(),
-            snapshot,
-            subscription,
-            _followed: followed,
-        };
+        let following =
+            Following { epoch: start.epoch, schema: plan.schema.clone(), snapshot, later, _followed: followed };
         let batches = futures::stream::unfold(Some(following), |following| async {
             let mut following = following?;
             match following.next().await {
@@ -136,7 +131,7 @@ struct Following {
     epoch: Epoch,
     schema: SchemaRef,
     snapshot: Option<BoxStream<'static, Result<RecordBatch>>>,
-    subscription: Subscription,
+    later: Later,
     _followed: Option<Followed>,
 }
 
@@ -151,9 +146,9 @@ impl Following {
                 None => self.snapshot = None,
             }
         }
-        match self.subscription.next().await {
+        match self.later.next().await {
             Some(changes) => self.batch(changes.epoch, &changes.delta).map(Some),
-            None => self.subscription.ended().map_or(Ok(None), Err),
+            None => self.later.ended().map_or(Ok(None), Err),
         }
     }
 

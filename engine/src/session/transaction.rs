@@ -173,7 +173,11 @@ impl Session {
 
     /// A statement that reads begins: in a block it fixes the epoch.
     pub(super) fn read_epoch(&mut self) -> Arc<Published> {
-        let published = self.published();
+        self.pin(self.published())
+    }
+
+    /// A statement reads this epoch, and so do the others of its block.
+    pub(super) fn pin(&mut self, published: Arc<Published>) -> Arc<Published> {
         if self.transaction.block != Block::None && self.transaction.pinned.is_none() {
             self.transaction.pinned = Some(published.clone());
         }
@@ -309,7 +313,7 @@ impl Session {
                 self.parameter_changes.push((variable.name.to_owned(), before.unwrap_or_default()));
             }
         }
-        self.variables = saved;
+        self.variables.restore(saved);
     }
 
     fn in_block(&self, what: &str) -> Result<()> {

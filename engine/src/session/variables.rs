@@ -143,6 +143,8 @@ pub(crate) struct Variables {
     local: BTreeMap<&'static str, String>,
     /// `namespace.name`: anybody's.
     custom: BTreeMap<String, String>,
+    /// Rises with each change: what was made of the values is made again when it has.
+    version: u64,
 }
 
 impl Variables {
@@ -152,6 +154,11 @@ impl Variables {
         let name = variable.name;
         let value = self.local.get(name).or_else(|| self.set.get(name)).or_else(|| self.initial.get(name));
         Some(value.cloned().unwrap_or_else(|| variable.default.to_owned()))
+    }
+
+    /// Another number than before if a value may have changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether a boolean setting is on.
@@ -164,11 +171,13 @@ impl Variables {
         let variable = known(name)?;
         let value = if variable.effect == Effect::ReadOnly { value.to_owned() } else { check(variable, value)? };
         self.initial.insert(variable.name, value);
+        self.version += 1;
         Ok(())
     }
 
     /// SET; `None`: the default. Says which client-visible parameter changed.
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Option<&'static Variable>> {
+        self.version += 1;
         if name.contains('.') && find(name).is_none() {
             match value {
                 Some(value) => self.custom.insert(name.to_ascii_lowercase(), value.to_owned()),
@@ -207,16 +216,26 @@ impl Variables {
         self.set.clear();
         self.local.clear();
         self.custom.clear();
+        self.version += 1;
     }
 
     /// The transaction has ended.
     pub(crate) fn end_transaction(&mut self) {
-        self.local.clear();
+        if !self.local.is_empty() {
+            self.local.clear();
+            self.version += 1;
+        }
     }
 
     /// Before a transaction, for the case that it rolls back.
     pub(crate) fn save(&self) -> Self {
         self.clone()
+    }
+
+    /// Goes back to what [`Variables::save`] gave.
+    pub(crate) fn restore(&mut self, saved: Self) {
+        let version = self.version + 1;
+        *self = Self { version, ..saved };
     }
 }
 

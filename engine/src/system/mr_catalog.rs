@@ -412,6 +412,7 @@ fn settings(session: &SessionRelations) -> Result<RecordBatch> {
         row("checkpoint_bytes", &server.checkpoint_bytes.to_string(), "server", "changes that make a checkpoint due"),
         row("epoch_rows", &server.epoch_rows.to_string(), "server", "rows taken into one epoch at most"),
         row("epoch_bytes", &server.epoch_bytes.to_string(), "server", "bytes taken into one epoch at most"),
+        row("concurrent_builds", &server.concurrent_builds.to_string(), "server", "views built at the same time"),
         row("query_memory", &server.query_memory_bytes.to_string(), "server", "bytes for ad-hoc queries"),
     ];
     for variable in &crate::session::variables::VARIABLES {

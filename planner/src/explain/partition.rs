@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
+use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 
 use super::{describe_call, list, render};
+use crate::functions::excluding::Excluding;
 use crate::incremental::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
 
 /// The operator in a line.
@@ -70,16 +71,32 @@ fn describe_top(top: &Top, names: &[String]) -> String {
 }
 
 fn window_call(call: &WindowCall, names: &[String]) -> String {
-    let args = if call.args.is_empty() { String::new() } else { list(&call.args, names) };
-    let mut text = format!("{}({args})", call.function.name());
-    if call.ignore_nulls {
+    let excluding = match &call.function {
+        WindowFunctionDefinition::WindowUDF(function) => Excluding::of(function),
+        WindowFunctionDefinition::AggregateUDF(_) => None,
+    };
+    let (name, args, filter) = match excluding {
+        None => (call.function.name(), &call.args[..], call.filter.as_ref()),
+        Some(excluding) => {
+            let (args, filter) = excluding.inputs(&call.args);
+            (excluding.function(), args, filter)
+        }
+    };
+    let args = if args.is_empty() { String::new() } else { list(args, names) };
+    let mut text = format!("{name}({args})");
+    if call.ignore_nulls || excluding.is_some_and(Excluding::ignores_nulls) {
         text.push_str(" ignore nulls");
     }
-    if let Some(filter) = &call.filter {
+    if let Some(filter) = filter {
         write!(text, " filter ({})", render(filter, names)).expect("a string takes any text");
     }
     let order = (!call.order.is_empty()).then(|| format!("order by {}", order(&call.order, names)));
-    let parts: Vec<String> = order.into_iter().chain(frame(&call.frame)).collect();
+    let exclusion = excluding.map(|excluding| format!("exclude {}", excluding.exclusion()));
+    let frame = match excluding {
+        None => frame(&call.frame),
+        Some(_) => Some(call.frame.to_string().to_lowercase()),
+    };
+    let parts: Vec<String> = order.into_iter().chain(frame).chain(exclusion).collect();
     write!(text, " over ({})", parts.join(" ")).expect("a string takes any text");
     text
 }

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, PartitionEvaluator, Signature, TypeSignature, Volatility, WindowUDFImpl,
+    Accumulator, AggregateUDF, Expr, PartitionEvaluator, Signature, TypeSignature, Volatility, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -71,20 +71,45 @@ impl Excluding {
         is_filtered: bool,
         ignore_nulls: bool,
     ) -> Self {
-        let name = match &function {
+        let signature = Signature::new(TypeSignature::VariadicAny, Volatility::Immutable);
+        let name = String::new();
+        let mut this = Self { name, function, exclusion, args, is_filtered, ignore_nulls, signature };
+        this.name = format!("{} exclude {}", this.function(), this.exclusion());
+        this
+    }
+
+    /// The function that it is, if it is one of these.
+    pub(crate) fn of(function: &WindowUDF) -> Option<&Self> {
+        function.inner().downcast_ref()
+    }
+
+    /// The name of what is computed over what is left.
+    pub(crate) fn function(&self) -> &str {
+        match &self.function {
             Function::Aggregate(aggregate) => aggregate.name(),
             Function::First => "first_value",
             Function::Last => "last_value",
             Function::Nth => "nth_value",
-        };
-        let what = match exclusion {
+        }
+    }
+
+    /// What is left out, as it is written.
+    pub(crate) fn exclusion(&self) -> &'static str {
+        match self.exclusion {
             Exclusion::CurrentRow => "current row",
             Exclusion::Group => "group",
             Exclusion::Ties => "ties",
-        };
-        let name = format!("{name} exclude {what}");
-        let signature = Signature::new(TypeSignature::VariadicAny, Volatility::Immutable);
-        Self { name, function, exclusion, args, is_filtered, ignore_nulls, signature }
+        }
+    }
+
+    pub(crate) fn ignores_nulls(&self) -> bool {
+        self.ignore_nulls
+    }
+
+    /// The function's arguments, and its filter.
+    pub(crate) fn inputs<'a>(&self, args: &'a [Expr]) -> (&'a [Expr], Option<&'a Expr>) {
+        let (args, rest) = args.split_at(self.args.min(args.len()));
+        (args, rest.first().filter(|_| self.is_filtered))
     }
 }
 

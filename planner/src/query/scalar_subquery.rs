@@ -24,44 +24,47 @@ use datafusion::logical_expr::{
 use crate::Error;
 use crate::error::ErrorKind;
 
-/// Rewrites those of a plan, the innermost first.
+/// Rewrites those of a plan, the innermost first. One without an outer row is left to DataFusion, unless its column is never NULL: the value is, where there
+/// is no row, which DataFusion overlooks.
 pub(super) fn aggregated(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            expr.transform_up(|expr| match expr {
-                Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => one_row(subquery),
-                other => Ok(Transformed::no(other)),
-            })
-        })
-    })?;
-    Ok(rewritten.data)
+    rewritten(plan, |subquery| !subquery.outer_ref_columns.is_empty() || !subquery.subquery.schema().field(0).is_nullable())
 }
 
 /// As [`aggregated`], for subqueries without an outer row, which become joins in a view too: one that may have several rows fails where it does.
 pub(crate) fn single(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let may_be_several = |subquery: &Subquery| {
+    rewritten(plan, |subquery| {
         subquery.outer_ref_columns.is_empty() && subquery.subquery.max_rows().is_none_or(|rows| rows > 1)
-    };
+    })
+}
+
+fn rewritten(plan: LogicalPlan, is_wanted: fn(&Subquery) -> bool) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
             let one = expr.transform_up(|expr| match expr {
-                Expr::ScalarSubquery(subquery) if may_be_several(&subquery) => one_row(subquery),
+                Expr::ScalarSubquery(subquery) if is_wanted(&subquery) => one_row(subquery),
                 other => Ok(Transformed::no(other)),
             })?;
             Ok(one.update_data(|expr| name.restore(expr)))
         })
     })?;
-    Ok(rewritten.data)
+    if !rewritten.transformed {
+        return Ok(rewritten.data);
+    }
+    let typed = rewritten.data.transform_up_with_subqueries(|node| Ok(Transformed::yes(node.recompute_schema()?)))?;
+    Ok(typed.data)
 }
 
 /// The subquery as one that gives a row at most, or fails.
 pub(super) fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
     let plan = &subquery.subquery;
+    let one_at_most = plan.max_rows().is_some_and(|rows| rows <= 1);
+    let is_never_null = !plan.schema().field(0).is_nullable();
     let (input, value, is_list) = match first_row(plan) {
+        _ if is_one_constant(plan) => return Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
         Some(Ordered { input, value, order }) => (input, first_value(value, order), false),
-        None if is_aggregate(plan) || plan.max_rows().is_some_and(|rows| rows <= 1) => {
+        None if is_aggregate(plan) && !(is_restricted(plan) && is_never_null) || one_at_most && !is_never_null => {
             return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
         }
         None => {
@@ -121,6 +124,24 @@ pub(super) fn is_aggregate(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(alias) => is_aggregate(&alias.input),
         LogicalPlan::Filter(filter) => is_aggregate(&filter.input),
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether HAVING may take that row away.
+fn is_restricted(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => is_restricted(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_restricted(&alias.input),
+        plan => matches!(plan, LogicalPlan::Filter(_)),
+    }
+}
+
+/// Whether it is `(SELECT …)` without FROM.
+fn is_one_constant(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => is_one_constant(&projection.input),
+        LogicalPlan::EmptyRelation(empty) => empty.produce_one_row,
         _ => false,
     }
 }

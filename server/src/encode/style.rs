@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 
 /// How values look in text form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Style {
     /// `TimeZone`.
     pub(crate) zone: Zone,

@@ -1,20 +1,23 @@
 //! One client's connection, from its first byte to its last: what it has prepared, and the loop over its messages.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Session, TransactionStatus};
+use metrics::Histogram;
 use pgwire::messages::response::{self, ReadyForQuery};
 use pgwire::messages::startup::ParameterStatus;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::extended::{Portal, PreparedStatement};
+use super::known::Known;
 use super::message::{Frame, Message, is_extended};
 use super::socket::{Received, Socket};
 use super::startup::{self, Opening};
-use super::watch::{Failure, Watch, shutting_down, timeout_setting};
+use super::watch::{Failure, Watch, shutting_down};
 use crate::encode::Style;
 use crate::error::{WireError, notice_response};
 use crate::server::{Shared, stopped};
@@ -33,6 +36,10 @@ pub(crate) struct Connection {
     /// By name; the unnamed one under the empty name.
     pub(crate) portals: HashMap<String, Portal>,
     pub(crate) pipeline: Pipeline,
+    pub(crate) known: Known,
+    /// How long statements took, by protocol.
+    pub(crate) simple_seconds: Histogram,
+    pub(crate) extended_seconds: Histogram,
 }
 
 /// Where the extended protocol stands between two Syncs.
@@ -42,6 +49,14 @@ pub(crate) struct Pipeline {
     pub(crate) failed: bool,
     /// Its statements share one implicit transaction.
     pub(crate) implicit: bool,
+}
+
+/// What came of a message that was tried without waiting.
+enum Handled {
+    /// All of it is done.
+    Whole(Result<(), Failure>),
+    /// Nothing of it is.
+    Not(Message),
 }
 
 /// Serves one client until it or the server goes.
@@ -83,12 +98,15 @@ pub(crate) async fn serve(stream: TcpStream, shared: Arc<Shared>, shutdown: watc
     startup::welcome(&mut socket, session.reported_parameters(), process, key);
     metrics::gauge!("millrace_sql_connections").increment(1.0);
     let mut connection = Connection {
+        known: Known::of(&session),
         socket,
         session,
         shutdown,
         statements: HashMap::new(),
         portals: HashMap::new(),
         pipeline: Pipeline::default(),
+        simple_seconds: metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "simple"),
+        extended_seconds: metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "extended"),
     };
     let _open = Open { shared: Arc::clone(&shared), process };
     connection.ready();
@@ -118,11 +136,16 @@ async fn refuse(mut socket: Socket, error: WireError) {
 impl Connection {
     /// Until the client leaves, breaks the protocol, or the server ends.
     async fn run(&mut self) {
-        while let Ok(Some(received)) = self.next().await {
+        let mut shutdown = self.shutdown.clone();
+        let mut stopping = pin!(stopped(&mut shutdown));
+        while let Ok(Some(received)) = self.next(stopping.as_mut()).await {
             let ended = match received {
                 Received::End => break,
-                Received::TooLong { kind, bytes } => self.too_long(kind, bytes).await,
-                Received::Frame(frame) => self.handle(frame).await,
+                Received::TooLong { kind, bytes } => self.too_long(kind, bytes),
+                Received::Frame(frame) => match self.handle_now(frame) {
+                    Handled::Whole(result) => result,
+                    Handled::Not(message) => self.handle(message).await,
+                },
             };
             match ended {
                 Ok(()) => {}
@@ -132,23 +155,29 @@ impl Connection {
                     break;
                 }
             }
+            // A pipeline of statements that need no waiting may have left more than should gather.
+            if self.socket.is_full() && self.socket.flush().await.is_err() {
+                break;
+            }
         }
         // What was said last; the client may have gone.
         let _ = self.socket.flush().await;
     }
 
     /// The next message; `None` when the server ends the session instead.
-    async fn next(&mut self) -> std::io::Result<Option<Received>> {
-        let status = self.session.transaction_status();
-        let (setting, code, what) = match status {
-            TransactionStatus::Idle => ("idle_session_timeout", "57P05", "idle-session timeout"),
+    async fn next(&mut self, stopping: Pin<&mut impl Future<Output = ()>>) -> std::io::Result<Option<Received>> {
+        if let Some(frame) = self.socket.whole_frame() {
+            return Ok(Some(Received::Frame(frame)));
+        }
+        let known = self.known.current(&self.session);
+        let (timeout, code, what) = match self.session.transaction_status() {
+            TransactionStatus::Idle => (known.idle_session_timeout, "57P05", "idle-session timeout"),
             TransactionStatus::Open | TransactionStatus::Failed => (
-                "idle_in_transaction_session_timeout",
+                known.idle_in_transaction_timeout,
                 sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
                 "idle-in-transaction timeout",
             ),
         };
-        let timeout = timeout_setting(self.session.setting(setting).as_deref());
         let idle = async {
             match timeout {
                 Some(timeout) => tokio::time::sleep(timeout).await,
@@ -158,25 +187,56 @@ impl Connection {
         let error = tokio::select! {
             biased;
             received = self.socket.receive() => return received.map(Some),
-            () = stopped(&mut self.shutdown) => shutting_down(),
+            () = stopping => shutting_down(),
             () = idle => WireError::new(code, format!("terminating connection due to {what}")),
         };
         self.socket.send(&error.fatal());
         Ok(None)
     }
 
-    async fn handle(&mut self, frame: Frame) -> Result<(), Failure> {
+    /// Does what needs no waiting, as all of a point query doesn't: the futures of what may wait are large, and making one costs
+    /// more than the query.
+    fn handle_now(&mut self, frame: Frame) -> Handled {
         let kind = frame.kind;
         let extended = frame.is_extended();
         if self.pipeline.failed && extended {
-            return Ok(());
+            return Handled::Whole(Ok(()));
         }
         let message = match frame.decode() {
             Ok(message) => message,
-            Err(error) if extended => return self.fail_pipeline(error),
-            Err(error) if matches!(kind, b'Q' | b'F') => return self.answer_error(error),
-            Err(error) => return Err(error.into()),
+            Err(error) if extended => return Handled::Whole(self.fail_pipeline(error)),
+            Err(error) if matches!(kind, b'Q' | b'F') => return Handled::Whole(self.answer_error(error)),
+            Err(error) => return Handled::Whole(Err(error.into())),
         };
+        let result = match message {
+            Message::Bind(bind) => self.bind(bind),
+            Message::Describe(target) => self.describe(&target),
+            Message::Close(target) => {
+                self.close(&target);
+                Ok(())
+            }
+            Message::Execute { ref portal, max_rows } => match self.execute_now(portal, max_rows) {
+                Ok(true) => Ok(()),
+                Ok(false) => return Handled::Not(message),
+                Err(error) => Err(error.into()),
+            },
+            Message::Query(ref text) => {
+                return if self.query_now(text) { Handled::Whole(Ok(())) } else { Handled::Not(message) };
+            }
+            Message::Sync if !self.pipeline.implicit => {
+                self.pipeline.failed = false;
+                self.pipeline_ended();
+                Ok(())
+            }
+            other => return Handled::Not(other),
+        };
+        Handled::Whole(match result {
+            Err(Failure::Statement(error)) => self.fail_pipeline(error),
+            other => other,
+        })
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         let result = match message {
             Message::Query(text) => return self.simple_query(text).await,
             Message::Sync => return self.sync().await,
@@ -191,13 +251,8 @@ impl Connection {
                 return Err(WireError::new(sqlstate::PROTOCOL_VIOLATION, "no password was asked for").into());
             }
             Message::Parse { statement, text, type_oids } => self.parse(statement, text, &type_oids).await,
-            Message::Bind(bind) => self.bind(bind),
-            Message::Describe(target) => self.describe(&target),
             Message::Execute { portal, max_rows } => self.execute(&portal, max_rows).await,
-            Message::Close(target) => {
-                self.close(&target);
-                Ok(())
-            }
+            Message::Bind(_) | Message::Describe(_) | Message::Close(_) => unreachable!("they never wait"),
         };
         match result {
             Err(Failure::Statement(error)) => self.fail_pipeline(error),
@@ -205,10 +260,13 @@ impl Connection {
         }
     }
 
-    async fn too_long(&mut self, kind: u8, bytes: usize) -> Result<(), Failure> {
+    fn too_long(&mut self, kind: u8, bytes: usize) -> Result<(), Failure> {
         let error = WireError::new(
             sqlstate::PROGRAM_LIMIT_EXCEEDED,
-            format!("a message of {bytes} bytes is longer than the {} that are allowed", self.socket.max_message_bytes()),
+            format!(
+                "a message of {bytes} bytes is longer than the {} that are allowed",
+                self.socket.max_message_bytes()
+            ),
         )
         .with_hint("send the data in smaller parts, or start the server with a larger --max-message");
         if is_extended(kind) { self.fail_pipeline(error) } else { self.answer_error(error) }
@@ -252,13 +310,13 @@ impl Connection {
     }
 
     /// Watches over a statement that begins now.
-    pub(crate) fn watch(&self) -> Watch {
-        let timeout = timeout_setting(self.session.setting("statement_timeout").as_deref());
+    pub(crate) fn watch(&mut self) -> Watch {
+        let timeout = self.known.current(&self.session).statement_timeout;
         Watch::new(self.session.cancel_handle(), timeout, self.shutdown.clone())
     }
 
     /// How text output looks now.
-    pub(crate) fn style(&self) -> Style {
-        Style::of(|name| self.session.setting(name))
+    pub(crate) fn style(&mut self) -> Style {
+        self.known.current(&self.session).style
     }
 }

@@ -10,10 +10,10 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
 use super::connection::Connection;
 use super::message::{Bind, Target};
-use super::rows::{Sending, Sent, description};
+use super::rows::{ROWS_AT_ONCE, Sending, Sent, append_rows, description, select_complete};
 use super::watch::Failure;
 use crate::decode;
-use crate::encode::{Format, Style};
+use crate::encode::Format;
 use crate::error::WireError;
 use crate::sqlstate::{self, sqlstate};
 
@@ -130,7 +130,7 @@ impl Connection {
             );
             WireError::new(sqlstate::PROTOCOL_VIOLATION, message)
         })?;
-        let zone = Style::of(|name| self.session.setting(name)).zone;
+        let zone = self.style().zone;
         let parameters = bind
             .parameters
             .iter()
@@ -159,17 +159,56 @@ impl Connection {
                 let Some(portal) = self.portals.get(name) else {
                     // A cursor is a portal too: drivers ask what they have declared.
                     let columns = self.session.cursor_columns(name).ok_or_else(|| no_portal(name))?;
-                    self.socket.send(&description(&columns, &[]));
+                    description(&columns, &[], &mut self.socket.output);
                     return Ok(());
                 };
                 (Arc::clone(&portal.statement), portal.result_formats.clone())
             }
         };
         match statement.columns() {
-            Some(columns) => self.socket.send(&description(columns, &formats)),
+            Some(columns) => description(columns, &formats, &mut self.socket.output),
             None => self.socket.send(&NoData::new()),
         }
         Ok(())
+    }
+
+    /// Execute, if it needs no waiting: a point query that has not begun yet, with few rows. Otherwise nothing has been done, or a part
+    /// of it, and [`Connection::execute`] goes on.
+    pub(crate) fn execute_now(&mut self, name: &str, max_rows: usize) -> Result<bool, WireError> {
+        let Some(portal) = self.portals.get(name) else { return Ok(false) };
+        let Some(prepared) = portal.statement.prepared.as_ref().filter(|prepared| prepared.is_point_query()) else {
+            return Ok(false);
+        };
+        if !matches!(portal.state, PortalState::Bound(_)) {
+            return Ok(false);
+        }
+        let begun = Instant::now();
+        let prepared = Arc::clone(prepared);
+        self.begin_pipeline();
+        // Taken out while it runs: an error ends it.
+        let Some(mut portal) = self.portals.remove(name) else { return Ok(false) };
+        let statement = Arc::clone(&portal.statement);
+        let PortalState::Bound(parameters) = &portal.state else { return Ok(false) };
+        let failed = |error| WireError::of_engine(error, &statement.text);
+        let rows = self.session.execute_now(&prepared, parameters).map_err(failed)?;
+        let (Some(rows), Some(columns)) = (rows, &prepared.columns) else {
+            self.portals.insert(name.to_owned(), portal);
+            return Ok(false);
+        };
+        if rows.num_rows() > ROWS_AT_ONCE || (max_rows != 0 && rows.num_rows() > max_rows) {
+            let formats = portal.result_formats.clone();
+            portal.state = PortalState::Sending(Box::new(Sending::of_batch(Arc::clone(columns), rows, formats)));
+            self.portals.insert(name.to_owned(), portal);
+            return Ok(false);
+        }
+        let style = self.style();
+        append_rows(&rows, columns, &portal.result_formats, &style, &mut self.socket.output).map_err(failed)?;
+        self.send_notices();
+        select_complete(rows.num_rows(), &mut self.socket.output);
+        portal.state = PortalState::Drained;
+        self.portals.insert(name.to_owned(), portal);
+        self.extended_seconds.record(begun.elapsed().as_secs_f64());
+        Ok(true)
     }
 
     /// Execute.
@@ -228,8 +267,7 @@ impl Connection {
             }
         }
         self.portals.insert(name.to_owned(), portal);
-        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "extended")
-            .record(begun.elapsed().as_secs_f64());
+        self.extended_seconds.record(begun.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -245,9 +283,14 @@ impl Connection {
     /// Sync: the pipeline's transaction ends.
     pub(crate) async fn sync(&mut self) -> Result<(), Failure> {
         self.end_pipeline().await?;
+        self.pipeline_ended();
+        Ok(())
+    }
+
+    /// What follows the end of a pipeline's transaction.
+    pub(crate) fn pipeline_ended(&mut self) {
         self.close_portals_after_transaction();
         self.ready();
-        Ok(())
     }
 
     /// Several statements up to Sync are one transaction. A statement that is alone, as most are, goes without.

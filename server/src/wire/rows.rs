@@ -3,36 +3,60 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use bytes::{BufMut, BytesMut};
 use engine::{ResultColumn, Rows, type_numbers};
 use futures::StreamExt;
-use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use super::socket::Socket;
 use super::watch::{Failure, Watch};
-use crate::encode::{self, Format, RowEncoder, Style};
+use crate::encode::{self, Format, RowEncoder, Style, patch_length};
 use crate::error::WireError;
 
-/// The RowDescription of a result.
-pub(crate) fn description(columns: &[ResultColumn], formats: &[Format]) -> RowDescription {
-    let fields = columns
-        .iter()
-        .enumerate()
-        .map(|(index, column)| {
-            let (table, position) = column
-                .origin
-                .map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
-            FieldDescription::new(
-                column.name.clone(),
-                table as i32,
-                position,
-                type_numbers::oid(&column.sql_type),
-                type_numbers::size(&column.sql_type),
-                type_numbers::typmod(&column.sql_type),
-                formats.get(index).copied().unwrap_or_default().code(),
-            )
-        })
-        .collect();
-    RowDescription::new(fields)
+/// Rows of a point query that are sent without looking whether the client reads them: more go the way of all others.
+pub(crate) const ROWS_AT_ONCE: usize = 64;
+
+/// Appends the RowDescription of a result.
+pub(crate) fn description(columns: &[ResultColumn], formats: &[Format], out: &mut BytesMut) {
+    let start = out.len();
+    out.put_u8(b'T');
+    out.put_i32(0);
+    // Columns are at most 1,664, as the planner sees to.
+    out.put_i16(columns.len() as i16);
+    for (index, column) in columns.iter().enumerate() {
+        let (table, position) =
+            column.origin.map_or((0, 0), |(id, position)| (id.wrapping_add(type_numbers::FIRST_OBJECT_OID), position));
+        out.put_slice(column.name.as_bytes());
+        out.put_u8(0);
+        out.put_u32(table);
+        out.put_i16(position);
+        out.put_u32(type_numbers::oid(&column.sql_type));
+        out.put_i16(type_numbers::size(&column.sql_type));
+        out.put_i32(type_numbers::typmod(&column.sql_type));
+        out.put_i16(formats.get(index).copied().unwrap_or_default().code());
+    }
+    patch_length(out, start + 1, out.len() - start - 1);
+}
+
+/// Appends the CommandComplete of a query.
+pub(crate) fn select_complete(rows: usize, out: &mut BytesMut) {
+    let start = out.len();
+    out.put_slice(b"C\0\0\0\0SELECT ");
+    out.put_slice(itoa::Buffer::new().format(rows).as_bytes());
+    out.put_u8(0);
+    patch_length(out, start + 1, out.len() - start - 1);
+}
+
+/// Appends all rows of a batch, however long.
+pub(crate) fn append_rows(
+    batch: &RecordBatch,
+    columns: &[ResultColumn],
+    formats: &[Format],
+    style: &Style,
+    out: &mut BytesMut,
+) -> engine::Result<()> {
+    let arrays = encode::arrays(batch, columns)?;
+    let encoder = RowEncoder::new(&arrays, columns, formats, style)?;
+    (0..batch.num_rows()).try_for_each(|row| encoder.encode(row, out))
 }
 
 /// A result that is being sent, maybe in several parts.
@@ -57,6 +81,13 @@ impl Sending {
     /// Of `rows`, with a format for each column.
     pub(crate) fn new(rows: Rows, formats: Vec<Format>) -> Self {
         Self { columns: Arc::clone(&rows.columns), rows, formats, rest: None }
+    }
+
+    /// Of the rows of a query that are there already.
+    pub(crate) fn of_batch(columns: Arc<[ResultColumn]>, batch: RecordBatch, formats: Vec<Format>) -> Self {
+        let batches = futures::stream::empty().boxed();
+        let rows = Rows { columns: Arc::clone(&columns), batches, tag: "SELECT".to_owned(), live: false };
+        Self { columns, rows, formats, rest: Some((batch, 0)) }
     }
 
     /// Sends rows up to `limit` (0: all). The count in the tag is this part's.

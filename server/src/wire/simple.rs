@@ -7,7 +7,7 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
 use super::connection::Connection;
 use super::copy_out::copy_out;
-use super::rows::{Sending, Sent, description};
+use super::rows::{ROWS_AT_ONCE, Sending, Sent, append_rows, description, select_complete};
 use super::watch::{Failure, Watch};
 use crate::error::WireError;
 
@@ -27,9 +27,33 @@ impl Connection {
         }
         self.close_portals_after_transaction();
         self.ready();
-        metrics::histogram!("millrace_sql_statement_seconds", "protocol" => "simple")
-            .record(begun.elapsed().as_secs_f64());
+        self.simple_seconds.record(begun.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Query, if it is one point query of a shape that is known. Otherwise nothing has been done.
+    pub(crate) fn query_now(&mut self, text: &str) -> bool {
+        if self.pipeline.implicit || self.pipeline.failed {
+            return false;
+        }
+        let begun = Instant::now();
+        let Some((columns, rows)) = self.session.query_now(text) else { return false };
+        if rows.num_rows() > ROWS_AT_ONCE {
+            return false;
+        }
+        let style = self.style();
+        let before = self.socket.output.len();
+        description(&columns, &[], &mut self.socket.output);
+        if append_rows(&rows, &columns, &[], &style, &mut self.socket.output).is_err() {
+            self.socket.output.truncate(before);
+            return false;
+        }
+        select_complete(rows.num_rows(), &mut self.socket.output);
+        self.statements.remove("");
+        self.portals.remove("");
+        self.pipeline_ended();
+        self.simple_seconds.record(begun.elapsed().as_secs_f64());
+        true
     }
 
     async fn script(&mut self, text: &str) -> Result<(), Failure> {
@@ -94,7 +118,7 @@ impl Connection {
             }
             Response::Rows(rows) => {
                 self.send_notices();
-                self.socket.send(&description(&rows.columns, &[]));
+                description(&rows.columns, &[], &mut self.socket.output);
                 let style = self.style();
                 match Sending::new(rows, Vec::new()).send(&mut self.socket, watch, &style, text, 0).await? {
                     Sent::Complete(tag) => Some(tag),

@@ -84,6 +84,17 @@ impl Socket {
         Ok(())
     }
 
+    /// The next message, if all of it has come already and it isn't longer than allowed.
+    pub(crate) fn whole_frame(&mut self) -> Option<Frame> {
+        let (kind, length) = header(&self.input)?;
+        if length < 4 || length > self.max_message_bytes || self.input.len() < 1 + length {
+            return None;
+        }
+        let mut frame = self.input.split_to(1 + length);
+        frame.advance(HEADER_BYTES);
+        Some(Frame { kind, body: frame.freeze() })
+    }
+
     /// The next message. Sends the output first if it has to wait. Can be dropped and called again.
     pub(crate) async fn receive(&mut self) -> io::Result<Received> {
         loop {
@@ -103,6 +114,9 @@ impl Socket {
     }
 
     async fn take_frame(&mut self) -> io::Result<Option<Received>> {
+        if let Some(frame) = self.whole_frame() {
+            return Ok(Some(Received::Frame(frame)));
+        }
         let Some((kind, length)) = header(&self.input) else { return Ok(None) };
         if length < 4 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a message shorter than its own length"));
@@ -111,13 +125,8 @@ impl Socket {
             self.skip(1 + length).await?;
             return Ok(Some(Received::TooLong { kind, bytes: length }));
         }
-        if self.input.len() < 1 + length {
-            self.input.reserve((1 + length - self.input.len()).min(KEEP_BYTES));
-            return Ok(None);
-        }
-        let mut frame = self.input.split_to(1 + length);
-        frame.advance(HEADER_BYTES);
-        Ok(Some(Received::Frame(Frame { kind, body: frame.freeze() })))
+        self.input.reserve((1 + length - self.input.len()).min(KEEP_BYTES));
+        Ok(None)
     }
 
     async fn skip(&mut self, mut bytes: usize) -> io::Result<()> {

@@ -110,6 +110,17 @@ impl Shard {
 impl Partition {
     /// The operator of a node.
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
+        let may_cut = node.window.is_none() && !node.keeps_only_top();
+        Self::of(node, states, may_cut)
+    }
+
+    /// The operator of a node that a second input tells which partitions to forget: they are kept whole.
+    pub(super) fn forgetting(node: &Node, states: &mut dyn States) -> Result<Self> {
+        Self::of(node, states, false)
+    }
+
+    /// `may_cut`: large partitions are kept in blocks where it is known what a change reaches.
+    fn of(node: &Node, states: &mut dyn States, may_cut: bool) -> Result<Self> {
         let schema = positional(node.input.schema());
         let always = node.keys.is_empty() && matches!(node.rule, PartitionRule::Aggregates(_));
         let output = nullable(&node.schema);
@@ -135,7 +146,8 @@ impl Partition {
         let codec = Arc::new(RowCodec::new(schema.clone())?);
         let state = states.state("partitions");
         let begun = always.then(|| Begun { state: states.state("begun"), known: false, written: false });
-        let is_cut = rule.cut_by().is_some() && node.window.is_none() && !node.keeps_only_top();
+        // Rows without columns are all peers.
+        let is_cut = may_cut && rule.cut_by().is_some() && !schema.fields().is_empty();
         let cut_states = is_cut.then(|| (states.state("blocks"), states.state("fences")));
         let shard = |shard| Shard {
             rows: Multimap::new(state, shard, codec.clone()),

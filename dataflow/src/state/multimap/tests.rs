@@ -181,6 +181,22 @@ fn a_row_that_comes_and_goes_between_checkpoints_is_never_written() {
 }
 
 #[test]
+fn a_key_that_is_cleared_and_filled_again_has_what_came_last() {
+    let mut map = Map::new(1);
+    map.add(&[(1, 1, 1), (1, 2, 1)]);
+    let changes = map.checkpoint();
+    map.commit(changes, usize::MAX);
+    let (hashes, keys) = map.keys(&[1]);
+    let slot = map.map.slot(hashes[0], keys.key(0));
+    map.map.clear(slot);
+    map.add(&[(1, 3, 1)]);
+    let changes = map.checkpoint();
+    map.commit(changes, 0);
+    map.restart();
+    assert_eq!(map.get(1), BTreeMap::from([(text(3), 1)]));
+}
+
+#[test]
 fn dead_rows_give_their_memory_back() {
     let mut map = Map::new(1);
     for round in 0..200 {

@@ -199,15 +199,15 @@ impl Simulation<'_> {
             let Some(relation) = self.life().find("by_k") else { return };
             let (reply, mut answer) = tokio::sync::oneshot::channel();
             self.life().handle(crate::command::Command::Subscribe { relation, name: "by_k".to_owned(), reply });
-            let subscription = answer.try_recv().expect("it is answered at once").expect("by_k is there");
-            let start = subscription.start.clone();
+            let subscribed = answer.try_recv().expect("it is answered at once").expect("by_k is there");
+            let crate::subscription::Subscription { start, later } = subscribed;
             if let Some(found) = contents(&start, "by_k").expect("it can be read") {
-                self.follower = Some(Follower { subscription, contents: found, epoch: start.epoch.0 });
+                self.follower = Some(Follower { later, contents: found, epoch: start.epoch.0 });
             }
             return;
         }
         let Some(follower) = &mut self.follower else { return };
-        while let Ok(changes) = follower.subscription.changes.try_recv() {
+        while let Ok(changes) = follower.later.changes.try_recv() {
             assert!(changes.epoch.0 > follower.epoch, "1: epochs come in order to those who follow");
             add(&mut follower.contents, &changes.delta);
             follower.epoch = changes.epoch.0;

@@ -35,7 +35,7 @@ use self::world::{Happened, World};
 use crate::command::{Command, Write};
 use crate::published::Published;
 use crate::query::Queries;
-use crate::subscription::Subscription;
+use crate::subscription::Later;
 use crate::{ErrorKind, Result, Settings};
 
 /// Turns of a run, before it is let come to rest.
@@ -107,7 +107,7 @@ struct Statement {
 
 /// Somebody who follows `by_k`.
 struct Follower {
-    subscription: Subscription,
+    later: Later,
     contents: rows::Bag,
     epoch: u64,
 }
@@ -117,6 +117,7 @@ fn run(seed: u64, queries: &Queries) -> Report {
     let mut random = Random::new(seed);
     let settings = Settings {
         workers: 1,
+        concurrent_builds: 2,
         // Sometimes everything spills.
         memory_budget_bytes: if random.one_in(3) { 1 << 18 } else { 64 << 20 },
         checkpoint_interval: Duration::from_millis(5),

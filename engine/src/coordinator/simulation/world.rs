@@ -235,6 +235,10 @@ impl Outside for World {
         Ok(BEGINS_US + self.state.lock().passed.as_micros() as i64)
     }
 
+    fn instance(&self) -> &str {
+        "simulated"
+    }
+
     fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>> {
         let fields = spec.columns.iter().map(|column| column.sql_type.field(&column.name, column.nullable));
         let world = self.me.upgrade().expect("who asks holds it");

@@ -40,6 +40,15 @@ pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// A node over inputs that are done, if something changes.
 fn one(node: &LogicalPlan, number: &mut usize) -> Result<Option<LogicalPlan>> {
     let below = &mut |plan: LogicalPlan, number: &mut usize| Ok(one(&plan, number)?.unwrap_or(plan));
+    if let LogicalPlan::SubqueryAlias(alias) = node
+        && !matches!(*alias.input, LogicalPlan::Subquery(_))
+        && !outer_references(&alias.input)?.is_empty()
+    {
+        // DataFusion can't take the columns that a condition needs through another name.
+        let named = columns(alias.input.schema()).zip(alias.schema.columns());
+        let named = named.map(|(expr, column)| as_column(expr, &column)).collect();
+        return project(alias.input.as_ref().clone(), named).map(Some);
+    }
     if let Some(hoisted) = hoist::hoisted(node, number, below)? {
         return Ok(Some(hoisted));
     }

@@ -43,7 +43,7 @@ pub(super) fn rename(
     let mut new = object.clone();
     new.columns[place].name = new_name;
     definition::write_anew(&mut new);
-    let mut follow = Follow::of_columns(context);
+    let mut follow = Follow::of_columns(context, false);
     follow.change(object, new, (0..object.columns.len()).map(Some).collect());
     follow.follow()?;
     Ok(Plan::Alter(Box::new(follow.finish(Vec::new(), tag))))
@@ -122,7 +122,7 @@ pub(super) fn change(
         table.primary_key = table.primary_key.iter().filter_map(|column| places[*column]).collect();
     }
     definition::write_anew(&mut new);
-    let mut follow = Follow::of_columns(context);
+    let mut follow = Follow::of_columns(context, true);
     follow.change(object, new, places);
     follow.follow()?;
     let needing = context.catalog.with_dependents(follow.needing().iter().copied());

@@ -28,6 +28,8 @@ pub(super) struct Follow<'a> {
     moved: Moved,
     /// Only columns change, no rows: a view that becomes another one by it needs what goes.
     columns_only: bool,
+    /// The rows of those relations are written anew: who reads them must not take that for a change.
+    rewrites: bool,
     /// Who needs a column that goes.
     needing: Vec<ObjectId>,
 }
@@ -41,19 +43,21 @@ impl<'a> Follow<'a> {
             switched: BTreeSet::new(),
             moved: Moved::new(),
             columns_only: false,
+            rewrites: false,
             needing: Vec::new(),
         }
     }
 
-    /// For a change of nothing but columns.
-    pub(super) fn of_columns(context: &PlanContext<'a>) -> Self {
-        Self { columns_only: true, ..Self::new(context) }
+    /// For a change of nothing but columns, for which rows may have to be written anew.
+    pub(super) fn of_columns(context: &PlanContext<'a>, rewrites: bool) -> Self {
+        Self { columns_only: true, rewrites, ..Self::new(context) }
     }
 
     /// An object gets another definition; `places` says where each of the columns that it had is now.
     pub(super) fn change(&mut self, old: &Object, new: Object, places: Vec<Option<usize>>) {
         let names = |object: &Object| object.columns.iter().map(|c| (c.name.clone(), c.sql_type.clone())).collect::<Vec<_>>();
-        if names(old) != names(&new) {
+        let stay = places.iter().enumerate().all(|(column, place)| *place == Some(column));
+        if !stay || names(old) != names(&new) {
             self.moved.insert(new.id, (new.schema(), places));
         }
         self.changed.insert(new.id, new);
@@ -197,12 +201,13 @@ impl<'a> Follow<'a> {
         };
         // An operator that relies on rows never going can't be given a difference.
         let mut relies = false;
+        let rewritten = self.rewrites && new.inputs.iter().any(|input| self.moved.contains_key(input));
         new.root.visit(&mut |node| {
             relies |= matches!(node, Node::Input(input) if input.append_only && self.switched.contains(&input.relation));
         });
         let same_outside = old.key == new.key && old.append_only == new.append_only && old.times == new.times;
         if same_outside && !relies {
-            if old.root.fingerprint() == new.root.fingerprint() {
+            if !rewritten && old.root.fingerprint() == new.root.fingerprint() {
                 if is_new {
                     self.changed.insert(next.id, next);
                 }
