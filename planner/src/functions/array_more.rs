@@ -50,7 +50,7 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new(
             "array_subscript",
             Signature::new(TypeSignature::VariadicAny, Volatility::Immutable),
-            |fields| Ok(innermost(fields)),
+            |fields| array_or("array_subscript", fields, innermost(fields)),
             subscript,
         ),
         // `array[i:j]`, a pair of bounds for each dimension; NULL where one is left out.

@@ -105,6 +105,9 @@ struct Fields {
 /// Date and time of day, with the offset in seconds if the text has one, or a zone.
 pub(crate) fn parse(text: &str) -> Result<(NaiveDateTime, Option<i32>), Problem> {
     let text = text.trim();
+    if let Some(read) = iso(text) {
+        return Ok(read);
+    }
     let lower = text.to_lowercase();
     match lower.as_str() {
         "epoch" => return Ok((DateTime::UNIX_EPOCH.naive_utc(), None)),
@@ -116,6 +119,32 @@ pub(crate) fn parse(text: &str) -> Result<(NaiveDateTime, Option<i32>), Problem>
         fields.word(word)?;
     }
     fields.finish()
+}
+
+/// The form that programs write, `2024-01-05 10:20:30.5`, without a zone or with `Z`: read without looking at words. `None` leaves the text to that.
+fn iso(text: &str) -> Option<(NaiveDateTime, Option<i32>)> {
+    let (body, offset) = text.strip_suffix('Z').map_or((text, None), |body| (body, Some(0)));
+    let bytes = body.as_bytes();
+    let shaped = bytes.len() >= 19
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-',
+            10 => matches!(byte, b' ' | b'T'),
+            13 | 16 => *byte == b':',
+            19 => *byte == b'.',
+            _ => byte.is_ascii_digit(),
+        });
+    if !shaped || bytes.len() == 20 || bytes.len() > 26 {
+        return None;
+    }
+    let part = |from: usize, to: usize| bytes[from..to].iter().fold(0_u32, |value, byte| value * 10 + u32::from(byte - b'0'));
+    let micros = match bytes.len() {
+        19 => 0,
+        length => part(20, length) * 10_u32.pow(26 - length as u32),
+    };
+    let year = part(0, 4);
+    let date = NaiveDate::from_ymd_opt(year as i32, part(5, 7), part(8, 10)).filter(|_| year > 0)?;
+    let time = NaiveTime::from_hms_micro_opt(part(11, 13), part(14, 16), part(17, 19), micros)?;
+    Some((date.and_time(time), offset))
 }
 
 /// The time of day in a text that may have a date before it.

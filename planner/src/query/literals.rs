@@ -3,7 +3,7 @@
 use catalog::SqlType;
 
 /// The types of a function's arguments, as far as they are always the same.
-pub(super) fn types(function: &str) -> Vec<SqlType> {
+pub(super) fn types(function: &str, arguments: usize) -> Vec<SqlType> {
     use SqlType::{Boolean, Bytea, Double, Integer, Interval, Json, Jsonb, Text};
     let texts = || SqlType::Array(Box::new(Text));
     match function {
@@ -28,7 +28,9 @@ pub(super) fn types(function: &str) -> Vec<SqlType> {
         "repeat" | "left" | "right" => vec![Text, Integer],
         "lpad" | "rpad" => vec![Text, Integer, Text],
         "split_part" => vec![Text, Text, Integer],
-        "abs" | "round" | "trunc" | "ceil" | "floor" | "sqrt" | "cbrt" | "exp" | "ln" | "sign" => vec![Double],
+        "abs" | "round" | "trunc" | "ceil" | "floor" | "sqrt" | "cbrt" | "exp" | "ln" | "sign" if arguments == 1 => {
+            vec![Double]
+        }
         _ => Vec::new(),
     }
 }

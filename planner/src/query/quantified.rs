@@ -1,5 +1,6 @@
 //! `x op ANY (array)` and `x op ALL (array)`, LIKE among the operators.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable};
@@ -96,6 +97,12 @@ pub(super) fn typed(
     if let (true, Some(listed)) = (matches!((op.as_str(), any), ("=", true) | ("<>", false)), listed(array)) {
         let list = InList { expr: Box::new(std::mem::take(value)), list: listed, negated: !any };
         return Ok(PlanExpr::InList(list));
+    }
+    // An array that comes when the statement is run: DataFusion makes a list of values of it then.
+    let is_parameter = array.exists(|expr| Ok(matches!(expr, PlanExpr::Placeholder(_))))?;
+    if is_parameter && op == "=" && any {
+        let args = vec![std::mem::take(array), std::mem::take(value)];
+        return Ok(datafusion::functions_nested::array_has::array_has_udf().call(args));
     }
     // A number beside numbers of another type: both become the wider one.
     let (value_arrow, element_arrow) = (value.get_type(schema)?, element.data_type());

@@ -129,7 +129,10 @@ impl Typing<'_> {
                             let name = preserver.save(&expr);
                             let typed = self.expr(expr, &schema, outer)?;
                             let own = &self.context.functions.own;
-                            if sorts { sort_key(typed, &schema, own)? } else { name.restore(typed) }
+                            match sorts.then(|| sort_key(&typed, &schema, own)).transpose()?.flatten() {
+                                Some(key) => key,
+                                None => name.restore(typed),
+                            }
                         }
                     };
                     Ok(Transformed::yes(expr))
@@ -346,7 +349,8 @@ impl Typing<'_> {
     }
 
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
-        for (arg, sql_type) in function.args.iter_mut().zip(literals::types(function.func.name())) {
+        let count = function.args.len();
+        for (arg, sql_type) in function.args.iter_mut().zip(literals::types(function.func.name(), count)) {
             if is_unknown(arg) {
                 *arg = resolve(std::mem::take(arg), &sql_type)?;
             }
@@ -616,15 +620,20 @@ fn interval_extreme(
 }
 
 /// What the values of a type are sorted by, where it is not the values as Arrow compares them.
-fn sort_key(expr: Expr, schema: &DFSchema, own: &crate::functions::OwnFunctions) -> DataFusionResult<Expr> {
-    if is_unknown(&expr) {
-        return Ok(expr);
+fn sort_key(
+    expr: &Expr,
+    schema: &DFSchema,
+    own: &crate::functions::OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    if is_unknown(expr) {
+        return Ok(None);
     }
-    match sql_type_of(&expr, schema)? {
-        SqlType::Jsonb => own.call("jsonb_sort_key", vec![expr]),
-        SqlType::Interval => own.call("interval_length", vec![expr]),
-        _ => Ok(expr),
-    }
+    let function = match sql_type_of(expr, schema)? {
+        SqlType::Jsonb => "jsonb_sort_key",
+        SqlType::Interval => "interval_length",
+        _ => return Ok(None),
+    };
+    own.call(function, vec![expr.clone()]).map(Some)
 }
 
 /// DataFusion's UNNEST forgets what an array says about the SQL type of its elements, and takes only one level of arrays in arrays apart.
