@@ -379,7 +379,10 @@ fn subscript(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             (true, Some(wanted)) => element_of(&lists.value(row), &wanted),
             _ => None,
         };
-        found.push(element.unwrap_or_else(|| new_null_array(target, 1)));
+        found.push(match element {
+            Some(element) => cast(&element, target)?,
+            None => new_null_array(target, 1),
+        });
     }
     let found = match found.is_empty() {
         true => new_empty_array(target),

@@ -42,7 +42,8 @@ pub(super) fn functions() -> Vec<Definition> {
         ),
         Definition::new(
             "regexp_replace",
-            kinds(&["ttt", "tttt", "ttti", "tttii", "tttiit"]),
+            // A number is tried before a text, which any number could become.
+            kinds(&["ttt", "ttti", "tttt", "tttii", "tttiit"]),
             |_| Ok(SqlType::Text),
             regexp_replace,
         ),

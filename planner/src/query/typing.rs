@@ -14,7 +14,7 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery, Subquery,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Subquery,
     Union, Unnest, Values, WindowFunctionDefinition,
 };
 
@@ -199,6 +199,15 @@ impl Typing<'_> {
                 if !is_unknown(&between.expr) {
                     between.low = Box::new(resolve(*between.low, &sql_type)?);
                     between.high = Box::new(resolve(*between.high, &sql_type)?);
+                }
+                // What is not compared as Arrow does is compared by operators.
+                if matches!(sql_type, SqlType::Interval | SqlType::Jsonb) && !is_unknown(&between.expr) {
+                    let bound = |op, bound: &Expr| binary(op, (*between.expr).clone(), bound.clone(), schema, own);
+                    let (low, high) = (bound(Operator::GtEq, &between.low)?, bound(Operator::LtEq, &between.high)?);
+                    if let (Some(low), Some(high)) = (low, high) {
+                        let within = low.and(high);
+                        return Ok(if between.negated { Expr::Not(Box::new(within)) } else { within });
+                    }
                 }
                 Expr::Between(between)
             }
