@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
@@ -198,8 +198,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Delta, String)> {
     let weights = weights.ok_or_else(|| damaged("it has no weights".to_owned()))?.clone();
     let rows = batch.project(&(0..last).collect::<Vec<_>>()).map_err(|e| damaged(e.to_string()))?;
     let inputs = batch.schema().metadata().get(INPUTS).cloned().unwrap_or_default();
-    let fields = rows.schema().fields().clone();
-    let rows = rows.with_schema(Arc::new(Schema::new(fields))).map_err(|e| damaged(e.to_string()))?;
+    // Without the metadata, which belong to the entry and not to its rows.
+    let schema = Arc::new(Schema::new(rows.schema().fields().clone()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(schema, rows.columns().to_vec(), &options);
+    let rows = rows.map_err(|e| damaged(e.to_string()))?;
     Ok((Delta::new(rows, Some(weights)), inputs))
 }
 

@@ -10,6 +10,7 @@
 pub mod cursor;
 pub mod error;
 mod exclusion;
+mod fence;
 mod keyword;
 mod misread;
 pub mod position;

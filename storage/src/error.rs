@@ -88,6 +88,17 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// As this; a damaged file that RocksDB doesn't name is one of those of its kind in `directory`.
+    pub(crate) fn in_directory(self, directory: &Path) -> Self {
+        match self {
+            Self::Corrupt { file: None, detail } => {
+                let kind = if detail.contains("blob") || detail.contains("Blob") { "*.blob" } else { "" };
+                Self::Corrupt { file: Some(directory.join(kind)), detail }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -105,7 +116,9 @@ impl From<rocksdb::Error> for Error {
         if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
             return Self::Full { detail: text.to_owned() };
         }
-        if error.kind() == rocksdb::ErrorKind::Corruption {
+        // A file that is gone is as good as one that is damaged.
+        let is_gone = text.contains("No such file or directory") && file_in(text).is_some();
+        if error.kind() == rocksdb::ErrorKind::Corruption || is_gone {
             return Self::Corrupt { file: file_in(text), detail: text.to_owned() };
         }
         Self::Rocks(error)

@@ -157,11 +157,11 @@ impl FaultStore {
         self.state.lock().injected
     }
 
-    /// As [`FaultStore::restart`], after which only chosen commits meet faults.
+    /// As [`FaultStore::restart`], after which so many of 1,000 commits meet a drawn fault.
     #[must_use]
-    pub fn restart_without_faults(&self, loss: Loss) -> Self {
+    pub fn restart_with(&self, loss: Loss, per_mille: u32) -> Self {
         let mut next = self.restart(loss);
-        next.plan.per_mille = 0;
+        next.plan.per_mille = per_mille;
         next
     }
 

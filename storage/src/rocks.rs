@@ -314,7 +314,7 @@ fn open_error(path: &Path, error: rocksdb::Error) -> Error {
             let detail = error.into_string();
             Error::Corrupt { file: crate::error::file_in(&detail), detail }
         }
-        other => other,
+        other => other.in_directory(path),
     }
 }
 

@@ -62,9 +62,20 @@ fn call_filter(random: &mut Random, columns: &[Column]) -> String {
 }
 
 fn windows(random: &mut Random, from: &Relation) -> Query {
+    // Of rows that are alike, each may come first in one order and last in another.
+    let are_distinct = random.one_in(2);
+    let distinct = are_distinct.then(|| {
+        let (list, columns) = outputs(&names(&from.columns));
+        select(&format!("SELECT DISTINCT {list}"), from, "", columns).as_subquery().named("w")
+    });
+    let from = distinct.as_ref().unwrap_or(from);
+    let one = format!("{}ORDER BY {}", partition_by(random, &from.columns), order(random, &from.columns));
     let mut expressions = names(&from.columns);
     for _ in 0..1 + random.below(3) {
-        let over = format!("{}ORDER BY {}", partition_by(random, &from.columns), order(random, &from.columns));
+        let over = match are_distinct {
+            true => format!("{}ORDER BY {}", partition_by(random, &from.columns), order(random, &from.columns)),
+            false => one.clone(),
+        };
         let (frame, int) = (frame(random), expression(random, &from.columns, Kind::Int, 1));
         let filter = call_filter(random, &from.columns);
         expressions.push(match random.below(17) {

@@ -482,6 +482,8 @@ impl Coordinator {
         for reply in self.deferred.drain(..).map(|(_, _, reply)| reply).chain(indexes) {
             ddl::answer(reply, Err(error.clone()));
         }
+        // Nothing else is looked at any more: what it was on may be half done.
+        self.runtime.lock().failure = Some(error.to_string());
         self.failure = Some(error);
         self.refuse_writes();
     }

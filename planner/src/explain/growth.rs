@@ -93,6 +93,15 @@ impl Explain<'_> {
             }
             Node::Partition(node) if node.window.is_none() => self.growth_of_partition(node),
             Node::Join(node) => self.growth_of_join(node, forgotten),
+            Node::AsOf(node) if rows_grow(&node.left) || rows_grow(&node.right) => {
+                let growing: Vec<&Node> = [&*node.left, &*node.right].into_iter().filter(|side| rows_grow(side)).collect();
+                let sources = self.sources(&growing);
+                Some(format!("AsOf join keeps every row of {sources}, as a late row may be the nearest: bounded by reading tables, or FOR SYSTEM_TIME AS OF PROCTIME()"))
+            }
+            Node::TemporalJoin(node) if rows_grow(&node.right) => {
+                let sources = self.sources(&[&node.right]);
+                Some(format!("Temporal join keeps every row of {sources}: bounded by a right side whose keys are"))
+            }
             Node::SetOperation(node) if rows_grow(&node.left) || rows_grow(&node.right) => {
                 let sources = self.sources(&[&node.left, &node.right]);
                 Some(format!("{:?} all counts each row of {sources}: bounded by INTERSECT or EXCEPT over a window's rows", node.kind))
@@ -215,6 +224,8 @@ fn growing_columns(node: &Node) -> Vec<bool> {
                 _ => [left, right].concat(),
             }
         }
+        Node::AsOf(join) => [growing_columns(&join.left), growing_columns(&join.right)].concat(),
+        Node::TemporalJoin(join) => [growing_columns(&join.left), growing_columns(&join.right)].concat(),
         Node::Union(union) => {
             let either = |a: Vec<bool>, b: Vec<bool>| a.into_iter().zip(b).map(|(a, b)| a || b).collect();
             union.inputs.iter().map(|input| growing_columns(input)).reduce(either).unwrap_or_default()
@@ -275,6 +286,8 @@ fn rows_grow(node: &Node) -> bool {
             JoinKind::RightSemi | JoinKind::RightAnti => rows_grow(&node.right),
             _ => rows_grow(&node.left) || rows_grow(&node.right),
         },
+        Node::AsOf(node) => rows_grow(&node.left),
+        Node::TemporalJoin(node) => rows_grow(&node.left),
         Node::Union(node) => node.inputs.iter().any(|input| rows_grow(input)),
         Node::SetOperation(node) => rows_grow(&node.left),
         Node::Unnest(node) => rows_grow(&node.input),

@@ -1,6 +1,39 @@
 //! ROLLUP, CUBE and GROUPING SETS as DataFusion can plan them: it knows positions in a plain GROUP BY only, and nothing that is grouped by twice.
 
+use datafusion::common::Result;
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
 use sql::ast::{Expr, GroupByExpr, Select, SelectItem, Value};
+
+/// `grouping(x)` over what is grouped by as it stands there: types may have given that another form, under its old name.
+pub(super) fn arguments(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let named = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Aggregate(mut aggregate) = node else { return Ok(Transformed::no(node)) };
+        let keys: Vec<Planned> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
+        let mut changed = false;
+        for call in &mut aggregate.aggr_expr {
+            let mut call = call;
+            while let Planned::Alias(alias) = call {
+                call = &mut alias.expr;
+            }
+            let Planned::AggregateFunction(call) = call else { continue };
+            if call.func.name() != "grouping" {
+                continue;
+            }
+            for argument in &mut call.params.args {
+                let is_meant = |key: &&Planned| (*key).clone().unalias() == argument.clone().unalias();
+                if let Some(key) = keys.iter().find(is_meant).filter(|key| *key != argument) {
+                    *argument = key.clone();
+                    changed = true;
+                }
+            }
+        }
+        let aggregate = LogicalPlan::Aggregate(aggregate);
+        Ok(if changed { Transformed::yes(aggregate) } else { Transformed::no(aggregate) })
+    })?;
+    Ok(named.data)
+}
 
 /// `GROUP BY ROLLUP (1, 2)` with what stands at these places of the SELECT list, and `ROLLUP (x, x)` as `GROUPING SETS ((x), (x), ())`.
 pub(super) fn in_select(select: &mut Select) {

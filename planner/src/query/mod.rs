@@ -7,6 +7,7 @@
 mod ambiguous;
 pub(crate) mod arithmetic;
 mod arrow_error;
+pub mod as_of;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
 pub(crate) mod datetime;
@@ -233,7 +234,7 @@ fn bind_as_written(
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    let plan = typing::plan(lateral::attached(plan)?, context)?;
+    let plan = as_of::placed(typing::plan(lateral::attached(plan)?, context)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);
@@ -269,6 +270,7 @@ fn finish(logical: LogicalPlan, visible: &Visible, context: &PlanContext<'_>) ->
 /// Settles parameters, brings scalar subqueries into a form that can be planned, lets DataFusion's analyzer put in conversions, and makes arithmetic on integers check its results.
 pub(crate) fn analyze(logical: LogicalPlan, context: &PlanContext<'_>) -> Result<LogicalPlan> {
     let logical = scalar_subquery::aggregated(typing::default_parameters(logical)?)?;
+    let logical = grouping::arguments(logical)?;
     let logical = Analyzer::new().execute_and_check(logical, &context.functions.options, |_, _| {})?;
     Ok(arithmetic::checked(logical)?)
 }

@@ -14,6 +14,7 @@ use sql::ast::{
 };
 use sql::walk;
 
+use super::as_of::written as as_of;
 use super::name::{column_name, folded};
 use super::{interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast};
 use crate::error::ErrorKind;
@@ -80,7 +81,12 @@ impl VisitorMut for Rewriter<'_> {
         super::values::one_type(&mut query.body);
         row_value::in_order_by(query);
         flow(super::windows::in_query(query))?;
-        let rewritten = clauses(query).and_then(|()| super::using::rewrite(query));
+        let joins = |query: &mut Query| match &mut *query.body {
+            SetExpr::Select(select) => as_of::normalize(select, self.context),
+            _ => Ok(()),
+        };
+        let rewritten =
+            clauses(query).and_then(|()| joins(query)).and_then(|()| super::using::rewrite(query));
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
 
@@ -91,6 +97,9 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
         if let Err(error) = supported_select(select).and_then(|()| placement::check(select, self.context.functions)) {
+            return ControlFlow::Break(Box::new(error));
+        }
+        if let Err(error) = as_of::normalize(select, self.context).and_then(|()| as_of::mark(select)) {
             return ControlFlow::Break(Box::new(error));
         }
         super::grouping::in_select(select);
@@ -502,7 +511,12 @@ impl Rewriter<'_> {
         if SESSION_VALUES.contains(&name.as_str()) || name == "current_database" {
             return Ok(Some(self.session_value(&name)));
         }
-        if name == "unnest" || name == "grouping" || name == "row" || name == super::exclusion::MARK {
+        if name == "unnest"
+            || name == "grouping"
+            || name == "row"
+            || name == super::exclusion::MARK
+            || as_of::is_mark(&name)
+        {
             return Ok(None);
         }
         if name == "array"

@@ -60,11 +60,13 @@ fn rewritten(plan: LogicalPlan, is_wanted: fn(&Subquery) -> bool) -> Result<Logi
 pub(super) fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
     let plan = &subquery.subquery;
     let one_at_most = plan.max_rows().is_some_and(|rows| rows <= 1);
-    let is_never_null = !plan.schema().field(0).is_nullable();
+    // HAVING for each outer row would be a condition on the outer rows.
+    let may_be_left =
+        plan.schema().field(0).is_nullable() && (subquery.outer_ref_columns.is_empty() || !is_restricted(plan));
     let (input, value, is_list) = match first_row(plan) {
         _ if is_one_constant(plan) => return Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
         Some(Ordered { input, value, order }) => (input, first_value(value, order), false),
-        None if is_aggregate(plan) && !(is_restricted(plan) && is_never_null) || one_at_most && !is_never_null => {
+        None if is_aggregate(plan) && !is_restricted(plan) || one_at_most && may_be_left => {
             return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
         }
         None => {

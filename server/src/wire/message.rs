@@ -1,6 +1,8 @@
 //! Messages from clients. They come from strangers: each is taken apart within its own frame with every length checked (pgwire's decoders
 //! trust the counts in a Bind and replace bytes that aren't UTF-8, so only its backend messages and start-up packets are used).
 
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 use bytes::{Buf, Bytes};
 
 use crate::decode::utf8;

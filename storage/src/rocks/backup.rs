@@ -97,6 +97,6 @@ fn damaged(directory: &Path, error: rocksdb::Error) -> Error {
             let file = crate::error::file_in(&detail).or_else(|| Some(directory.to_owned()));
             Error::Corrupt { file, detail }
         }
-        other => other,
+        other => other.in_directory(directory),
     }
 }

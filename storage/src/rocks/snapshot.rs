@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 use self_cell::self_cell;
 
-use crate::Result;
+use crate::{Error, Result};
 use crate::store::{Snapshot, Visit};
 
 self_cell!(
@@ -35,9 +35,16 @@ impl RocksSnapshot {
     }
 }
 
+impl RocksSnapshot {
+    fn failed(&self, error: rocksdb::Error) -> Error {
+        Error::from(error).in_directory(self.borrow_owner().path())
+    }
+}
+
 impl Snapshot for RocksSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let value = self.borrow_owner().get_pinned_opt(key, &self.borrow_dependent().options)?;
+        let value = self.borrow_owner().get_pinned_opt(key, &self.borrow_dependent().options);
+        let value = value.map_err(|error| self.failed(error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -47,7 +54,7 @@ impl Snapshot for RocksSnapshot {
         let family = db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("the store opens the default column family");
         let options = &self.borrow_dependent().options;
         let found = db.batched_multi_get_cf_opt(family, keys.iter().copied(), keys.is_sorted(), options);
-        let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| self.failed(error))?;
 
         let mut buffer = BytesMut::with_capacity(found.iter().flatten().map(|value| value.len()).sum());
         found.iter().flatten().for_each(|value| buffer.extend_from_slice(value));
@@ -68,6 +75,24 @@ impl Snapshot for RocksSnapshot {
                 return Ok(());
             }
             entries.next();
+        }
+        entries.status().map_err(|error| self.failed(error))
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(start);
+        options.set_iterate_upper_bound(end);
+        let mut entries = self.borrow_dependent().snapshot.raw_iterator_opt(options);
+        entries.seek_to_last();
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value) == Visit::Stop {
+                return Ok(());
+            }
+            entries.prev();
         }
         Ok(entries.status()?)
     }

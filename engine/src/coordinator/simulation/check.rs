@@ -246,15 +246,23 @@ impl Simulation<'_> {
         }
     }
 
-    /// Everything that there is has been read, computed, committed and sent.
-    pub(super) fn is_at_rest(&mut self) -> bool {
+    /// What has not yet been read, computed, committed or sent.
+    pub(super) fn unrest(&mut self) -> Option<String> {
         self.check_sinks();
         let last = self.history.last_key_value().map(|(_, moment)| moment.positions.clone());
         let all_there = DEFINITIONS.iter().all(|(name, _)| self.life.as_ref().is_some_and(|l| l.find(name).is_some()));
+        let ends = self.world.ends();
         let coordinator = &self.life().coordinator;
         let quiet = coordinator.hydrating.is_empty() && coordinator.in_flight.is_none() && !coordinator.pending.dirty;
         let sent = coordinator.sinks.values().all(|sink| sink.outbox.bytes() == 0);
-        all_there && quiet && sent && last == Some(self.world.ends())
+        let why = format!(
+            "defined: {all_there}, being built: {:?}, a commit under way: {}, changes: {}, sinks have everything: {sent}, read up to {last:?} of {ends:?}",
+            coordinator.hydrating.keys(),
+            coordinator.in_flight.is_some(),
+            coordinator.pending.dirty
+        );
+        let is_at_rest = all_there && quiet && sent && last == Some(ends);
+        (!is_at_rest).then_some(why)
     }
 
     pub(super) fn check_the_end(&mut self) {

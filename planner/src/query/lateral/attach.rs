@@ -308,7 +308,11 @@ impl Outer {
             return project(input, named).map(Some);
         }
         let place = format!("place{}", self.number);
-        let number = row_number().partition_by(self.own().collect()).order_by(order).build()?.alias(&place);
+        let mut number = row_number().partition_by(self.own().collect());
+        if !order.is_empty() {
+            number = number.order_by(order);
+        }
+        let number = number.build()?.alias(&place);
         let numbered = LogicalPlan::Window(Window::try_new(vec![number], Arc::new(input))?);
         let bound = |rows: usize| lit(i64::try_from(rows).unwrap_or(i64::MAX));
         let last = fetch.map(|fetch| inner(&place).lt_eq(bound(skip.saturating_add(fetch))));

@@ -97,7 +97,14 @@ impl<'a> Side<'a> {
     fn moved_if(&mut self, expr: Expr, number: &mut usize, not: &DFSchema) -> Result<Expr> {
         let moved = expr.transform_up(|expr| {
             let Some(plan) = plan_of(&expr).filter(|_| is_subquery(&expr)) else { return Ok(Transformed::no(expr)) };
-            if referred(plan, self.schema())?.is_empty() || !referred(plan, not)?.is_empty() {
+            let own = match &expr {
+                Expr::InSubquery(membership) => {
+                    let columns = membership.expr.column_refs();
+                    !columns.is_empty() && columns.iter().all(|column| self.schema().has_column(column))
+                }
+                _ => !referred(plan, self.schema())?.is_empty(),
+            };
+            if !own || !referred(plan, not)?.is_empty() {
                 return Ok(Transformed::no(expr));
             }
             let Some(value) = as_value(&expr, self.input)? else { return Ok(Transformed::no(expr)) };

@@ -15,7 +15,8 @@ use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Subquery, lit, when,
 };
 
-use super::subquery::outward;
+use super::subquery::{outward, takes_some};
+use crate::query::scalar_subquery::is_aggregate;
 
 /// The node with such subqueries in another form.
 pub(super) fn told_apart(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -46,7 +47,8 @@ fn condition(expr: Expr, input: &LogicalPlan, alone: bool) -> Result<Transformed
         Expr::InSubquery(membership) if !membership.negated => Ok(Transformed::no(Expr::InSubquery(membership))),
         Expr::InSubquery(membership) => {
             let refers = !membership.subquery.outer_ref_columns.is_empty();
-            match (alone && !refers) || !may_be_null(&membership, input)? {
+            let by_join = (alone && !refers) || !may_be_null(&membership, input)?;
+            match by_join && !is_of_each(&membership.subquery) {
                 true => Ok(Transformed::no(Expr::InSubquery(membership))),
                 false => {
                     let subquery = rows(&membership, input, Expr::is_not_false)?;
@@ -75,7 +77,7 @@ pub(super) fn as_value(expr: &Expr, input: &LogicalPlan) -> Result<Option<Expr>>
 /// `exists`: DataFusion knows EXISTS here, else only the number of rows.
 fn value(expr: Expr, input: &LogicalPlan, exists: bool) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
-        Expr::InSubquery(membership) if !exists || may_be_null(&membership, input)? => {
+        Expr::InSubquery(membership) if !exists || is_of_each(&membership.subquery) || may_be_null(&membership, input)? => {
             let negated = membership.negated;
             let there = |test: fn(Expr) -> Expr| -> Result<Expr> {
                 let subquery = rows(&membership, input, test)?;
@@ -111,6 +113,11 @@ fn number(subquery: Subquery) -> Result<Expr> {
     let plan = Arc::new(LogicalPlan::Aggregate(Aggregate::try_new(subquery.subquery, vec![], calls)?));
     let outer_ref_columns = plan.all_out_ref_exprs();
     Ok(Expr::ScalarSubquery(Subquery { subquery: plan, outer_ref_columns, spans: subquery.spans }))
+}
+
+/// Whether the rows of each outer row are an aggregate, or some of several, of which no plain join is made.
+fn is_of_each(subquery: &Subquery) -> bool {
+    !subquery.outer_ref_columns.is_empty() && (is_aggregate(&subquery.subquery) || takes_some(&subquery.subquery, false))
 }
 
 fn may_be_null(membership: &InSubquery, input: &LogicalPlan) -> Result<bool> {

@@ -161,13 +161,15 @@ fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.
-fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
+pub(super) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
     let takes = match plan {
         LogicalPlan::Limit(limit) => !exists || limit.skip.is_some(),
         LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
         _ => false,
     };
-    takes || plan.inputs().into_iter().any(|input| takes_some(input, exists))
+    // Below a condition it matters which rows are taken.
+    let same = matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Sort(_) | LogicalPlan::SubqueryAlias(_));
+    takes || plan.inputs().into_iter().any(|input| takes_some(input, exists && same))
 }
 
 fn number_of_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
