@@ -7,7 +7,7 @@
 //! shards; workers take shards, so neither results nor state bytes depend on how many workers there are.
 //!
 //! Reading order: [`graph`] (nodes, sharing, the step), [`operator`] (the contract), [`expression`], [`failures`], [`exchange`] (rows to
-//! shards), [`state`] (write-back caches over the store), [`operators`] (one per file), [`aggregate`] (accumulators),
+//! shards), [`state`] (write-back caches over the store), [`operators`] (one per file), [`nearest`] (ASOF joins of ad-hoc queries), [`aggregate`] (accumulators),
 //! [`view`] (what readers see: stored rows under an overlay).
 
 pub mod aggregate;
@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod expression;
 pub mod failures;
 pub mod graph;
+pub mod nearest;
 pub mod operator;
 pub mod operators;
 pub mod state;
@@ -26,6 +27,7 @@ pub use failures::RowError;
 pub use graph::{
     EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator, Workers, errors_state,
 };
+pub use nearest::NearestRows;
 pub use operator::{Operator, StepContext};
 pub use operators::{assign_sessions, assign_windows};
 pub use view::{IndexLayout, PublishedView, Scan, ViewForm, ViewLayout};

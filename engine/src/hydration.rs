@@ -64,6 +64,8 @@ pub(crate) struct Reached {
     pub(crate) watermarks: HashMap<ObjectId, i64>,
     /// The timestamp of its last epoch.
     pub(crate) timestamp_us: i64,
+    /// What readers see.
+    pub(crate) published: Arc<Published>,
 }
 
 /// Lets the epoch thread end a build at any moment: when it has been cut, nothing that belongs to the view is written any more.
@@ -205,6 +207,10 @@ pub(crate) struct Hydration {
     pub(crate) graph: Graph,
     /// What it reads: sources and stored relations.
     pub(crate) reads: BTreeSet<ObjectId>,
+    /// Those that rows of the others meet as they are: their rows come first.
+    pub(crate) met: HashSet<ObjectId>,
+    /// Nothing may be taken away from some of those again.
+    pub(crate) met_only_grow: bool,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) commands: CommandSender,
@@ -229,12 +235,19 @@ impl Hydration {
 
     fn build(&mut self) -> Result<()> {
         let mut replay = Replay::new(self)?;
-        for _ in 0..MOST_ROUNDS {
+        let mut met: Option<Arc<Published>> = None;
+        // What is met must be there before what meets it; where it can't be taken back, it is read once, while all else waits in the tap.
+        let rounds = if replay.hydration.met_only_grow { 0 } else { MOST_ROUNDS };
+        for _ in 0..rounds {
             let reached = replay.hydration.ask(|reply| HydrationCommand::Positions { reply })?;
             replay.timestamp_us = reached.timestamp_us;
             let gap = replay.gap(&reached.positions);
             if gap <= SMALL_GAP {
                 break;
+            }
+            if met.is_none() && !replay.hydration.met.is_empty() {
+                replay.read_stored(&reached.published, Stored::Met, 1)?;
+                met = Some(reached.published.clone());
             }
             replay.read_until(&reached.positions, &reached.watermarks)?;
         }
@@ -242,8 +255,12 @@ impl Hydration {
         let view = replay.hydration.view.id;
         let start = replay.hydration.ask(|reply| HydrationCommand::Tap { view, relations, reply })?;
         replay.timestamp_us = start.published.timestamp_us;
+        if let Some(before) = met {
+            replay.read_stored(&before, Stored::Met, -1)?;
+        }
+        replay.read_stored(&start.published, Stored::Met, 1)?;
         replay.read_until(&start.published.positions, &start.published.watermarks)?;
-        replay.read_stored(&start.published)?;
+        replay.read_stored(&start.published, Stored::Others, 1)?;
         replay.finish(&start.published.watermarks)?;
         // What is tapped meanwhile is the epoch thread's to finish, once this graph has joined; most of it is done here.
         let mut steps = 0;
@@ -277,6 +294,14 @@ impl Hydration {
         let command = HydrationCommand::Progress { view: self.view.id, progress };
         self.commands.send_from_thread(Command::Hydration(command));
     }
+}
+
+/// Which stored relations are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// Those that rows of others meet as they are.
+    Met,
+    Others,
 }
 
 /// Feeds the past to the private graph.
@@ -329,7 +354,8 @@ impl<'a> Replay<'a> {
     /// Reads every source up to these positions, where the running graph has these watermarks.
     fn read_until(&mut self, until: &HashMap<ObjectId, Positions>, watermarks: &HashMap<ObjectId, i64>) -> Result<()> {
         self.bounds.clone_from(watermarks);
-        let ids: Vec<ObjectId> = self.sources.keys().copied().collect();
+        let mut ids: Vec<ObjectId> = self.sources.keys().copied().collect();
+        ids.sort_unstable_by_key(|id| (!self.hydration.met.contains(id), *id));
         for id in ids {
             let Some(until) = until.get(&id) else { continue };
             self.read_source(id, until)?;
@@ -402,9 +428,12 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Reads tables and views as they were published.
-    fn read_stored(&mut self, published: &Published) -> Result<()> {
-        let stored: Vec<ObjectId> = self.hydration.reads.iter().copied().collect();
+    /// Reads tables and views as they were published; with a weight of -1, takes away again what was read.
+    fn read_stored(&mut self, published: &Published, which: Stored, weight: i64) -> Result<()> {
+        let Hydration { reads, met, .. } = &*self.hydration;
+        let wanted = |id: &&ObjectId| met.contains(*id) == (which == Stored::Met);
+        let mut stored: Vec<ObjectId> = reads.iter().filter(wanted).copied().collect();
+        stored.sort_unstable();
         for id in stored {
             let Some(view) = published.relations.get(&id) else { continue };
             let mut deltas = Vec::new();
@@ -412,7 +441,8 @@ impl<'a> Replay<'a> {
             for batch in view.scan(published.snapshot.clone(), None).map_err(dataflow_error)? {
                 let batch = batch.map_err(dataflow_error)?;
                 rows += batch.num_rows();
-                deltas.push(Delta::inserts(batch));
+                let weights = (weight != 1).then(|| vec![weight; batch.num_rows()].into());
+                deltas.push(Delta::new(batch, weights));
                 if rows >= STEP_ROWS {
                     self.step_past(HashMap::from([(id, std::mem::take(&mut deltas))]))?;
                     rows = 0;

@@ -4,6 +4,7 @@
 //! work, whatever aliases were used, expressions refer to their input's columns by position: column `i` is the
 //! logical column named [`column_name`]`(i)`, without qualifier (in a join: the left input's columns, then the right's).
 
+mod as_of;
 mod partition;
 mod rebuild;
 mod recursive;
@@ -13,6 +14,7 @@ mod state_ttl;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+pub use as_of::{AsOf, Nearest, TemporalJoin};
 use catalog::{LatePolicy, ObjectId};
 pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
@@ -38,6 +40,10 @@ pub enum Node {
     Aggregate(Aggregate),
     /// Rows that belong together, by equal keys, a condition, or both.
     Join(Join),
+    /// `ASOF JOIN`: each left row with the one right row that is nearest to it.
+    AsOf(AsOf),
+    /// `FOR SYSTEM_TIME AS OF PROCTIME()`: each left row with the right rows of the epoch in which it comes.
+    TemporalJoin(TemporalJoin),
     /// `UNION ALL`.
     Union(Union),
     /// `INTERSECT ALL` and `EXCEPT ALL`.
@@ -273,6 +279,15 @@ pub struct Join {
     pub schema: SchemaRef,
 }
 
+impl Join {
+    /// Whether a relation's rows meet each other by the same keys, and nothing but pairs comes out: then they are kept once for both sides.
+    pub fn is_with_itself(&self) -> bool {
+        let same_keys = !self.on.is_empty() && self.on.iter().all(|(left, right)| left == right);
+        let forgets = self.left_expiry.is_some() || self.right_expiry.is_some();
+        self.kind == JoinKind::Inner && same_keys && !forgets && self.left == self.right
+    }
+}
+
 /// When rows of a side of a join find no match any more: nothing that comes later on the other side can match them, and nobody takes
 /// their pairs back, so their state is freed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -395,6 +410,8 @@ impl Node {
             Self::TemporalFilter(node) => node.input.schema(),
             Self::Aggregate(node) => &node.schema,
             Self::Join(node) => &node.schema,
+            Self::AsOf(node) => &node.schema,
+            Self::TemporalJoin(node) => &node.schema,
             Self::Union(node) => &node.schema,
             Self::SetOperation(node) => node.left.schema(),
             Self::Unnest(node) => &node.schema,
@@ -420,6 +437,8 @@ impl Node {
             Self::TemporalFilter(node) => vec![&node.input],
             Self::Aggregate(node) => vec![&node.input],
             Self::Join(node) => vec![&node.left, &node.right],
+            Self::AsOf(node) => vec![&node.left, &node.right],
+            Self::TemporalJoin(node) => vec![&node.left, &node.right],
             Self::Union(node) => node.inputs.iter().collect(),
             Self::SetOperation(node) => vec![&node.left, &node.right],
             Self::Unnest(node) => vec![&node.input],
@@ -435,12 +454,30 @@ impl Node {
         }
     }
 
+    /// The inputs that stand to the right of a temporal join: what stands to the left meets them as they are when it comes.
+    pub fn met_inputs(&self) -> Vec<&Input> {
+        let mut met: Vec<&Input> = self.inputs().into_iter().flat_map(|input| input.met_inputs()).collect();
+        if let Self::TemporalJoin(join) = self {
+            join.right.collect_inputs(&mut met);
+        }
+        met
+    }
+
+    fn collect_inputs<'a>(&'a self, found: &mut Vec<&'a Input>) {
+        if let Self::Input(input) = self {
+            found.push(input);
+        }
+        self.inputs().into_iter().for_each(|input| input.collect_inputs(found));
+    }
+
     /// What becomes of a row on which one of this operator's own expressions fails; `None`: it has none.
     pub fn on_error(&self) -> Option<OnError> {
         match self {
             Self::Map(node) => Some(node.on_error),
             Self::Aggregate(node) => Some(node.on_error),
             Self::Join(node) => Some(node.on_error),
+            Self::AsOf(node) => Some(node.on_error),
+            Self::TemporalJoin(node) => Some(node.on_error),
             Self::Partition(node) => Some(node.on_error),
             Self::Constant(node) => Some(node.on_error),
             Self::Input(_) | Self::Window(_) | Self::Union(_) | Self::SetOperation(_) | Self::Unnest(_) => None,
@@ -467,6 +504,10 @@ impl Node {
                 // A row without a match is taken back when the match arrives.
                 _ => false,
             },
+            // A nearer row may come.
+            Self::AsOf(_) => false,
+            // What becomes of the other side later changes nothing.
+            Self::TemporalJoin(node) => node.left.append_only(),
             Self::Union(node) => node.inputs.iter().all(|input| input.append_only()),
             Self::SetOperation(node) => {
                 node.kind == SetKind::Intersect && node.left.append_only() && node.right.append_only()

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`context`] (what planning may look at), [`statement`] (one file per statement, [`Plan`] is their sum),
 //! [`query`] (SQL to DataFusion's logical plan, with PostgreSQL's names and types), [`functions`],
-//! [`incremental`] (the operator plan of a view), [`lower`] (logical plan to incremental plan, one file per node),
+//! [`incremental`] (the operator plan of a view), [`lower`] (logical plan to incremental plan, one file per node), [`push_down`] (a rule that ad-hoc queries
+//! share),
 //! [`reuse`] (what a changed view can keep), [`explain`].
 
 pub mod context;
@@ -15,6 +16,7 @@ mod fingerprint;
 pub mod functions;
 pub mod incremental;
 pub mod lower;
+pub mod push_down;
 pub mod query;
 pub mod reuse;
 pub mod state;

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::exclusion;
+use crate::fence;
 use crate::keyword;
 use crate::misread;
 use crate::position::position;
@@ -48,7 +49,7 @@ impl Lines {
 impl<'a> Cursor<'a> {
     /// At the first of `tokens`, which stand in `source`.
     pub(crate) fn new(tokens: &'a [TokenWithSpan], source: &'a str, lines: &'a Lines) -> Self {
-        let parser = Parser::new(&DIALECT).with_tokens_with_locations(exclusion::marked(reword(tokens)));
+        let parser = Parser::new(&DIALECT).with_tokens_with_locations(fence::fenced(exclusion::marked(reword(tokens))));
         Self { parser, tokens, source, lines }
     }
 

@@ -10,6 +10,7 @@
 pub mod cursor;
 pub mod error;
 mod exclusion;
+mod fence;
 mod keyword;
 mod misread;
 pub mod position;
@@ -18,6 +19,7 @@ pub mod script;
 pub mod statement;
 pub mod walk;
 
+pub use reword::ROWS_FROM;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
 pub use script::{parse, parse_expression, parse_one};

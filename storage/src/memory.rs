@@ -106,7 +106,11 @@ fn clear(contents: &mut Contents, state: StateId) {
     }
 }
 
-fn range<'a>(contents: &'a Contents, start: &[u8], end: &[u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
+fn range<'a>(
+    contents: &'a Contents,
+    start: &[u8],
+    end: &[u8],
+) -> impl DoubleEndedIterator<Item = (&'a Bytes, &'a Bytes)> {
     // An empty range may not be asked of a map.
     let end = if start < end { Bound::Excluded(end) } else { Bound::Excluded(start) };
     contents.range::<_, [u8]>((Bound::Included(start), end))
@@ -125,6 +129,15 @@ impl Snapshot for MemorySnapshot {
 
     fn scan(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
         for (key, value) in range(&self.0, start, end) {
+            if visit(key, value) == Visit::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        for (key, value) in range(&self.0, start, end).rev() {
             if visit(key, value) == Visit::Stop {
                 break;
             }

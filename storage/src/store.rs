@@ -57,6 +57,9 @@ pub trait Snapshot: Send + Sync {
 
     /// Visits the entries of `start <= key < end` in key order, without allocating per entry.
     fn scan(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()>;
+
+    /// As [`Snapshot::scan`], from the last entry to the first.
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()>;
 }
 
 /// Sizes and counters of a store; bytes unless the name says otherwise.

@@ -6,6 +6,7 @@ mod clock;
 mod consistency;
 mod serving;
 mod storing;
+mod temporal_joins;
 
 use libtest_mimic::Trial;
 
@@ -54,6 +55,9 @@ pub fn trials() -> Vec<Trial> {
         ("clock::rows_go_by_the_clock_without_a_watermark", clock::rows_go_by_the_clock_without_a_watermark),
         ("clock::keys_are_forgotten_over_a_restart_too", clock::keys_are_forgotten_over_a_restart_too),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
+        ("temporal_joins::a_row_meets_its_epoch", temporal_joins::a_row_meets_its_epoch),
+        ("temporal_joins::a_later_view_meets_what_is_there", temporal_joins::a_later_view_meets_what_is_there),
+        ("temporal_joins::versions_are_those_of_the_time", temporal_joins::versions_are_those_of_the_time),
         (
             "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
             consistency::outer_joins_and_views_over_views_agree_in_every_epoch,

@@ -57,6 +57,11 @@ impl Snapshot for PanickingSnapshot {
         self.check();
         self.0.scan(start, end, visit)
     }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        self.check();
+        self.0.scan_back(start, end, visit)
+    }
 }
 
 pub fn a_panic_ends_the_engine_and_not_its_readers() {

@@ -7,6 +7,7 @@
 //! MILLRACE_TEST_CASES=1 in the first group it repeats the case of a failure), MILLRACE_TEST_CASES runs more. What DataFusion itself fails on is counted, and
 //! MILLRACE_TEST_VERBOSE=1 shows an instance of each such thing.
 
+mod as_of;
 mod batch;
 mod case;
 mod expression;

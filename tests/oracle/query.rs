@@ -3,12 +3,12 @@
 use super::expression::{Kind, call, expression, predicate};
 use super::model::TABLES;
 use super::sql::{Column, Query, Relation, Sql, outputs, select};
-use super::{partition, recursion, rows, subquery, window};
+use super::{as_of, partition, recursion, rows, subquery, window};
 use crate::support::random::Random;
 
 /// A query over these relations, of which the first are the tables, with subqueries up to `depth`.
 pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    match random.below(33) {
+    match random.below(36) {
         0..=2 => project(random, relations, depth),
         3..=6 => aggregate(random, relations, depth),
         7..=10 => join(random, relations, depth),
@@ -18,6 +18,7 @@ pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Qu
         24 | 25 => recursion::generate(random, relations),
         26..=28 => rows::generate(random, relations, depth),
         29 | 30 => with(random, relations, depth),
+        31..=33 => as_of::generate(random, relations, depth),
         _ => set_operation(random, relations, depth),
     }
 }

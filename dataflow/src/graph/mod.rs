@@ -218,7 +218,8 @@ impl Graph {
             // The change of a row is one.
             Node::Recursive(node) => !node.all && first(node.schema.fields().len()),
             Node::WindowClose(_) | Node::Constant(_) | Node::Idle(_) => true,
-            Node::Join(_) | Node::Union(_) | Node::SetOperation(_) | Node::Session(_) | Node::Hole(_) => false,
+            Node::Join(_) | Node::AsOf(_) | Node::TemporalJoin(_) | Node::Union(_) => false,
+            Node::SetOperation(_) | Node::Session(_) | Node::Hole(_) => false,
         }
     }
 

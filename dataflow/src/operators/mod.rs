@@ -2,6 +2,7 @@
 
 mod agenda;
 mod aggregate;
+mod as_of;
 mod closing;
 mod constant;
 mod distinct;
@@ -33,10 +34,11 @@ use crate::operator::Operator;
 use crate::{Error, Result};
 
 pub use aggregate::Aggregate;
+pub use as_of::AsOf;
 pub use constant::Constant;
 pub use distinct::Distinct;
 pub use idle::Idle;
-pub use join::Join;
+pub use join::{Join, JoinWithItself, TemporalJoin};
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
@@ -76,7 +78,10 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::TemporalFilter(node) => Box::new(TemporalFilter::new(node, states)?),
         Node::Aggregate(node) => Box::new(Aggregate::new(node, states)?),
         Node::Join(node) if node.on.is_empty() => Box::new(NestedLoop::new(node, states)?),
+        Node::Join(node) if node.is_with_itself() => Box::new(JoinWithItself::new(node, states)?),
         Node::Join(node) => Box::new(Join::new(node, states)?),
+        Node::AsOf(node) => Box::new(AsOf::new(node, states)?),
+        Node::TemporalJoin(node) => Box::new(TemporalJoin::new(node, states)?),
         Node::SetOperation(node) => Box::new(SetOperation::new(node, states)?),
         Node::Union(node) => Box::new(Union::new(node)),
         Node::Unnest(node) => Box::new(Unnest::new(node)),

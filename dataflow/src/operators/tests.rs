@@ -1,6 +1,7 @@
 //! Each operator against recomputation. See [`super::testing`].
 #![allow(clippy::unwrap_used)]
 
+mod as_of;
 mod cumulate;
 mod nested_loop;
 mod recursive;
@@ -10,6 +11,7 @@ mod set_operation;
 mod state_figures;
 mod state_ttl;
 mod temporal;
+mod temporal_join;
 mod unnest;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use proptest::prelude::*;
 
 use super::testing::{
     Bag, Case, Kind, Row, Step, TextRow, World, add, check, check_silent, column, data_type, input, input_id, schema, schema_of,
-    shown, shown_row, steps,
+    shown, shown_row, steps, text,
 };
 use crate::view::ViewForm;
 
@@ -346,6 +348,36 @@ proptest! {
     ) {
         let oracle = move |world: &World<'_>| join_oracle(world, kind, residual, true);
         check(&join_case(kind, residual, true), &steps, || oracle);
+    }
+
+    #[test]
+    fn join_with_itself(steps in steps(vec![3], 4, true), residual in any::<bool>(), null_equal in any::<bool>()) {
+        let kinds = vec![Int, Int, Text];
+        let root = Arc::new(Node::Join(Join {
+            left: input(0, &kinds, false),
+            right: input(0, &kinds, false),
+            kind: JoinKind::Inner,
+            on: vec![(column(0), column(0))],
+            null_equal,
+            residual: residual.then(|| col("c1").lt_eq(col("c4"))),
+            left_expiry: None,
+            right_expiry: None,
+            on_error: OnError::Report,
+            schema: schema_of(&[kinds.clone(), kinds.clone()].concat()),
+        }));
+        let case = Case { root, kinds: vec![kinds.clone()], form: ViewForm::Bag };
+        check(&case, &steps, || |world: &World<'_>| {
+            let mut bag = Bag::new();
+            for (l, lw) in &world.inputs[0] {
+                for (r, rw) in &world.inputs[0] {
+                    let keys = if l[0].is_none() && r[0].is_none() { null_equal } else { l[0] == r[0] };
+                    if keys && (!residual || matches!((l[1], r[1]), (Some(a), Some(b)) if a <= b)) {
+                        add(&mut bag, [shown_row(&kinds, l), shown_row(&kinds, r)].concat(), lw * rw);
+                    }
+                }
+            }
+            bag
+        });
     }
 
     #[test]

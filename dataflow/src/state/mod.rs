@@ -1,7 +1,7 @@
 //! Operator state: write-back caches over the store, one per shard.
 //!
 //! Reading order: [`row`] (rows as bytes), [`keys`] (keys as bytes, and the table from a key to a dense slot), [`keyed`]
-//! (a value per key), [`multimap`] (many rows per key).
+//! (a value per key), [`multimap`] (many rows per key), [`ordered`] (keys in an order of their own).
 //!
 //! A cache is *complete* while every key that it doesn't hold is known to be absent: it began with an empty state and has
 //! evicted nothing. Then a miss costs nothing; otherwise all misses of a batch are one multi-get.
@@ -10,11 +10,13 @@ mod arena;
 pub mod keyed;
 pub mod keys;
 pub mod multimap;
+pub mod ordered;
 pub mod row;
 
 pub use keyed::{Keyed, SlotValues};
 pub use keys::{KeyEncoder, KeyTable};
 pub use multimap::Multimap;
+pub use ordered::Ordered;
 pub use row::{EncodedRows, RowCodec};
 
 /// Appends `value` in as few bytes as it needs (LEB128).

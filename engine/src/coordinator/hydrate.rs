@@ -91,7 +91,9 @@ impl Coordinator {
     }
 
     fn next_to_build(&self) -> Option<ObjectId> {
-        let running = self.hydrating.values().filter(|building| building.takes_room()).count();
+        // One that has only to join, between two checkpoints, makes room for the next.
+        let joins = |id: &ObjectId| self.ready.iter().any(|(view, _)| view == id);
+        let running = self.hydrating.iter().filter(|(id, building)| building.takes_room() && !joins(id)).count();
         if running >= self.settings.concurrent_builds.max(1) {
             return None;
         }
@@ -114,10 +116,14 @@ impl Coordinator {
         // What was left in its tables is gone in this one.
         graph.committed(self.snapshot.clone()).map_err(dataflow_error)?;
         let leash = Arc::new(Leash::default());
+        let met = building.plan.root.met_inputs();
+        let is_source = |id| self.catalog.get(id).is_some_and(|object| matches!(object.kind, ObjectKind::Source(_)));
         let hydration = Hydration {
             view: object.clone(),
             graph: *graph,
             reads: building.plan.inputs.iter().copied().collect(),
+            met: met.iter().map(|input| input.relation).collect(),
+            met_only_grow: met.iter().any(|input| input.append_only && !is_source(input.relation)),
             catalog: self.catalog.clone(),
             store: self.store.clone(),
             commands: self.commands.clone(),
@@ -225,7 +231,7 @@ impl Coordinator {
             HydrationCommand::Positions { reply } => {
                 let positions = self.inputs.iter().map(|(id, input)| (*id, input.positions.clone())).collect();
                 let (watermarks, timestamp_us) = (self.watermarks.clone(), self.timestamp_us);
-                reply.send(Reached { positions, watermarks, timestamp_us }).is_ok()
+                reply.send(Reached { positions, watermarks, timestamp_us, published: self.published.load() }).is_ok()
             }
             HydrationCommand::Tap { view, relations, reply } => {
                 if !self.hydrating.contains_key(&view) {
@@ -259,6 +265,7 @@ impl Coordinator {
                             Err(error) => self.fail(error),
                         }
                     }
+                    self.start_builds();
                 }
                 true
             }

@@ -28,7 +28,7 @@ use crate::query::Queries;
 use crate::recovery::{self, SavedEpoch};
 use crate::watermark::WatermarkTracker;
 
-const DEFINITIONS: [&str; 12] = [
+const DEFINITIONS: [&str; 15] = [
     "CREATE SOURCE orders (order_id bigint, customer text, quantity int, amount numeric(12,2), ordered_at timestamptz,
        WATERMARK FOR ordered_at AS ordered_at - INTERVAL '1 second')
        WITH (connector = 'generator', kind = 'orders', table = 'orders', partitions = 3, keys = 500)",
@@ -58,6 +58,12 @@ const DEFINITIONS: [&str; 12] = [
          AND TIMESTAMPTZ '2023-11-14 22:13:20.01+00' + rank * INTERVAL '1 millisecond'",
     "CREATE MATERIALIZED VIEW visits AS SELECT customer, window_start, window_end, count(*) AS n
        FROM SESSION(orders, ordered_at, INTERVAL '200 milliseconds', customer) GROUP BY customer, window_start, window_end",
+    "CREATE MATERIALIZED VIEW met AS SELECT o.order_id, o.customer, r.name FROM orders o
+       LEFT JOIN regions r FOR SYSTEM_TIME AS OF PROCTIME() ON r.id = o.order_id % 50",
+    "CREATE MATERIALIZED VIEW nearest AS SELECT p.payment_id, o.order_id, o.amount FROM payments p
+       ASOF LEFT JOIN orders o ON o.quantity = p.payment_id % 5 AND o.amount >= p.amount",
+    "CREATE MATERIALIZED VIEW between_ranks AS SELECT a.id, b.id AS other FROM regions a
+       JOIN regions b ON b.rank BETWEEN a.rank - 1 AND a.rank + 2 AND a.id <> b.id",
 ];
 
 /// Made in the middle: built beside the others, from what is stored.

@@ -1,8 +1,9 @@
 //! Ad-hoc queries: a planned query over one published epoch, run by DataFusion.
 //!
 //! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`source`] (a topic
-//! read as it is), [`window`] (TUMBLE and HOP), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
+//! read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
 
+mod as_of;
 mod interrupt;
 mod lookup;
 mod provider;
@@ -104,7 +105,8 @@ impl Queries {
         let mut builder = SessionStateBuilder::new()
             .with_config(self.config.clone().with_option_extension(context))
             .with_runtime_env(self.runtime.clone())
-            .with_default_features();
+            .with_default_features()
+            .with_optimizer_rules(planner::push_down::optimizer_rules());
         let functions = &self.functions;
         builder = builder.with_scalar_functions(functions.scalar().cloned().collect());
         builder = builder.with_aggregate_functions(functions.aggregate().cloned().collect());
@@ -123,6 +125,7 @@ impl Queries {
         overrides: &dyn Overrides,
     ) -> Result<Physical> {
         let logical = bind_parameters(logical.clone(), parameters)?;
+        let logical = planner::query::as_of::expanded(logical).map_err(query_error)?;
         let logical = resolve_scans(logical, published, overrides)?;
         let state = self.state(overrides.function_context());
         let planning = async move {
@@ -310,6 +313,7 @@ impl From<planner::Error> for Error {
             Kind::InvalidParameterValue | Kind::InvalidOption => ErrorKind::InvalidParameterValue,
             Kind::InvalidRecursion => ErrorKind::InvalidRecursion,
             Kind::NotAllowed => ErrorKind::InsufficientPrivilege,
+            Kind::Data(error) => ErrorKind::Data(error),
             Kind::Unsupported => ErrorKind::Unsupported,
             Kind::Internal => ErrorKind::Internal,
         };

@@ -26,8 +26,11 @@ use datafusion::physical_plan::{
 };
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
+use planner::query::as_of::AsOfJoin;
 use planner::query::set_operation::SetOperation;
 use planner::query::{WindowTvf, Windows};
+
+use super::as_of::AsOfExec;
 
 /// DataFusion's planner, which knows windows too.
 #[derive(Debug)]
@@ -54,18 +57,21 @@ struct WindowPlanner;
 impl ExtensionPlanner for WindowPlanner {
     async fn plan_extension(
         &self,
-        _planner: &dyn PhysicalPlanner,
+        planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _logical: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
-        _state: &dyn Session,
-        _context: &PhysicalPlanningContext,
+        state: &dyn Session,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let schema: SchemaRef = Arc::new(node.schema().as_arrow().clone());
+        if let Some(join) = node.as_any().downcast_ref::<AsOfJoin>() {
+            return Ok(Some(Arc::new(AsOfExec::plan(join, schema, inputs, planner, state, context)?)));
+        }
         let Some(window) = node.as_any().downcast_ref::<WindowTvf>() else { return Ok(None) };
         let [input] = inputs else {
             return Err(DataFusionError::Internal("a window function has one input".to_owned()));
         };
-        let schema: SchemaRef = Arc::new(node.schema().as_arrow().clone());
         Ok(Some(Arc::new(WindowExec::new(input.clone(), window, schema)?)))
     }
 }

@@ -77,7 +77,7 @@ impl Explain<'_> {
                 let columns = growing_columns(&node.input);
                 let ttl = if node.input.append_only() { TTL } else { "" };
                 let sources = self.sources(&[&node.input]);
-                let keys: Vec<Expr> = node.keys.iter().filter(|key| grows(key, &columns)).cloned().collect();
+                let keys = growing_keys(&node.input, &node.keys);
                 if !keys.is_empty() {
                     let by = list(&keys, &names);
                     return Some(format!("Aggregate keeps a group for each {by} of {sources}: bounded by {WINDOW}{ttl}"));
@@ -93,6 +93,15 @@ impl Explain<'_> {
             }
             Node::Partition(node) if node.window.is_none() => self.growth_of_partition(node),
             Node::Join(node) => self.growth_of_join(node, forgotten),
+            Node::AsOf(node) if rows_grow(&node.left) || rows_grow(&node.right) => {
+                let growing: Vec<&Node> = [&*node.left, &*node.right].into_iter().filter(|side| rows_grow(side)).collect();
+                let sources = self.sources(&growing);
+                Some(format!("AsOf join keeps every row of {sources}, as a late row may be the nearest: bounded by reading tables, or FOR SYSTEM_TIME AS OF PROCTIME()"))
+            }
+            Node::TemporalJoin(node) if rows_grow(&node.right) => {
+                let sources = self.sources(&[&node.right]);
+                Some(format!("Temporal join keeps every row of {sources}: bounded by a right side whose keys are"))
+            }
             Node::SetOperation(node) if rows_grow(&node.left) || rows_grow(&node.right) => {
                 let sources = self.sources(&[&node.left, &node.right]);
                 Some(format!("{:?} all counts each row of {sources}: bounded by INTERSECT or EXCEPT over a window's rows", node.kind))
@@ -111,7 +120,6 @@ impl Explain<'_> {
 
     fn growth_of_partition(&self, node: &Partition) -> Option<String> {
         let names = self.names(&node.input);
-        let columns = growing_columns(&node.input);
         let sources = self.sources(&[&node.input]);
         let title = partition::title(node);
         let ttl = if node.input.append_only() && !node.keys.is_empty() { TTL } else { "" };
@@ -124,7 +132,7 @@ impl Explain<'_> {
                 format!("{title} keeps every row of {sources}: bounded by {WINDOW}{first}{ttl}")
             });
         }
-        let keys: Vec<Expr> = node.keys.iter().filter(|key| grows(key, &columns)).cloned().collect();
+        let keys = growing_keys(&node.input, &node.keys);
         (!keys.is_empty()).then(|| {
             let by = list(&keys, &names);
             format!("{title} keeps the first rows for each {by} of {sources}: bounded by {WINDOW}{ttl}")
@@ -185,6 +193,15 @@ fn grows(expression: &Expr, columns: &[bool]) -> bool {
     counts.iter().zip(columns).any(|(count, grows)| *count > 0 && *grows)
 }
 
+/// The keys that have ever new values: there are but two of a boolean.
+fn growing_keys(input: &Node, keys: &[Expr]) -> Vec<Expr> {
+    let columns = growing_columns(input);
+    let types = crate::lower::types_over(input, keys).unwrap_or_default();
+    let is_boolean = |place: usize| types.get(place) == Some(&DataType::Boolean);
+    let growing = keys.iter().enumerate().filter(|(place, key)| !is_boolean(*place) && grows(key, &columns));
+    growing.map(|(_, key)| key.clone()).collect()
+}
+
 /// Which columns have ever new values.
 fn growing_columns(node: &Node) -> Vec<bool> {
     let columns = match node {
@@ -215,6 +232,8 @@ fn growing_columns(node: &Node) -> Vec<bool> {
                 _ => [left, right].concat(),
             }
         }
+        Node::AsOf(join) => [growing_columns(&join.left), growing_columns(&join.right)].concat(),
+        Node::TemporalJoin(join) => [growing_columns(&join.left), growing_columns(&join.right)].concat(),
         Node::Union(union) => {
             let either = |a: Vec<bool>, b: Vec<bool>| a.into_iter().zip(b).map(|(a, b)| a || b).collect();
             union.inputs.iter().map(|input| growing_columns(input)).reduce(either).unwrap_or_default()
@@ -254,10 +273,7 @@ fn grouped(input: &Node, keys: &[Expr], node: &Node) -> Vec<bool> {
 
 /// Whether there are ever more rows.
 fn rows_grow(node: &Node) -> bool {
-    let any_key = |input: &Node, keys: &[Expr]| {
-        let columns = growing_columns(input);
-        keys.iter().any(|key| grows(key, &columns))
-    };
+    let any_key = |input: &Node, keys: &[Expr]| !growing_keys(input, keys).is_empty();
     match node {
         Node::Input(node) => node.append_only,
         Node::Map(node) => rows_grow(&node.input),
@@ -275,6 +291,8 @@ fn rows_grow(node: &Node) -> bool {
             JoinKind::RightSemi | JoinKind::RightAnti => rows_grow(&node.right),
             _ => rows_grow(&node.left) || rows_grow(&node.right),
         },
+        Node::AsOf(node) => rows_grow(&node.left),
+        Node::TemporalJoin(node) => rows_grow(&node.left),
         Node::Union(node) => node.inputs.iter().any(|input| rows_grow(input)),
         Node::SetOperation(node) => rows_grow(&node.left),
         Node::Unnest(node) => rows_grow(&node.input),

@@ -23,8 +23,8 @@ pub use words::sql_words;
 
 use crate::fingerprint::join_name;
 use crate::incremental::{
-    AggregateCall, Forgotten, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, Session, ViewPlan, Window,
-    WindowKind,
+    AggregateCall, AsOf, Forgotten, GroupWindow, Hole, Join, JoinKind, Map, Node, OnError, Recursive, Session,
+    TemporalJoin, ViewPlan, Window, WindowKind,
 };
 
 /// The plan as a tree, one operator per line, its inputs and state tables below it.
@@ -148,6 +148,8 @@ impl Explain<'_> {
                 text
             }
             Node::Join(join) => self.describe_join(join, names),
+            Node::AsOf(join) => describe_as_of(join, names),
+            Node::TemporalJoin(join) => describe_temporal_join(join, names),
             Node::Union(_) => "Union".to_owned(),
             Node::SetOperation(node) => format!("{:?} all", node.kind),
             Node::Unnest(node) => {
@@ -203,15 +205,8 @@ impl Explain<'_> {
             pairs => format!("Join {} on {}", join_name(join.kind), pairs.join(" and ")),
         };
         if let Some(residual) = &join.residual {
-            // A name that both sides have says on which side it is.
-            let (left, right) = (&names[0], &names[1]);
-            let qualified = |side: &str, own: &[String], other: &[String]| -> Vec<String> {
-                let of = |name: &String| if other.contains(name) { format!("{side}.{name}") } else { name.clone() };
-                own.iter().map(of).collect()
-            };
-            let both = [qualified("left", left, right), qualified("right", right, left)].concat();
             let word = if pairs.is_empty() { "on" } else { "and" };
-            write(&mut text, format_args!(" {word} {}", render(residual, &both)));
+            write(&mut text, format_args!(" {word} {}", render(residual, &names_of_both(names))));
         }
         for (expiry, names) in [(&join.left_expiry, &names[0]), (&join.right_expiry, &names[1])] {
             if let Some(expiry) = expiry {
@@ -286,6 +281,8 @@ impl Explain<'_> {
                 JoinKind::RightSemi | JoinKind::RightAnti => of(&join.right),
                 _ => [of(&join.left), of(&join.right)].concat(),
             },
+            Node::AsOf(join) => [of(&join.left), of(&join.right)].concat(),
+            Node::TemporalJoin(join) => [of(&join.left), of(&join.right)].concat(),
             Node::Union(union) => union.inputs.first().map(|input| of(input)).unwrap_or_default(),
             Node::SetOperation(node) => of(&node.left),
             Node::Unnest(node) => {
@@ -310,6 +307,38 @@ impl Explain<'_> {
             },
         }
     }
+}
+
+/// The columns of both inputs. A name that both have says on which side it is.
+fn names_of_both(names: &[Vec<String>]) -> Vec<String> {
+    let qualified = |side: &str, own: &[String], other: &[String]| -> Vec<String> {
+        let of = |name: &String| if other.contains(name) { format!("{side}.{name}") } else { name.clone() };
+        own.iter().map(of).collect()
+    };
+    [qualified("left", &names[0], &names[1]), qualified("right", &names[1], &names[0])].concat()
+}
+
+fn equalities(on: &[(Expr, Expr)], names: &[Vec<String>]) -> Vec<String> {
+    on.iter().map(|(l, r)| format!("{} = {}", render(l, &names[0]), render(r, &names[1]))).collect()
+}
+
+fn describe_as_of(join: &AsOf, names: &[Vec<String>]) -> String {
+    let kind = if join.outer { "left" } else { "inner" };
+    let (left, right) = (render(&join.times.0, &names[0]), render(&join.times.1, &names[1]));
+    let mut text = format!("AsOf join {kind} on nearest {left} {} {right}", join.nearest.operator());
+    for pair in equalities(&join.on, names) {
+        write(&mut text, format_args!(" and {pair}"));
+    }
+    text
+}
+
+fn describe_temporal_join(join: &TemporalJoin, names: &[Vec<String>]) -> String {
+    let kind = if join.outer { "left" } else { "inner" };
+    let mut text = format!("Temporal join {kind} on {}", equalities(&join.on, names).join(" and "));
+    if let Some(residual) = &join.residual {
+        write(&mut text, format_args!(" and {}", render(residual, &names_of_both(names))));
+    }
+    text
 }
 
 fn describe_map(map: &Map, names: &[String]) -> String {

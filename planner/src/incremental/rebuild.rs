@@ -5,8 +5,8 @@ use std::sync::Arc;
 use catalog::ObjectId;
 
 use super::{
-    Aggregate, Constant, Distinct, Forgetful, Idle, Input, Join, Map, Node, OnError, Outer, Partition, Recursive,
-    Retention, Session, SetOperation, TemporalFilter, Union, Unnest, Window, WindowClose,
+    Aggregate, AsOf, Constant, Distinct, Forgetful, Idle, Input, Join, Map, Node, OnError, Outer, Partition, Recursive,
+    Retention, Session, SetOperation, TemporalFilter, TemporalJoin, Union, Unnest, Window, WindowClose,
 };
 
 impl Node {
@@ -24,6 +24,8 @@ impl Node {
             Self::TemporalFilter(node) => Self::TemporalFilter(TemporalFilter { input: next(), ..node }),
             Self::Aggregate(node) => Self::Aggregate(Aggregate { input: next(), ..node }),
             Self::Join(node) => Self::Join(Join { left: next(), right: next(), ..node }),
+            Self::AsOf(node) => Self::AsOf(AsOf { left: next(), right: next(), ..node }),
+            Self::TemporalJoin(node) => Self::TemporalJoin(TemporalJoin { left: next(), right: next(), ..node }),
             Self::Union(node) => {
                 let inputs = node.inputs.iter().map(|_| next()).collect();
                 Self::Union(Union { inputs, ..node })
@@ -61,6 +63,8 @@ impl Node {
             Self::Map(node) => Self::Map(Map { on_error, ..node }),
             Self::Aggregate(node) => Self::Aggregate(Aggregate { on_error, ..node }),
             Self::Join(node) => Self::Join(Join { on_error, ..node }),
+            Self::AsOf(node) => Self::AsOf(AsOf { on_error, ..node }),
+            Self::TemporalJoin(node) => Self::TemporalJoin(TemporalJoin { on_error, ..node }),
             Self::Partition(node) => Self::Partition(Partition { on_error, ..node }),
             Self::Constant(node) => Self::Constant(Constant { on_error, ..node }),
             node => node,

@@ -114,7 +114,7 @@ pub(super) fn span_in(plan: &LogicalPlan) -> Option<Span> {
 }
 
 /// Where the first column of an expression stands in the statement.
-fn span_of(expression: &Expr) -> Option<Span> {
+pub(crate) fn span_of(expression: &Expr) -> Option<Span> {
     let mut found = None;
     let walk = expression.apply(|expression| {
         let first = expression.spans().and_then(Spans::first);

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use datafusion::common::{DFSchema, JoinType, NullEquality};
-use datafusion::logical_expr::{Expr, Join as LogicalJoin, lit};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{Cast, Expr, Join as LogicalJoin, lit};
 
 use super::distinct::distinct;
 use super::expiry::expiries;
-use super::expression::{column, column_index, numbered_schema, positional};
+use super::expression::{column, column_index, numbered_schema, positional, types_over};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
 use super::map::{project, restrict};
 use super::temporal;
@@ -21,7 +22,7 @@ impl Lowering<'_> {
         let left = self.node(&join.left)?;
         let right = self.node(&join.right)?;
         let (left_names, right_names) = (join.left.schema(), join.right.schema());
-        let pair = |(l, r): &(Expr, Expr)| Ok((positional(l, left_names)?, positional(r, right_names)?));
+        let pair = |(l, r): &(Expr, Expr)| of_one_type((positional(l, left_names)?, positional(r, right_names)?), &left, &right);
         let mut on = join.on.iter().map(pair).collect::<Result<Vec<_>>>()?;
         // Of an inner join a condition on the clock is one on its rows.
         let (filter, temporal) = match &join.filter {
@@ -72,15 +73,28 @@ impl Lowering<'_> {
     }
 
     /// Whether a join without an equality is worth an operator of its own: not if of one side there is one row at most, or only whether
-    /// it has rows is asked, or time bounds both sides, so that their rows may as well stand under one key.
+    /// it has rows is asked.
     fn is_nested_loop(&mut self, left: &Lowered, right: &Lowered, kind: JoinKind, residual: Option<&Expr>) -> bool {
         let asked = residual.is_none() && matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
-        let bounded = matches!(expiries(left, right, kind, &[], residual), (Some(_), Some(_)));
-        if left.is_single_row() || right.is_single_row() || asked || bounded {
+        if left.is_single_row() || right.is_single_row() || asked {
             return false;
         }
         true
     }
+}
+
+/// Two keys that are compared, cast where their types differ: the optimizer makes keys of conditions that it has from NULL-safe comparisons, too.
+fn of_one_type((l, r): (Expr, Expr), left: &Lowered, right: &Lowered) -> Result<(Expr, Expr)> {
+    let types = |side: &Lowered, key: &Expr| types_over(&side.node, std::slice::from_ref(key));
+    let (left_types, right_types) = (types(left, &l)?, types(right, &r)?);
+    let (Some(left_type), Some(right_type)) = (left_types.first(), right_types.first()) else { return Ok((l, r)) };
+    if left_type == right_type {
+        return Ok((l, r));
+    }
+    let common = comparison_coercion(left_type, right_type)
+        .ok_or_else(|| Error::internal(format!("a join compares {left_type} with {right_type}")))?;
+    let cast = |key: Expr| Expr::Cast(Cast::new(Box::new(key), common.clone()));
+    Ok((cast(l), cast(r)))
 }
 
 /// A join of any kind; without pairs in `on`, all rows meet.
@@ -100,9 +114,7 @@ fn joined(
         JoinKind::RightSemi | JoinKind::RightAnti => numbered_schema(types.skip(left.columns.len())),
         _ => numbered_schema(types),
     };
-    // Rows of a nested loop don't lie by time.
-    let (left_expiry, right_expiry) =
-        if on.is_empty() { (None, None) } else { expiries(left, right, kind, &on, residual.as_ref()) };
+    let (left_expiry, right_expiry) = expiries(left, right, kind, &on, residual.as_ref());
     let (left, right) = (left.node.clone(), right.node.clone());
     let on_error = OnError::default();
     let join = Join { left, right, kind, on, null_equal, residual, left_expiry, right_expiry, on_error, schema };

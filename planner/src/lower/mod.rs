@@ -6,6 +6,7 @@
 //! has come.
 
 mod aggregate;
+mod as_of;
 mod check;
 mod distinct;
 mod expiry;
@@ -38,11 +39,13 @@ use datafusion::logical_expr::{Distinct, Extension, LogicalPlan};
 
 use crate::incremental::{Node, OnError, ViewPlan};
 use crate::query::WindowTvf;
+use crate::query::as_of::AsOfJoin;
 use crate::query::scalar_subquery;
 use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
-pub(crate) use expression::{column, column_index, count_columns, substitute};
+pub(crate) use check::span_of;
+pub(crate) use expression::{column, column_index, count_columns, substitute, types_over};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 
@@ -133,6 +136,9 @@ impl Lowering<'_> {
     fn extension(&mut self, extension: &Extension) -> Result<Lowered> {
         if let Some(operation) = extension.node.as_any().downcast_ref::<SetOperation>() {
             return self.set_operation(operation);
+        }
+        if let Some(join) = extension.node.as_any().downcast_ref::<AsOfJoin>() {
+            return self.as_of(join);
         }
         match extension.node.as_any().downcast_ref::<WindowTvf>() {
             Some(window) => self.window(window),

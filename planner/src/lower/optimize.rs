@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::JoinType;
-use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -19,20 +17,18 @@ use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
-use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
-use datafusion::scalar::ScalarValue;
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
 use crate::Result;
+use crate::push_down::PushDown;
 
 /// Rewrites an analyzed plan: no subqueries, equalities of joins as keys, conditions and unused columns as far down as they go.
 pub(super) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
-        Arc::new(Unmet),
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
@@ -42,7 +38,7 @@ pub(super) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PropagateEmptyRelation::new()),
         Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(PushDown::default()),
         Arc::new(OptimizeProjections::new()),
     ];
     let mut options = ConfigOptions::new();
@@ -51,38 +47,4 @@ pub(super) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let context = OptimizerContext::new_with_config_options(Arc::new(options)).without_query_execution_start_time();
     Ok(Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})?)
-}
-
-/// An inner join whose condition is false has no rows. The condition must not be pushed down: below an aggregate without groups it would leave
-/// that aggregate's row.
-#[derive(Debug)]
-struct Unmet;
-
-impl OptimizerRule for Unmet {
-    fn name(&self) -> &str {
-        "unmet"
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::TopDown)
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        _config: &dyn OptimizerConfig,
-    ) -> datafusion::common::Result<Transformed<LogicalPlan>> {
-        let never = |filter: &Expr| matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(false) | None), _));
-        Ok(match plan {
-            LogicalPlan::Join(join) if join.join_type == JoinType::Inner && join.filter.as_ref().is_some_and(never) => {
-                let empty = EmptyRelation { produce_one_row: false, schema: join.schema };
-                Transformed::yes(LogicalPlan::EmptyRelation(empty))
-            }
-            other => Transformed::no(other),
-        })
-    }
 }

@@ -13,6 +13,10 @@ pub(super) fn arguments(plan: LogicalPlan) -> Result<LogicalPlan> {
         let keys: Vec<Planned> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
         let mut changed = false;
         for call in &mut aggregate.aggr_expr {
+            let mut call = call;
+            while let Planned::Alias(alias) = call {
+                call = &mut alias.expr;
+            }
             let Planned::AggregateFunction(call) = call else { continue };
             if call.func.name() != "grouping" {
                 continue;

@@ -204,7 +204,7 @@ impl ContextProvider for Provider<'_> {
         if name == super::written_cast::NAME {
             return Some(super::written_cast::function());
         }
-        self.context.functions.find_scalar(name).cloned()
+        super::as_of::function(name).or_else(|| self.context.functions.find_scalar(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

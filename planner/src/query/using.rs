@@ -1,4 +1,5 @@
 //! USING behind a RIGHT or FULL join: its columns are the right side's, or whichever side's isn't NULL. DataFusion would take the left side's.
+//! And behind an ASOF or temporal join, whose condition is marked.
 //!
 //! The join becomes one with ON, and the bare names of its columns become what they mean. Other joins with USING are left to DataFusion.
 
@@ -75,7 +76,8 @@ fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
         | JoinOperator::LeftOuter(constraint)
         | JoinOperator::Right(constraint)
         | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::AsOf { constraint, .. } => Some(constraint),
         _ => None,
     }
 }
@@ -87,7 +89,7 @@ fn takes_the_right_side(operator: &JoinOperator) -> bool {
         JoinOperator::Right(JoinConstraint::Using(_) | JoinConstraint::Natural)
             | JoinOperator::RightOuter(JoinConstraint::Using(_) | JoinConstraint::Natural)
             | JoinOperator::FullOuter(JoinConstraint::Using(_) | JoinConstraint::Natural)
-    )
+    ) || super::as_of::written::has_using(operator)
 }
 
 /// The columns that joins have made one of two.

@@ -78,4 +78,22 @@ impl Snapshot for RocksSnapshot {
         }
         entries.status().map_err(|error| self.failed(error))
     }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(start);
+        options.set_iterate_upper_bound(end);
+        let mut entries = self.borrow_dependent().snapshot.raw_iterator_opt(options);
+        entries.seek_to_last();
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value) == Visit::Stop {
+                return Ok(());
+            }
+            entries.prev();
+        }
+        Ok(entries.status()?)
+    }
 }

@@ -14,6 +14,8 @@
 
 pub(super) mod alone;
 mod matching;
+mod temporal;
+mod with_itself;
 
 use std::sync::Arc;
 
@@ -37,6 +39,9 @@ use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keys::{hash_keys, null_keys};
 use crate::state::{KeyEncoder, Multimap, RowCodec};
 use crate::{Error, Result};
+
+pub use self::temporal::TemporalJoin;
+pub use self::with_itself::JoinWithItself;
 
 /// See [the module](self).
 pub struct Join {
@@ -95,34 +100,10 @@ struct Shard {
 impl Join {
     /// The operator of a node.
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
-        let pairs = emits_pairs(node.kind);
-        let (left_alone, right_alone) = Alone::of(node.kind);
-        let (left_schema, right_schema) = (node.left.schema(), node.right.schema());
-        let residual = match &node.residual {
-            Some(condition) => {
-                let fields = left_schema.fields().iter().chain(right_schema.fields()).cloned();
-                Some(Condition::new(&Schema::new(fields.collect::<Vec<_>>()), condition)?)
-            }
-            None => None,
-        };
-        let keeps = |alone: Alone| pairs || residual.is_some() || alone != Alone::No;
-        let (left_keys, right_keys): (Vec<_>, Vec<_>) = node.on.iter().cloned().unzip();
-        let (left_labels, right_labels) = (column_labels(&node.left), column_labels(&node.right));
-        let both = Report::new(node.on_error, [left_labels.clone(), right_labels.clone()].concat());
-        let report = |labels| Report::new(node.on_error, labels);
-        let (left_expiry, right_expiry) = (node.left_expiry.as_ref(), node.right_expiry.as_ref());
-        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone), left_expiry, report(left_labels))?;
-        let right =
-            Side::new(right_schema, &right_keys, right_alone, keeps(right_alone), right_expiry, report(right_labels))?;
-        if left.encoder.types() != right.encoder.types() {
-            return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
-        }
-        let (left_state, right_state): (StateId, StateId) = (states.state("left"), states.state("right"));
-        let shard = |shard| Shard { left: left.state(left_state, shard), right: right.state(right_state, shard) };
-        let shards = (0..SHARDS).map(shard).collect();
-        let schema = nullable(&node.schema);
-        let shared = Shared { left, right, pairs, residual, null_equal: node.null_equal, report: both, schema };
-        Ok(Self { shared, shards, forgets: Forgets::default() })
+        let shared = Shared::new(node)?;
+        let (left, right): (StateId, StateId) = (states.state("left"), states.state("right"));
+        let shard = |shard| Shard { left: shared.left.state(left, shard), right: shared.right.state(right, shard) };
+        Ok(Self { shards: (0..SHARDS).map(shard).collect(), shared, forgets: Forgets::default() })
     }
 
     /// The operator with a third input, of keys that are idle.
@@ -222,6 +203,33 @@ impl Side {
 }
 
 impl Shared {
+    fn new(node: &Node) -> Result<Self> {
+        let pairs = emits_pairs(node.kind);
+        let (left_alone, right_alone) = Alone::of(node.kind);
+        let (left_schema, right_schema) = (node.left.schema(), node.right.schema());
+        let residual = match &node.residual {
+            Some(condition) => {
+                let fields = left_schema.fields().iter().chain(right_schema.fields()).cloned();
+                Some(Condition::new(&Schema::new(fields.collect::<Vec<_>>()), condition)?)
+            }
+            None => None,
+        };
+        let keeps = |alone: Alone| pairs || residual.is_some() || alone != Alone::No;
+        let (left_keys, right_keys): (Vec<_>, Vec<_>) = node.on.iter().cloned().unzip();
+        let (left_labels, right_labels) = (column_labels(&node.left), column_labels(&node.right));
+        let both = Report::new(node.on_error, [left_labels.clone(), right_labels.clone()].concat());
+        let report = |labels| Report::new(node.on_error, labels);
+        let (left_expiry, right_expiry) = (node.left_expiry.as_ref(), node.right_expiry.as_ref());
+        let left = Side::new(left_schema, &left_keys, left_alone, keeps(left_alone), left_expiry, report(left_labels))?;
+        let right =
+            Side::new(right_schema, &right_keys, right_alone, keeps(right_alone), right_expiry, report(right_labels))?;
+        if left.encoder.types() != right.encoder.types() {
+            return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
+        }
+        let schema = nullable(&node.schema);
+        Ok(Self { left, right, pairs, residual, null_equal: node.null_equal, report: both, schema })
+    }
+
     fn side(&self, which: Which) -> &Side {
         match which {
             Which::Left => &self.left,

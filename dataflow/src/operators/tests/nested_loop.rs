@@ -28,6 +28,77 @@ proptest! {
         let oracle = move |world: &World<'_>| join_oracle_by(world, kind, matching(true));
         check(&case(kind, true), &steps, || oracle);
     }
+
+    #[test]
+    fn a_condition_of_orders_picks_pairs(
+        steps in steps(vec![3, 3], 7, true),
+        kind in prop::sample::select(&KINDS[..]),
+        which in 0..5_usize,
+    ) {
+        let (condition, matches) = ordered(which);
+        check(&with_condition(kind, condition), &steps, || move |world: &World<'_>| join_oracle_by(world, kind, matches));
+    }
+
+    #[test]
+    fn rows_that_are_over_are_forgotten(steps in steps(vec![2], 12, false), size_us in 1..5_i64) {
+        let mut case = expiring_case(size_us);
+        let Node::Join(join) = case.root.as_ref() else { unreachable!() };
+        let residual = join.residual.clone().map(|residual| residual.and(col("c1").eq(col("c3"))));
+        case.root = Arc::new(Node::Join(Join { on: vec![], residual, ..join.clone() }));
+        check(&case, &steps, || {
+            let mut all = Bag::new();
+            move |world: &World<'_>| {
+                window_oracle(world, WindowKind::Tumble { size_us }, &mut all);
+                expiring_oracle(world, &all, size_us)
+            }
+        });
+    }
+
+    #[test]
+    fn both_sides_forget(steps in steps(vec![2], 12, false), kind in window_kind()) {
+        let mut case = window_join_case(kind, JoinKind::Inner);
+        let Node::Join(join) = case.root.as_ref() else { unreachable!() };
+        let residual = join.residual.clone().map(|residual| residual.and(col("c1").eq(col("c3"))));
+        case.root = Arc::new(Node::Join(Join { on: vec![], residual, ..join.clone() }));
+        check(&case, &steps, || {
+            let mut all = Bag::new();
+            move |world: &World<'_>| {
+                window_oracle(world, kind, &mut all);
+                window_join_oracle(&all, JoinKind::Inner)
+            }
+        });
+    }
+}
+
+fn with_condition(kind: JoinKind, condition: Expr) -> Case {
+    let mut case = case(kind, true);
+    let Node::Join(join) = case.root.as_ref() else { unreachable!() };
+    case.root = Arc::new(Node::Join(Join { residual: Some(condition), ..join.clone() }));
+    case
+}
+
+/// Conditions that compare both sides, and what they say: points in intervals, intervals that overlap, half-open ones, texts, sums.
+fn ordered(which: usize) -> (Expr, fn(&Row, &Row) -> bool) {
+    fn le(a: Option<i64>, b: Option<i64>) -> bool {
+        matches!((a, b), (Some(a), Some(b)) if a <= b)
+    }
+    let plus = |column: &str, by: i64| col(column) + lit(by);
+    match which {
+        0 => (col("c2").between(col("c3"), plus("c4", 1)), |l, r| le(r[0], l[2]) && le(l[2], r[1].map(|v| v + 1))),
+        1 => (
+            col("c0").lt_eq(col("c4")).and(col("c3").lt_eq(col("c2"))).and(col("c1").not_eq(col("c5"))),
+            |l, r| le(l[0], r[1]) && le(r[0], l[2]) && matches!((l[1], r[2]), (Some(a), Some(b)) if a != b),
+        ),
+        2 => (col("c4").gt(plus("c2", 1)), |l, r| le(l[2].map(|v| v + 2), r[1])),
+        3 => (
+            col("c1").lt_eq(col("c5")),
+            |l, r| matches!((l[1], r[2]), (Some(a), Some(b)) if text(a) <= text(b)),
+        ),
+        _ => (
+            col("c2").eq(plus("c3", 1)).or(col("c2").is_null()),
+            |l, r| l[2].is_none() || matches!((l[2], r[0]), (Some(a), Some(b)) if a == b + 1),
+        ),
+    }
 }
 
 /// More rows than a block and more pairs than a chunk, so that both are cut.

@@ -1,0 +1,134 @@
+//! Temporal joins: each left row with the right rows that match it in the epoch in which it comes.
+//!
+//! - Rule: `Δout = ΔL ⋈ (R + ΔR)`: the right side's changes of an epoch are there before its left rows are, and change nothing that came out
+//!   before.
+//! - State: the right side's rows by join key. Nothing of the left side, whose rows only ever come.
+//! - What the operator yields is not a function of its inputs' sums but of the epochs in which their changes came, which are recorded: the same
+//!   epochs again yield the same.
+//! - A row on which a key fails is left out, and is an error. A pair on which the further condition fails is no match, and is an error.
+
+use delta::{Part, SHARDS};
+use planner::incremental::{Join as Equijoin, JoinKind, TemporalJoin as Node};
+use storage::{ChangeSet, Snapshot};
+
+use super::alone::{Alone, Which};
+use super::matching::Pairs;
+use super::{Shared, share};
+use crate::exchange::{for_shards, is_parallel, rows_of};
+use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operators::States;
+use crate::operators::shards::checkpoint;
+use crate::state::Multimap;
+use crate::{Error, Result};
+
+/// See [the module](self).
+pub struct TemporalJoin {
+    shared: Shared,
+    shards: Vec<Multimap>,
+}
+
+impl TemporalJoin {
+    /// The operator of a node.
+    pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
+        let shared = Shared::new(&Equijoin {
+            left: node.left.clone(),
+            right: node.right.clone(),
+            kind: if node.outer { JoinKind::Left } else { JoinKind::Inner },
+            on: node.on.clone(),
+            null_equal: false,
+            residual: node.residual.clone(),
+            left_expiry: None,
+            right_expiry: None,
+            on_error: node.on_error,
+            schema: node.schema.clone(),
+        })?;
+        let state = states.state("right");
+        Ok(Self { shards: (0..SHARDS).map(|shard| shared.right.state(state, shard)).collect(), shared })
+    }
+}
+
+/// One epoch of a shard.
+fn step(
+    shared: &Shared,
+    right: &mut Multimap,
+    (left, changes): (Vec<Part>, Vec<Part>),
+    store: &dyn Snapshot,
+) -> Result<StepOutput> {
+    let mut output = StepOutput::default();
+    right.begin_step();
+    for Part { delta, hashes, .. } in &changes {
+        let side = &shared.right;
+        let rows = delta.num_rows();
+        let keys = side.encoder.encode(&side.keys_of(delta.batch()), rows)?;
+        let encoded = side.codec.encode(side.columns_of(delta.batch()), rows)?;
+        let weights: Option<&[i64]> = delta.weights().map(|weights| &weights.values()[..]);
+        right.add(hashes, &keys, &encoded, weights, store)?;
+    }
+    for Part { delta, hashes, .. } in &left {
+        if (0..delta.num_rows()).any(|row| delta.weight(row) < 0) {
+            return Err(Error::Broken("a row is taken away from a temporal join's left side, which only grows".to_owned()));
+        }
+        let side = &shared.left;
+        let keys = side.encoder.encode(&side.keys_of(delta.batch()), delta.num_rows())?;
+        let mut partners = Vec::new();
+        right.probe(hashes, &keys, store, &mut partners)?;
+        let columns = side.columns_of(delta.batch());
+        let mut pairs = Pairs { shared, which: Which::Left, delta, columns, partners: &partners, other: right };
+        let matches = pairs.emit(&mut output)?;
+        if side.alone != Alone::No {
+            let unmet = (0..delta.num_rows() as u32).filter(|row| side.alone.wants(matches[*row as usize]));
+            let unmet = delta.take(&arrow::array::UInt32Array::from_iter_values(unmet))?;
+            if !unmet.is_empty() {
+                let columns = side.columns_of(unmet.batch()).to_vec();
+                output.deltas.push(unmet.with_batch(shared.alone(Which::Left, columns, unmet.num_rows())?));
+            }
+        }
+    }
+    Ok(output)
+}
+
+impl Operator for TemporalJoin {
+    fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<delta::Delta>]) -> Result<StepOutput> {
+        let (shared, store) = (&self.shared, context.snapshot.as_ref());
+        let mut output = StepOutput::default();
+        let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut output)?;
+        let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut output)?;
+        let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
+        let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
+        let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
+        let work = |shard: &mut Multimap, parts: (Vec<Part>, Vec<Part>)| step(shared, shard, parts, store);
+        for change in for_shards(context.workers, parallel, &mut self.shards, parts, some, work)? {
+            output.deltas.extend(change.deltas);
+            output.errors.extend(change.errors);
+        }
+        Ok(output)
+    }
+
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+        let changed = self.shards.iter().map(Multimap::changed).sum();
+        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            shard.checkpoint(changes);
+            Ok(())
+        })
+    }
+
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
+        let total = self.state_bytes();
+        for shard in &mut self.shards {
+            shard.committed(share(budget_bytes, shard.bytes(), total));
+        }
+        Ok(())
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.shards.iter().map(Multimap::unwritten_bytes).sum()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.shards.iter().map(Multimap::bytes).sum()
+    }
+
+    fn state_rows(&self) -> usize {
+        self.shards.iter().map(Multimap::len).sum()
+    }
+}
