@@ -418,6 +418,9 @@ impl Shard {
             self.rows.probe(&part.hashes, &keys, store, &mut slots)?;
             forgotten.extend(slots.iter().filter(|slot| **slot != NO_SLOT));
         }
+        if forgotten.is_empty() {
+            return Ok(StepOutput::default());
+        }
         let before = shared.output(&self.gather(shared, forgotten.clone())?)?;
         forgotten.into_iter().for_each(|slot| self.rows.clear(slot));
         let nothing = Output { rows: RecordBatch::new_empty(shared.output.clone()), errors: None };
