@@ -171,7 +171,7 @@ async fn fill(session: &mut Session, rows: u64) -> Result<()> {
          INSERT INTO steps SELECT n * 100, n * 100 + 99, 'step ' || n FROM generate_series(0, 9) AS n",
     )
     .await?;
-    let columns = row("n", "n * 7919", rows);
+    let columns = row("n", "(CAST(n AS bigint) * 7919)", rows);
     for first in (0..rows).step_by(FILL as usize) {
         let last = (first + FILL).min(rows) - 1;
         execute(session, &format!("INSERT INTO t SELECT {columns} FROM generate_series({first}, {last}) AS n")).await?;

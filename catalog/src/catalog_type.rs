@@ -35,11 +35,13 @@ pub enum CatalogType {
     OidVector,
     /// `void`: what a function gives that is called for its effect.
     Void,
+    /// `record`: a row as a value, by its text.
+    Record,
 }
 
 impl CatalogType {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Char,
         Self::RegClass,
         Self::RegNamespace,
@@ -53,6 +55,7 @@ impl CatalogType {
         Self::Int2Vector,
         Self::OidVector,
         Self::Void,
+        Self::Record,
     ];
 
     /// The plain type whose values it has.
@@ -81,6 +84,7 @@ impl CatalogType {
             Self::Int2Vector => "int2vector",
             Self::OidVector => "oidvector",
             Self::Void => "void",
+            Self::Record => "record",
         }
     }
 

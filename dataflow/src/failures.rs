@@ -16,7 +16,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use delta::Delta;
-use planner::error::ErrorKind;
+use planner::error::{DataError, ErrorKind};
 use planner::incremental::OnError;
 
 use crate::expression::batch_of;
@@ -26,7 +26,7 @@ use crate::{Error, Result};
 const VALUE_CHARACTERS: usize = 200;
 
 /// What a row can be wrong about; the names are part of stored errors.
-const KINDS: [(ErrorKind, &str); 16] = [
+const KINDS: [(ErrorKind, &str); 30] = [
     (ErrorKind::DivisionByZero, "division by zero"),
     (ErrorKind::OutOfRange, "out of range"),
     (ErrorKind::InvalidText, "invalid text"),
@@ -41,6 +41,20 @@ const KINDS: [(ErrorKind, &str); 16] = [
     (ErrorKind::InvalidEncoding, "invalid encoding"),
     (ErrorKind::LimitExceeded, "limit exceeded"),
     (ErrorKind::DatatypeMismatch, "datatype mismatch"),
+    (ErrorKind::Data(DataError::DatetimeOverflow), "datetime overflow"),
+    (ErrorKind::Data(DataError::IntervalOverflow), "interval overflow"),
+    (ErrorKind::Data(DataError::ZoneDisplacement), "time zone displacement"),
+    (ErrorKind::Data(DataError::Substring), "substring"),
+    (ErrorKind::Data(DataError::NullValue), "null value"),
+    (ErrorKind::Data(DataError::UntranslatableCharacter), "untranslatable character"),
+    (ErrorKind::Data(DataError::JsonSubscript), "json subscript"),
+    (ErrorKind::Data(DataError::JsonNonNumeric), "json non-numeric"),
+    (ErrorKind::Data(DataError::JsonSingleton), "json singleton"),
+    (ErrorKind::Data(DataError::JsonArray), "json array"),
+    (ErrorKind::Data(DataError::JsonMember), "json member"),
+    (ErrorKind::Data(DataError::JsonNumber), "json number"),
+    (ErrorKind::Data(DataError::JsonObject), "json object"),
+    (ErrorKind::UndefinedObject, "undefined object"),
     (ErrorKind::Unsupported, "unsupported"),
     (ErrorKind::Internal, "internal"),
 ];

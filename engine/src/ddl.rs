@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use catalog::{Catalog, ObjectId};
+use catalog::{Catalog, ObjectId, QualifiedName};
 use connectors::Positions;
 use datafusion::common::ScalarValue;
 use crate::command::Write;
@@ -51,6 +51,8 @@ pub(crate) enum DdlChange {
     },
     /// Nobody listens any more.
     Unfollow(ObjectId),
+    /// Nobody waits any more for the view of that name, which was to take another's place.
+    Abandon(QualifiedName),
 }
 
 /// Objects that change, and what has been built for that.

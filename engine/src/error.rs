@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use planner::error::DataError;
+
 /// What a client should do about an error; `server` maps each kind to an SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -75,6 +77,8 @@ pub enum ErrorKind {
     InvalidEncoding,
     /// An index that is not within what it counts (2202E).
     InvalidSubscript,
+    /// A value that can't be, for one of the rarer reasons.
+    Data(DataError),
     /// A text longer than its type allows (22001).
     StringTooLong,
     /// A setting that can't be changed (55P02).

@@ -40,7 +40,7 @@ mod watermark;
 pub use backup::{backup, backups, restore};
 pub use catalog::{CatalogType, SqlType};
 pub use engine::Engine;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{DataError, Error, ErrorKind, Result};
 pub use pg_catalog::type_numbers;
 pub use session::{
     Cancel, Notice, Parameter, Prepared, Response, ResultColumn, Rows, Session, SessionParameters, TransactionStatus,

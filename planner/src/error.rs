@@ -99,10 +99,43 @@ pub enum ErrorKind {
     NotAllowed,
     /// A recursive query that refers to itself where it must not (42P19).
     InvalidRecursion,
+    /// A value that a function or a type can't take, for one of the rarer reasons.
+    Data(DataError),
     /// SQL that is understood but not done (0A000).
     Unsupported,
     /// A mistake of this program (XX000).
     Internal,
+}
+
+/// The rarer mistakes of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataError {
+    /// A date or time whose fields are beyond what dates and times have (22008).
+    DatetimeOverflow,
+    /// An interval that is too long (22015).
+    IntervalOverflow,
+    /// A time zone's offset that is too large (22009).
+    ZoneDisplacement,
+    /// A part of a text of negative length (22011).
+    Substring,
+    /// NULL where a function takes none (22004).
+    NullValue,
+    /// A character that a text can't have (22P05).
+    UntranslatableCharacter,
+    /// A subscript of a JSON path that is no number, or beyond the array (22033).
+    JsonSubscript,
+    /// A JSON path's method on what is no number (22036).
+    JsonNonNumeric,
+    /// A JSON path's operand that is not one value (22038).
+    JsonSingleton,
+    /// No array where a JSON path needs one (22039).
+    JsonArray,
+    /// A member that isn't there (2203A).
+    JsonMember,
+    /// No number where a JSON path needs one (2203B).
+    JsonNumber,
+    /// No object where a JSON path needs one (2203C).
+    JsonObject,
 }
 
 /// Why a statement can't be planned.

@@ -1,6 +1,6 @@
 //! The only table of SQLSTATE codes: what each kind of error is called on the wire.
 
-use engine::ErrorKind;
+use engine::{DataError, ErrorKind};
 
 /// Five characters that programs test for; PostgreSQL's where PostgreSQL has the error.
 pub fn sqlstate(kind: ErrorKind) -> &'static str {
@@ -45,6 +45,19 @@ pub fn sqlstate(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidPower => "2201F",
         ErrorKind::InvalidEncoding => "22021",
         ErrorKind::InvalidSubscript => "2202E",
+        ErrorKind::Data(DataError::DatetimeOverflow) => "22008",
+        ErrorKind::Data(DataError::IntervalOverflow) => "22015",
+        ErrorKind::Data(DataError::ZoneDisplacement) => "22009",
+        ErrorKind::Data(DataError::Substring) => "22011",
+        ErrorKind::Data(DataError::NullValue) => "22004",
+        ErrorKind::Data(DataError::UntranslatableCharacter) => "22P05",
+        ErrorKind::Data(DataError::JsonSubscript) => "22033",
+        ErrorKind::Data(DataError::JsonNonNumeric) => "22036",
+        ErrorKind::Data(DataError::JsonSingleton) => "22038",
+        ErrorKind::Data(DataError::JsonArray) => "22039",
+        ErrorKind::Data(DataError::JsonMember) => "2203A",
+        ErrorKind::Data(DataError::JsonNumber) => "2203B",
+        ErrorKind::Data(DataError::JsonObject) => "2203C",
         ErrorKind::StringTooLong => "22001",
         ErrorKind::CardinalityViolation => "21000",
         ErrorKind::UniqueViolation => "23505",

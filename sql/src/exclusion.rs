@@ -1,7 +1,7 @@
 //! `EXCLUDE` in a window's frame, which sqlparser doesn't know, as a mark among what the window is partitioned by.
 //!
-//! `OVER (PARTITION BY a ORDER BY b ROWS 2 PRECEDING EXCLUDE TIES)` becomes `OVER (PARTITION BY !! N'TIES', a ORDER BY b ROWS 2 PRECEDING)`: `!!` is an
-//! operator that nothing has any more. `EXCLUDE NO OTHERS` says nothing.
+//! `OVER (PARTITION BY a ORDER BY b ROWS 2 PRECEDING EXCLUDE TIES)` becomes `OVER (PARTITION BY !! 'frame exclusion TIES', a ORDER BY b
+//! ROWS 2 PRECEDING)`: `!!` is an operator that nothing has any more. `EXCLUDE NO OTHERS` says nothing.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -83,7 +83,7 @@ fn has_frame(tokens: &[TokenWithSpan]) -> bool {
 fn mark(tokens: &mut Vec<TokenWithSpan>, start: usize, what: &str, place: &TokenWithSpan) {
     let with_place = |token: Token| TokenWithSpan { token, span: place.span };
     let mut value =
-        vec![with_place(Token::DoubleExclamationMark), with_place(Token::NationalStringLiteral(what.to_owned()))];
+        vec![with_place(Token::DoubleExclamationMark), with_place(Token::SingleQuotedString(format!("frame exclusion {what}")))];
     let mut solid = (start..tokens.len()).filter(|at| is_solid(&tokens[*at]));
     let Some(first) = solid.next() else { return };
     let begins = |word: &&str| is(&tokens[first], word);
@@ -118,13 +118,13 @@ mod tests {
         let expected = |window: &str| Some(format!("SELECT sum(x) OVER ({window}) FROM t"));
         assert_eq!(
             over("PARTITION BY a, (b) ORDER BY c ROWS 2 PRECEDING EXCLUDE TIES"),
-            expected("PARTITION BY !!N'TIES', a, (b) ORDER BY c ROWS 2 PRECEDING")
+            expected("PARTITION BY !!'frame exclusion TIES', a, (b) ORDER BY c ROWS 2 PRECEDING")
         );
         assert_eq!(
             over("ORDER BY c RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING exclude current row"),
-            expected("PARTITION BY !!N'CURRENT ROW' ORDER BY c RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING")
+            expected("PARTITION BY !!'frame exclusion CURRENT ROW' ORDER BY c RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING")
         );
-        assert_eq!(over("w ROWS 1 PRECEDING EXCLUDE GROUP"), expected("w PARTITION BY !!N'GROUP' ROWS 1 PRECEDING"));
+        assert_eq!(over("w ROWS 1 PRECEDING EXCLUDE GROUP"), expected("w PARTITION BY !!'frame exclusion GROUP' ROWS 1 PRECEDING"));
         assert_eq!(over("ORDER BY c ROWS 1 PRECEDING EXCLUDE NO OTHERS"), expected("ORDER BY c ROWS 1 PRECEDING"));
     }
 

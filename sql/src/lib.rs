@@ -19,6 +19,7 @@ pub mod script;
 pub mod statement;
 pub mod walk;
 
+pub use reword::ROWS_FROM;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
 pub use script::{parse, parse_expression, parse_one};

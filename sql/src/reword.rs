@@ -15,11 +15,15 @@ const DEFINING: &[&str] = &["ALTER", "CREATE", "PREPARE"];
 /// - a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: EMIT would be taken for an alias;
 /// - `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which isn't known;
 /// - `==` as an operator like any other: it would be taken for `=`;
-/// - `SELECT * FROM` for the TABLE of a query, which would take ORDER for a part of the name.
+/// - `SELECT * FROM` for the TABLE of a query, which would take ORDER for a part of the name;
+/// - a blank in `TRIM(LEADING FROM text)`, where what is to be cut is left out;
+/// - [`ROWS_FROM`] for `ROWS FROM (f(), g())`, which is read as a function of that name.
 pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut reworded: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut first = None;
     let mut previous: Option<&TokenWithSpan> = None;
+    // The last two before it.
+    let mut earlier: [Option<&TokenWithSpan>; 2] = [None, None];
     for (at, token) in tokens.iter().enumerate() {
         let mut with = |token_as| reworded.push(TokenWithSpan { token: token_as, span: token.span });
         let next = tokens[at + 1..].iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
@@ -30,6 +34,19 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             with(Token::CustomBinaryOperator("==".to_owned()));
         } else if is(token, &["SYMMETRIC"]) && previous.is_some_and(|previous| is(previous, &["BETWEEN"])) {
             with(Token::DoubleExclamationMark);
+        } else if is(token, &["FROM"])
+            && previous.is_some_and(|side| is(side, &["LEADING", "TRAILING", "BOTH"]))
+            && earlier[0].is_some_and(|open| open.token == Token::LParen)
+            && earlier[1].is_some_and(|trim| is(trim, &["TRIM"]))
+        {
+            with(Token::SingleQuotedString(" ".to_owned()));
+            with(token.token.clone());
+        } else if is(token, &["ROWS"]) && begins_rows_from(next.clone()) {
+            with(Token::make_word(ROWS_FROM, Some('"')));
+        } else if is(token, &["FROM"])
+            && previous.is_some_and(|rows| is(rows, &["ROWS"]))
+            && next.clone().next().is_some_and(|open| open.token == Token::LParen)
+        {
         } else if is(token, &["TABLE"]) && begins_query(previous, first) && names_table(next.clone()) {
             with(Token::make_keyword("SELECT"));
             with(Token::Mul);
@@ -39,10 +56,19 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
         if !matches!(token.token, Token::Whitespace(_)) {
             first.get_or_insert(token);
+            earlier = [previous, earlier[0]];
             previous = Some(token);
         }
     }
     reworded
+}
+
+/// What ROWS FROM is called as a function.
+pub const ROWS_FROM: &str = "rows from";
+
+/// Whether `FROM (` comes next.
+fn begins_rows_from<'a>(mut next: impl Iterator<Item = &'a TokenWithSpan>) -> bool {
+    next.next().is_some_and(|from| is(from, &["FROM"])) && next.next().is_some_and(|open| open.token == Token::LParen)
 }
 
 fn begins_emit_clause<'a>(mut next: impl Iterator<Item = &'a TokenWithSpan>) -> bool {

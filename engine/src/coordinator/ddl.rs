@@ -25,7 +25,7 @@ const BUILD_SHARE: usize = 2;
 impl Coordinator {
     /// Carries out one change.
     pub(super) fn ddl(&mut self, planned_against: u64, change: DdlChange, reply: Reply<DdlDone>) {
-        let lasting = !matches!(change, DdlChange::Follow { .. } | DdlChange::Unfollow(_));
+        let lasting = !matches!(change, DdlChange::Follow { .. } | DdlChange::Unfollow(_) | DdlChange::Abandon(_));
         // An index of a view is made when the view is.
         if let DdlChange::Create { create, .. } = &change
             && let ObjectKind::Index(index) = &create.object.kind
@@ -87,6 +87,10 @@ impl Coordinator {
                 *relation.lock() = Some(id);
                 Ok(DdlDone::default())
             }
+            DdlChange::Abandon(name) => match self.catalog.find(&name).map(|object| object.id) {
+                Some(id) => self.change(DdlChange::Unfollow(id)),
+                None => Ok(DdlDone::default()),
+            },
             DdlChange::Unfollow(id) if self.catalog.get(id).is_some() => {
                 self.drop_object(id)?;
                 self.catalog_version += 1;

@@ -234,7 +234,9 @@ impl Coordinator {
     /// Operators number their columns; what goes out has the relation's names.
     fn under_its_names(&self, relation: ObjectId, delta: Delta) -> Result<Delta> {
         let Some(object) = self.catalog.get(relation) else { return Ok(delta) };
-        let named = crate::query::named(delta.batch(), &object.schema());
+        // What a view had before it got a column has NULL there.
+        let nullable = object.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+        let named = crate::query::named(delta.batch(), &Arc::new(arrow::datatypes::Schema::new(nullable)));
         let named = named.map_err(|e| Error::internal(format!("changes of {} can't be emitted: {e}", object.name)))?;
         Ok(delta.with_batch(named))
     }

@@ -91,7 +91,9 @@ impl Coordinator {
     }
 
     fn next_to_build(&self) -> Option<ObjectId> {
-        let running = self.hydrating.values().filter(|building| building.takes_room()).count();
+        // One that has only to join, between two checkpoints, makes room for the next.
+        let joins = |id: &ObjectId| self.ready.iter().any(|(view, _)| view == id);
+        let running = self.hydrating.iter().filter(|(id, building)| building.takes_room() && !joins(id)).count();
         if running >= self.settings.concurrent_builds.max(1) {
             return None;
         }
@@ -263,6 +265,7 @@ impl Coordinator {
                             Err(error) => self.fail(error),
                         }
                     }
+                    self.start_builds();
                 }
                 true
             }

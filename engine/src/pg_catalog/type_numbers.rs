@@ -49,6 +49,7 @@ fn catalog_oid(catalog_type: CatalogType) -> u32 {
         CatalogType::RegType => 2206,
         CatalogType::AnyArray => 2277,
         CatalogType::Void => 2278,
+        CatalogType::Record => 2249,
         CatalogType::RegNamespace => 4089,
         CatalogType::RegRole => 4096,
     }
@@ -96,6 +97,7 @@ fn catalog_array_oid(element: CatalogType) -> u32 {
         CatalogType::RegNamespace => 4090,
         CatalogType::RegRole => 4097,
         // PostgreSQL has no arrays of these: they are read as text.
+        CatalogType::Record => 2287,
         CatalogType::NodeTree | CatalogType::AnyArray | CatalogType::Void => 1009,
     }
 }
@@ -134,7 +136,7 @@ pub fn parameter_type(type_oid: u32) -> Result<Option<SqlType>, u32> {
         return Ok(None);
     }
     let in_catalog = CatalogType::ALL.into_iter().find(|known| catalog_oid(*known) == type_oid);
-    if let Some(catalog_type) = in_catalog.filter(|known| *known != CatalogType::Void) {
+    if let Some(catalog_type) = in_catalog.filter(|known| !matches!(known, CatalogType::Void | CatalogType::Record)) {
         return Ok(Some(SqlType::Catalog(catalog_type)));
     }
     for (scalar, sql_type) in &SCALARS {
@@ -179,7 +181,11 @@ pub fn size(sql_type: &SqlType) -> i16 {
             | CatalogType::Xid
             | CatalogType::Void => 4,
             CatalogType::AclItem => 12,
-            CatalogType::NodeTree | CatalogType::AnyArray | CatalogType::Int2Vector | CatalogType::OidVector => -1,
+            CatalogType::NodeTree
+            | CatalogType::AnyArray
+            | CatalogType::Int2Vector
+            | CatalogType::OidVector
+            | CatalogType::Record => -1,
         },
     }
 }

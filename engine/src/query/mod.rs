@@ -313,6 +313,7 @@ impl From<planner::Error> for Error {
             Kind::InvalidParameterValue | Kind::InvalidOption => ErrorKind::InvalidParameterValue,
             Kind::InvalidRecursion => ErrorKind::InvalidRecursion,
             Kind::NotAllowed => ErrorKind::InsufficientPrivilege,
+            Kind::Data(error) => ErrorKind::Data(error),
             Kind::Unsupported => ErrorKind::Unsupported,
             Kind::Internal => ErrorKind::Internal,
         };

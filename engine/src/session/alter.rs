@@ -127,6 +127,7 @@ impl Session {
             let view = ViewPlan { inputs: root.relations(), root: root.clone(), ..attach.view.clone() };
             let number = self.shared.next_followed.fetch_add(1, Ordering::Relaxed);
             let name = QualifiedName { schema: TEMPORARY_SCHEMA.to_owned(), name: format!("next_{number}") };
+            builds.names.push(name.clone());
             let hidden = self.make_hidden(object, &name, view).await?;
             let mut states = Vec::new();
             pair(&root, &attach.view.root, hidden, &owners, &mut states);
@@ -268,6 +269,8 @@ fn pair(
 /// Hidden views; those that have not taken another's place when this goes, go with it.
 pub(super) struct Builds {
     list: Vec<Build>,
+    /// Their names, also of one that may or may not have been made yet.
+    names: Vec<QualifiedName>,
     commands: CommandSender,
 }
 
@@ -281,7 +284,7 @@ struct Build {
 
 impl Builds {
     pub(super) fn new(commands: CommandSender) -> Self {
-        Self { list: Vec::new(), commands }
+        Self { list: Vec::new(), names: Vec::new(), commands }
     }
 
     /// Whether they are what a change needs.
@@ -320,12 +323,14 @@ impl Builds {
     /// They have taken the others' places.
     pub(super) fn done(&mut self) {
         self.list.clear();
+        self.names.clear();
     }
 
     pub(super) fn give_up(&mut self) {
-        for build in std::mem::take(&mut self.list).into_iter().rev() {
+        self.list.clear();
+        for name in std::mem::take(&mut self.names).into_iter().rev() {
             let (reply, _) = tokio::sync::oneshot::channel();
-            let change = Box::new(DdlChange::Unfollow(build.hidden));
+            let change = Box::new(DdlChange::Abandon(name));
             self.commands.send_soon(Command::Ddl { planned_against: 0, change, reply });
         }
     }

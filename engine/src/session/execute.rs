@@ -409,7 +409,13 @@ fn typed(arguments: Vec<Parameter>, prepared: &Prepared) -> Result<Vec<Parameter
         ));
     }
     let typed = arguments.into_iter().zip(&prepared.parameter_types);
-    typed.map(|(value, sql_type)| value.cast_to(&sql_type.data_type()).map_err(query_error)).collect()
+    typed
+        .map(|(value, sql_type)| match value.try_as_str().flatten() {
+            // A text is read as a literal of the type is: an array by its braces, say.
+            Some(text) => Ok(planner::query::value_of_text(text, sql_type)?),
+            None => value.cast_to(&sql_type.data_type()).map_err(query_error),
+        })
+        .collect()
 }
 
 fn undefined_statement(name: &str) -> Error {

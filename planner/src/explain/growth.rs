@@ -77,7 +77,7 @@ impl Explain<'_> {
                 let columns = growing_columns(&node.input);
                 let ttl = if node.input.append_only() { TTL } else { "" };
                 let sources = self.sources(&[&node.input]);
-                let keys: Vec<Expr> = node.keys.iter().filter(|key| grows(key, &columns)).cloned().collect();
+                let keys = growing_keys(&node.input, &node.keys);
                 if !keys.is_empty() {
                     let by = list(&keys, &names);
                     return Some(format!("Aggregate keeps a group for each {by} of {sources}: bounded by {WINDOW}{ttl}"));
@@ -120,7 +120,6 @@ impl Explain<'_> {
 
     fn growth_of_partition(&self, node: &Partition) -> Option<String> {
         let names = self.names(&node.input);
-        let columns = growing_columns(&node.input);
         let sources = self.sources(&[&node.input]);
         let title = partition::title(node);
         let ttl = if node.input.append_only() && !node.keys.is_empty() { TTL } else { "" };
@@ -133,7 +132,7 @@ impl Explain<'_> {
                 format!("{title} keeps every row of {sources}: bounded by {WINDOW}{first}{ttl}")
             });
         }
-        let keys: Vec<Expr> = node.keys.iter().filter(|key| grows(key, &columns)).cloned().collect();
+        let keys = growing_keys(&node.input, &node.keys);
         (!keys.is_empty()).then(|| {
             let by = list(&keys, &names);
             format!("{title} keeps the first rows for each {by} of {sources}: bounded by {WINDOW}{ttl}")
@@ -192,6 +191,15 @@ fn grows(expression: &Expr, columns: &[bool]) -> bool {
         return true;
     }
     counts.iter().zip(columns).any(|(count, grows)| *count > 0 && *grows)
+}
+
+/// The keys that have ever new values: there are but two of a boolean.
+fn growing_keys(input: &Node, keys: &[Expr]) -> Vec<Expr> {
+    let columns = growing_columns(input);
+    let types = crate::lower::types_over(input, keys).unwrap_or_default();
+    let is_boolean = |place: usize| types.get(place) == Some(&DataType::Boolean);
+    let growing = keys.iter().enumerate().filter(|(place, key)| !is_boolean(*place) && grows(key, &columns));
+    growing.map(|(_, key)| key.clone()).collect()
 }
 
 /// Which columns have ever new values.
@@ -265,10 +273,7 @@ fn grouped(input: &Node, keys: &[Expr], node: &Node) -> Vec<bool> {
 
 /// Whether there are ever more rows.
 fn rows_grow(node: &Node) -> bool {
-    let any_key = |input: &Node, keys: &[Expr]| {
-        let columns = growing_columns(input);
-        keys.iter().any(|key| grows(key, &columns))
-    };
+    let any_key = |input: &Node, keys: &[Expr]| !growing_keys(input, keys).is_empty();
     match node {
         Node::Input(node) => node.append_only,
         Node::Map(node) => rows_grow(&node.input),

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Vol
 use serde_json::value::RawValue;
 
 use super::definition::{Definition, arrays, columnar, invalid, invalid_text, one_of, unexpected};
+use super::jsonb::value::Json;
 use super::text::{as_views, map_text, texts};
 
 pub(super) fn functions() -> Vec<Definition> {
@@ -23,13 +24,8 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("json_get_text", any(2), |_| Ok(SqlType::Text), |args| by_step(args, Answer::Text)),
         Definition::new("json_get_path", any(2), |fields| Ok(json_type(fields)), |args| by_path(args, Answer::Json)),
         Definition::new("json_get_path_text", any(2), |_| Ok(SqlType::Text), |args| by_path(args, Answer::Text)),
-        Definition::new(
-            "json_extract_path",
-            path(),
-            |fields| Ok(json_type(fields)),
-            |args| by_steps(args, Answer::Json),
-        )
-        .with_alias("jsonb_extract_path"),
+        Definition::new("json_extract_path", path(), |_| Ok(SqlType::Json), |args| by_steps(args, Answer::Json)),
+        Definition::new("jsonb_extract_path", path(), |_| Ok(SqlType::Jsonb), |args| by_steps(args, Answer::Json)),
         Definition::new("json_extract_path_text", path(), |_| Ok(SqlType::Text), |args| by_steps(args, Answer::Text))
             .with_alias("jsonb_extract_path_text"),
         Definition::new("json_typeof", text(), |_| Ok(SqlType::Text), |args| map_text(args, type_of))
@@ -240,46 +236,11 @@ pub(crate) fn normalised(text: &str, jsonb: bool) -> Option<String> {
     if !jsonb {
         return Some(text.to_owned());
     }
+    let value = Json::parse(value.get()).ok()?;
     let mut out = String::with_capacity(text.len());
-    write_jsonb(value.get(), &mut out)?;
-    Some(out)
-}
-
-fn write_jsonb(json: &str, out: &mut String) -> Option<()> {
-    match json.bytes().next()? {
-        b'{' => {
-            let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json).ok()?;
-            let mut members: Vec<_> = members.into_iter().collect();
-            members.sort_by(|(left, _), (right, _)| left.len().cmp(&right.len()).then_with(|| left.cmp(right)));
-            out.push('{');
-            for (index, (name, value)) in members.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(", ");
-                }
-                out.push_str(&serde_json::to_string(name).ok()?);
-                out.push_str(": ");
-                write_jsonb(value.get(), out)?;
-            }
-            out.push('}');
-        }
-        b'[' => {
-            let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
-            out.push('[');
-            for (index, value) in elements.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(", ");
-                }
-                write_jsonb(value.get(), out)?;
-            }
-            out.push(']');
-        }
-        b'"' => {
-            let text: Cow<'_, str> = serde_json::from_str(json).ok()?;
-            out.push_str(&serde_json::to_string(&text).ok()?);
-        }
-        _ => out.push_str(json),
-    }
-    Some(())
+    value.write(&mut out);
+    // A text can't have it, though JSON can write it.
+    (!out.contains("\\u0000")).then_some(out)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("to_jsonb", one(), |_| Ok(SqlType::Jsonb), |args| built(args, true, single)),
         Definition::new("json_build_object", some(), |_| Ok(SqlType::Json), |args| built(args, false, object)),
         Definition::new("jsonb_build_object", some(), |_| Ok(SqlType::Jsonb), |args| built(args, true, object)),
+        // A row, whose fields have names.
+        Definition::new("json_row", some(), |_| Ok(SqlType::Json), |args| built(args, false, compact_object)),
         Definition::new("json_build_array", some(), |_| Ok(SqlType::Json), |args| built(args, false, elements)),
         Definition::new("jsonb_build_array", some(), |_| Ok(SqlType::Jsonb), |args| built(args, true, elements)),
     ]
@@ -72,19 +74,27 @@ fn elements(values: &[Values], row: usize, out: &mut String) -> Result<bool> {
 }
 
 fn object(values: &[Values], row: usize, out: &mut String) -> Result<bool> {
+    members(values, row, ", ", " : ", out)
+}
+
+fn compact_object(values: &[Values], row: usize, out: &mut String) -> Result<bool> {
+    members(values, row, ",", ":", out)
+}
+
+fn members(values: &[Values], row: usize, comma: &str, colon: &str, out: &mut String) -> Result<bool> {
     if values.len() % 2 == 1 {
         return invalid("argument list must have even number of elements".to_owned());
     }
     out.push('{');
     for (index, member) in values.chunks_exact(2).enumerate() {
         if index > 0 {
-            out.push_str(", ");
+            out.push_str(comma);
         }
         if member[0].is_null(row) {
             return invalid(format!("argument {} cannot be null", 2 * index + 1));
         }
         quote(member[0].text(row), out)?;
-        out.push_str(" : ");
+        out.push_str(colon);
         member[1].write(row, out)?;
     }
     out.push('}');

@@ -46,6 +46,9 @@ pub(crate) fn of_operator(op: &sql::ast::BinaryOperator) -> Option<(&'static str
         BinaryOperator::Question => ("jsonb_exists", false),
         BinaryOperator::QuestionPipe => ("jsonb_exists_any", false),
         BinaryOperator::QuestionAnd => ("jsonb_exists_all", false),
+        BinaryOperator::HashMinus => ("jsonb_delete_path", false),
+        BinaryOperator::AtQuestion => ("jsonb_path_exists_opr", false),
+        BinaryOperator::AtAt => ("jsonb_path_match_opr", false),
         _ => return None,
     })
 }

@@ -1,26 +1,36 @@
 //! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
 
 mod array;
+mod array_more;
 mod average;
 mod bytes;
+mod crypto;
 mod definition;
 pub(crate) mod excluding;
 mod guarded;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
+mod jsonb;
 mod mode;
 mod numeric;
 mod numeric_more;
+pub(crate) mod pattern;
+pub(crate) mod quantified;
+mod record;
 mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
 mod sum;
 mod text;
+mod text_more;
 mod time;
 mod time_make;
+mod time_more;
 mod to_char;
+mod to_char_number;
+mod to_char_read;
 pub(crate) mod to_number;
 mod uuid;
 
@@ -56,20 +66,27 @@ impl OwnFunctions {
     fn new() -> Self {
         let groups = [
             array::functions(),
+            array_more::functions(),
             bytes::functions(),
+            crypto::functions(),
             json::functions(),
             json_build::functions(),
             json_contains::functions(),
+            jsonb::functions(),
             excluding::functions(),
             numeric::functions(),
             numeric_more::functions(),
+            quantified::functions(),
+            record::functions(),
             regex::functions(),
             rows::functions(),
             series::functions(),
             session::functions(),
             text::functions(),
+            text_more::functions(),
             time::functions(),
             time_make::functions(),
+            time_more::functions(),
             to_char::functions(),
             to_number::functions(),
             uuid::functions(),
@@ -225,6 +242,7 @@ pub(crate) use definition::undefined;
 pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;
+pub(crate) use time::offset_of_zone;
 
 /// Each value of a column in PostgreSQL's text form.
 pub fn text_of(column: &arrow::array::ArrayRef) -> crate::Result<arrow::array::StringViewArray> {

@@ -24,6 +24,7 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
         Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
         Definition::new("float_round", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Double), float_round),
+        Definition::new("double_to_real", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Real), double_to_real),
         Definition::new(
             "text_to_numeric",
             Signature::any(1, Volatility::Immutable),
@@ -74,6 +75,25 @@ fn float_round(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let values = cast(&arrays(args)?[0], &DataType::Float64)?;
     let rounded: Float64Array = values.as_primitive::<Float64Type>().unary(f64::round_ties_even);
     columnar(args, Arc::new(rounded))
+}
+
+/// A double that a real can hold.
+fn double_to_real(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let values = cast(&arrays(args)?[0], &DataType::Float64)?;
+    let mut builder = arrow::array::Float32Builder::with_capacity(values.len());
+    for value in values.as_primitive::<Float64Type>() {
+        let real = value.map(|value| value as f32);
+        let beyond = match (value, real) {
+            (Some(value), Some(real)) if value.is_finite() && real.is_infinite() => "overflow",
+            (Some(value), Some(real)) if value != 0.0 && real == 0.0 => "underflow",
+            _ => {
+                builder.append_option(real);
+                continue;
+            }
+        };
+        return Err(Error::new(ErrorKind::OutOfRange, format!("value out of range: {beyond}")).into());
+    }
+    columnar(args, Arc::new(builder.finish()))
 }
 
 /// Numbers with all their digits, or an error.

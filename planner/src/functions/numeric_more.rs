@@ -29,6 +29,8 @@ pub(super) fn functions() -> Vec<Definition> {
             whole_quotient,
         ),
         Definition::new("scale", any(1), |fields| of_numerics("scale", fields, 1, SqlType::Integer), scale),
+        Definition::new("trim_scale", any(1), |fields| of_numerics("trim_scale", fields, 1, SqlType::Numeric(None)), trim_scale),
+        Definition::new("factorial", any(1), |_| Ok(SqlType::Numeric(Some((38, 0)))), factorial),
         Definition::new("min_scale", any(1), |fields| of_numerics("min_scale", fields, 1, SqlType::Integer), min_scale),
         Definition::new(
             "width_bucket",
@@ -301,6 +303,39 @@ fn atan2d(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let (y, x) = (columns[0].as_primitive::<Float64Type>(), columns[1].as_primitive::<Float64Type>());
     let angles = y.iter().zip(x).map(|(y, x)| Some(atand(y?, x?)));
     columnar(args, Arc::new(angles.collect::<Float64Array>()))
+}
+
+/// Without zeros at its end: a plain numeric is shown so.
+fn trim_scale(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let column = &arrays(args)?[0];
+    let target = SqlType::Numeric(None).data_type();
+    let cut = cast(column, &target)?;
+    let back = cast(&cut, column.data_type())?;
+    if back.as_ref() != column.as_ref() {
+        return Err(Error::unsupported("trim_scale of a numeric with more than ten digits behind the point").into());
+    }
+    columnar(args, cut)
+}
+
+fn factorial(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let numbers = cast(&arrays(args)?[0], &DataType::Int64)?;
+    let mut builder = arrow::array::Decimal128Builder::new().with_data_type(DataType::Decimal128(38, 0));
+    for number in numbers.as_primitive::<arrow::datatypes::Int64Type>() {
+        let Some(number) = number else {
+            builder.append_null();
+            continue;
+        };
+        if number < 0 {
+            let message = "factorial of a negative number is undefined";
+            return Err(Error::new(ErrorKind::OutOfRange, message).into());
+        }
+        let product = (1..=i128::from(number)).try_fold(1_i128, i128::checked_mul);
+        match product.filter(|product| *product < 10_i128.pow(38)) {
+            Some(product) => builder.append_value(product),
+            None => return Err(Error::new(ErrorKind::OutOfRange, "value overflows numeric format").into()),
+        }
+    }
+    columnar(args, Arc::new(builder.finish()))
 }
 
 #[cfg(test)]

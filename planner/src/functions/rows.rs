@@ -8,7 +8,6 @@ use arrow::datatypes::DataType;
 use catalog::SqlType;
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
-use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -67,7 +66,6 @@ pub(super) fn functions() -> Vec<Definition> {
             lists(args, SqlType::Text, |json, out| members(json, "jsonb_each_text", out, text_value_of))
         }),
         Definition::new("string_to_table", strings(3), texts, string_to_table),
-        Definition::new("regexp_split_to_table", strings(3), texts, regexp_split_to_table),
         // What WITH ORDINALITY goes through: 1, 2, … as far as the longest of some arrays.
         Definition::new(
             "array_numbers",
@@ -174,6 +172,11 @@ fn text_value_of(_key: &str, value: &RawValue, out: &mut StringViewBuilder) {
     text_of(value, out);
 }
 
+/// The members of an object, as they stand there; `None` if the text is none.
+pub(super) fn members_of(json: &str) -> Option<Vec<(String, &RawValue)>> {
+    serde_json::from_str(json).ok().map(|Members(members)| members)
+}
+
 /// The members of an object, as they stand there.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
@@ -229,71 +232,6 @@ fn string_to_table(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
-/// The parts of a text between matches of a regular expression.
-fn regexp_split_to_table(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let columns = arrays(args)?;
-    let views = columns.iter().map(as_views).collect::<Result<Vec<_>>>()?;
-    let mut builder = list_builder(&SqlType::Text);
-    // The pattern is mostly the same for all rows.
-    let mut compiled: Option<((String, String), Regex)> = None;
-    for row in 0..columns[0].len() {
-        let text_at = texts_at(&views, row);
-        let flags = if views.len() > 2 { text_at(2) } else { Some("") };
-        let (Some(text), Some(pattern), Some(flags)) = (text_at(0), text_at(1), flags) else {
-            builder.append(false);
-            continue;
-        };
-        let key = (pattern.to_owned(), flags.to_owned());
-        let expression = match compiled.take().filter(|(known, _)| *known == key) {
-            Some((_, expression)) => expression,
-            None => regular_expression(pattern, flags)?,
-        };
-        let (mut start, mut last_end) = (0, 0);
-        for found in expression.find_iter(text) {
-            // An empty match splits only between characters that no match has taken.
-            if found.start() < text.len() && found.end() > last_end {
-                builder.values().append_value(&text[start..found.start()]);
-                start = found.end();
-            }
-            last_end = found.end();
-        }
-        builder.values().append_value(&text[start..]);
-        builder.append(true);
-        compiled = Some((key, expression));
-    }
-    columnar(args, Arc::new(builder.finish()))
-}
-
-/// A pattern with PostgreSQL's flags: a dot matches a line's end unless told otherwise.
-fn regular_expression(pattern: &str, flags: &str) -> Result<Regex> {
-    let mut builder = regex::RegexBuilder::new(pattern);
-    builder.dot_matches_new_line(true);
-    for flag in flags.chars() {
-        match flag {
-            'i' => builder.case_insensitive(true),
-            'c' => builder.case_insensitive(false),
-            'n' | 'm' => builder.multi_line(true).dot_matches_new_line(false),
-            'p' => builder.dot_matches_new_line(false),
-            'w' => builder.multi_line(true),
-            's' => builder.multi_line(false).dot_matches_new_line(true),
-            'x' => builder.ignore_whitespace(true),
-            't' => builder.ignore_whitespace(false),
-            'g' => {
-                return invalid("regexp_split_to_table() does not support the \"global\" option".to_owned());
-            }
-            other => return invalid(format!("invalid regular expression option: \"{other}\"")),
-        };
-    }
-    match builder.build() {
-        Ok(expression) => Ok(expression),
-        Err(regex::Error::Syntax(error)) => {
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            invalid(format!("invalid regular expression: {reason}"))
-        }
-        Err(error) => invalid(format!("invalid regular expression: {error}")),
-    }
-}
-
 fn array_numbers(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let lists = columns.iter().map(|column| column.as_list_opt::<i32>()).collect::<Option<Vec<_>>>();
@@ -305,35 +243,4 @@ fn array_numbers(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         builder.append(true);
     }
     columnar(args, Arc::new(builder.finish()))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn split(text: &str, pattern: &str, flags: &str) -> Vec<String> {
-        let texts =
-            |text: &str| ColumnarValue::Scalar(datafusion::scalar::ScalarValue::Utf8View(Some(text.to_owned())));
-        let field = Arc::new(SqlType::Text.field("x", true));
-        let args = ScalarFunctionArgs {
-            args: vec![texts(text), texts(pattern), texts(flags)],
-            arg_fields: vec![field; 3],
-            number_rows: 1,
-            return_field: Arc::new(array_of(SqlType::Text).field("x", true)),
-            config_options: Arc::default(),
-        };
-        let list = regexp_split_to_table(&args).unwrap().to_array(1).unwrap();
-        let parts = list.as_list::<i32>().value(0);
-        parts.as_string_view().iter().map(|part| part.unwrap().to_owned()).collect()
-    }
-
-    #[test]
-    fn empty_matches_split_between_characters() {
-        assert_eq!(split("abc", "", ""), ["a", "b", "c"]);
-        assert_eq!(split("a, b,c", r"\s*,\s*", ""), ["a", "b", "c"]);
-        assert_eq!(split("aXbxc", "x", "i"), ["a", "b", "c"]);
-        assert_eq!(split("", ",", ""), [""]);
-        assert_eq!(split(",a,", ",", ""), ["", "a", ""]);
-    }
 }

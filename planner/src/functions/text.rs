@@ -17,7 +17,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Typ
 
 use super::definition::{Definition, arrays, columnar, one_of, unexpected};
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 pub(super) fn functions() -> Vec<Definition> {
     let text = || one_of(&[&[DataType::Utf8View]], Volatility::Immutable);
@@ -92,6 +92,9 @@ fn to_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 
 /// Each value in PostgreSQL's text form.
 pub(crate) fn texts(column: &ArrayRef) -> Result<StringViewArray> {
+    if *column.data_type() == DataType::Null {
+        return Ok(StringViewArray::new_null(column.len()));
+    }
     let mut builder = StringViewBuilder::with_capacity(column.len());
     let mut text = String::new();
     let writer = Writer::of(column)?;
@@ -243,7 +246,7 @@ fn write_time(time: NaiveTime, out: &mut String) {
     write_fraction(i64::from(time.nanosecond() / 1000), out);
 }
 
-fn write_timestamp(timestamp: NaiveDateTime, out: &mut String) {
+pub(super) fn write_timestamp(timestamp: NaiveDateTime, out: &mut String) {
     write_date(timestamp.year(), timestamp.month(), timestamp.day(), out);
     out.push(' ');
     write_time(timestamp.time(), out);
@@ -405,7 +408,12 @@ fn like_pattern(pattern: &str, escape: Option<char>) -> String {
 /// The regular expression for a pattern of SIMILAR TO: `%` and `_` are any text and any character; what isn't SQL's is a plain character; the
 /// whole text must match.
 fn regular_expression(pattern: &str, escape: Option<char>) -> String {
-    let mut expression = String::from("^(?s:");
+    format!("^(?:{})$", similar_part(pattern, escape))
+}
+
+/// A part of such an expression, without the ends that bind it to the whole text.
+pub(super) fn similar_part(pattern: &str, escape: Option<char>) -> String {
+    let mut expression = String::with_capacity(pattern.len() + 4);
     let mut characters = pattern.chars();
     let mut in_class = false;
     while let Some(next) = characters.next() {
@@ -431,7 +439,6 @@ fn regular_expression(pattern: &str, escape: Option<char>) -> String {
             _ => expression.push(next),
         }
     }
-    expression.push_str(")$");
     expression
 }
 
@@ -567,13 +574,19 @@ fn format_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let Some((formats, values)) = columns.split_first() else { return exec_err!("format needs a text") };
     let formats = as_views(formats)?;
+    let is_boolean: Vec<bool> = values.iter().map(|column| *column.data_type() == DataType::Boolean).collect();
     let values = values.iter().map(texts).collect::<Result<Vec<_>>>()?;
     let mut builder = StringViewBuilder::with_capacity(formats.len());
     for (row, format) in formats.iter().enumerate() {
         match format {
             Some(format) => {
-                let value =
-                    |index: usize| values.get(index).map(|column| column.is_valid(row).then(|| column.value(row)));
+                // A boolean is one letter.
+                let value = |index: usize| {
+                    let column: &StringViewArray = values.get(index)?;
+                    let end = if is_boolean[index] { 1 } else { usize::MAX };
+                    let shown = |text: &'_ str| text.char_indices().nth(end).map_or(text.len(), |(at, _)| at);
+                    Some(column.is_valid(row).then(|| &column.value(row)[..shown(column.value(row))]))
+                };
                 builder.append_value(formatted(format, value)?);
             }
             None => builder.append_null(),
@@ -594,17 +607,51 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
             rest = tail;
             continue;
         }
-        // `%2$s` picks an argument.
-        if let Some((digits, tail)) = rest.split_once('$')
-            && let Ok(position) = digits.parse::<usize>()
-        {
-            next = position.saturating_sub(1);
-            rest = tail;
+        // `%2$s` picks an argument, `%*s` takes the width from one.
+        let position = |text: &'_ str| -> Result<Option<(usize, usize)>> {
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 || text.as_bytes().get(digits) != Some(&b'$') {
+                return Ok(None);
+            }
+            match text[..digits].parse::<usize>() {
+                Ok(0) => {
+                    let message = "format specifies argument 0, but arguments are numbered from 1";
+                    super::definition::invalid(message.to_owned())
+                }
+                Ok(position) => Ok(Some((position - 1, digits + 1))),
+                Err(_) => super::definition::invalid("number is out of range".to_owned()),
+            }
+        };
+        if let Some((picked, length)) = position(rest)? {
+            next = picked;
+            rest = &rest[length..];
         }
-        let (left, tail) = rest.strip_prefix('-').map_or((false, rest), |tail| (true, tail));
-        let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
-        let width: usize = tail[..digits].parse().unwrap_or(0);
-        let mut characters = tail[digits..].chars();
+        let (mut left, tail) = rest.strip_prefix('-').map_or((false, rest), |tail| (true, tail));
+        let (width, tail) = if let Some(tail) = tail.strip_prefix('*') {
+            let (at, tail) = match position(tail)? {
+                Some((at, length)) => (at, &tail[length..]),
+                None => {
+                    next += 1;
+                    (next - 1, tail)
+                }
+            };
+            let Some(width) = value(at) else {
+                return super::definition::invalid("too few arguments for format()".to_owned());
+            };
+            let width: i64 = match width.map(str::parse).transpose() {
+                Ok(width) => width.unwrap_or(0),
+                Err(_) => {
+                    let text = width.unwrap_or_default();
+                    return super::definition::invalid_text("integer", text);
+                }
+            };
+            left |= width < 0;
+            (usize::try_from(width.unsigned_abs()).unwrap_or(0), tail)
+        } else {
+            let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+            (tail[..digits].parse().unwrap_or(0), &tail[digits..])
+        };
+        let mut characters = tail.chars();
         let Some(kind) = characters.next() else {
             return super::definition::invalid("unterminated format() type specifier".to_owned());
         };
@@ -617,7 +664,8 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
             ('s', value) => value.unwrap_or_default().to_owned(),
             ('I', Some(value)) => quote_ident(value),
             ('I', None) => {
-                return super::definition::invalid("null values cannot be formatted as an SQL identifier".to_owned());
+                let kind = ErrorKind::Data(DataError::NullValue);
+                return Err(Error::new(kind, "null values cannot be formatted as an SQL identifier").into());
             }
             ('L', value) => value.map_or_else(|| "NULL".to_owned(), quote_literal),
             (other, _) => {

@@ -23,10 +23,10 @@ use datafusion::logical_expr::{
 use super::definition::{Definition, arrays, columnar, constant_text, invalid, one_of, unexpected};
 use super::text::as_views;
 use crate::Error;
-use crate::error::ErrorKind;
-use crate::query::{interval, literal};
+use crate::error::{DataError, ErrorKind};
+use crate::query::{datetime, interval, literal};
 
-const DAY_US: i64 = 86_400_000_000;
+pub(super) const DAY_US: i64 = 86_400_000_000;
 
 fn timestamp() -> DataType {
     SqlType::Timestamp.data_type()
@@ -168,11 +168,11 @@ impl ScalarUDFImpl for Clock {
     }
 }
 
-fn out_of_range() -> datafusion::common::DataFusionError {
-    Error::new(ErrorKind::InvalidDatetime, "timestamp out of range").into()
+pub(super) fn out_of_range() -> datafusion::common::DataFusionError {
+    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "timestamp out of range").into()
 }
 
-fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
+pub(super) fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     let target = match column.data_type() {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
         _ => timestamp(),
@@ -180,7 +180,7 @@ fn micros(column: &ArrayRef) -> Result<TimestampMicrosecondArray> {
     Ok(cast(column, &target)?.as_primitive::<TimestampMicrosecondType>().clone())
 }
 
-fn naive(micros: i64) -> Result<NaiveDateTime> {
+pub(super) fn naive(micros: i64) -> Result<NaiveDateTime> {
     DateTime::<Utc>::from_timestamp_micros(micros).map(|time| time.naive_utc()).ok_or_else(out_of_range)
 }
 
@@ -214,12 +214,28 @@ impl Zone {
         }
     }
 
-    fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
+    pub(super) fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
         let offset = match self {
             Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix(),
             Self::Fixed(offset) => *offset,
         };
         utc + offset
+    }
+
+    /// Seconds east of Greenwich at a point in time.
+    pub(super) fn offset_at(&self, utc: NaiveDateTime) -> i32 {
+        (self.to_local(utc) - utc).num_seconds() as i32
+    }
+
+    /// What the zone is called at a point in time: `EDT`; nothing for an offset.
+    pub(super) fn abbreviation_at(&self, utc: NaiveDateTime) -> String {
+        match self {
+            Self::Named(zone) => {
+                let offset = zone.offset_from_utc_datetime(&utc);
+                chrono_tz::OffsetName::abbreviation(&offset).unwrap_or_default().to_owned()
+            }
+            Self::Fixed(_) => String::new(),
+        }
     }
 
     /// A local time that occurs twice is the later one by the standard offset, one that doesn't occur is moved over the gap: as PostgreSQL does.
@@ -235,6 +251,12 @@ impl Zone {
             },
         }
     }
+}
+
+/// Seconds east of Greenwich at a local time in a zone, if there is such a zone.
+pub(crate) fn offset_of_zone(name: &str, local: NaiveDateTime) -> Option<i32> {
+    let zone = Zone::of(name).ok()?;
+    i32::try_from((local - zone.to_utc(local)).num_seconds()).ok()
 }
 
 /// Seconds east of Greenwich for `+02`, `-03:30`, `UTC+2` (which POSIX, and so PostgreSQL, counts westward).
@@ -256,6 +278,9 @@ fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let zoned = matches!(args.arg_fields[1].data_type(), DataType::Timestamp(_, Some(_)));
     let columns = arrays(args)?;
     let times = micros(&columns[1])?;
+    if let DataType::Interval(_) = columns[0].data_type() {
+        return at_offset(args, zoned, &columns[0], &times);
+    }
     let constant = constant_text(&args.args[0]).map(Zone::of).transpose()?;
     let names = as_views(&columns[0])?;
     let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
@@ -275,6 +300,29 @@ fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let time = naive(times.value(row))?;
         let moved = if zoned { zone.to_local(time) } else { zone.to_utc(time) };
         builder.append_value(moved.and_utc().timestamp_micros());
+    }
+    let result = builder.finish().with_timezone_opt(if zoned { None } else { Some("UTC") });
+    columnar(args, Arc::new(result))
+}
+
+/// `AT TIME ZONE INTERVAL '3 hours'`.
+fn at_offset(
+    args: &ScalarFunctionArgs,
+    zoned: bool,
+    offsets: &ArrayRef,
+    times: &TimestampMicrosecondArray,
+) -> Result<ColumnarValue> {
+    let offsets = offsets.as_primitive::<IntervalMonthDayNanoType>();
+    let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
+    for (time, offset) in times.iter().zip(offsets) {
+        match (time, offset) {
+            (Some(time), Some(offset)) if offset.months == 0 && offset.days == 0 => {
+                let micros = offset.nanoseconds / 1000;
+                builder.append_value(if zoned { time + micros } else { time - micros });
+            }
+            (Some(_), Some(_)) => return invalid("interval time zone must not include months or days".to_owned()),
+            _ => builder.append_null(),
+        }
     }
     let result = builder.finish().with_timezone_opt(if zoned { None } else { Some("UTC") });
     columnar(args, Arc::new(result))
@@ -482,11 +530,8 @@ fn read_timestamps(args: &ScalarFunctionArgs, zoned: bool) -> Result<ColumnarVal
             builder.append_null();
             continue;
         };
-        let Some((local, offset)) = literal::date_time(text.trim()) else {
-            let name = if zoned { "timestamp with time zone" } else { "timestamp" };
-            let message = format!("invalid input syntax for type {name}: \"{text}\"");
-            return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
-        };
+        let name = if zoned { "timestamp with time zone" } else { "timestamp" };
+        let (local, offset) = datetime::parse(text).map_err(|problem| problem.error(text, name))?;
         let time = match (zoned, offset, &zone) {
             (false, ..) | (true, None, None) => local,
             (true, Some(offset), _) => local - TimeDelta::seconds(i64::from(offset)),

@@ -81,7 +81,7 @@ pub(super) fn numbered_columns(node: &Node) -> Result<DFSchema> {
 }
 
 /// The types of expressions over a node's columns.
-pub(super) fn types_over(node: &Node, expressions: &[Expr]) -> Result<Vec<DataType>> {
+pub(crate) fn types_over(node: &Node, expressions: &[Expr]) -> Result<Vec<DataType>> {
     let schema = numbered_columns(node)?;
     expressions.iter().map(|expression| Ok(expression.get_type(&schema)?)).collect()
 }

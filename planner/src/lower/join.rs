@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use datafusion::common::{DFSchema, JoinType, NullEquality};
-use datafusion::logical_expr::{Expr, Join as LogicalJoin, lit};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{Cast, Expr, Join as LogicalJoin, lit};
 
 use super::distinct::distinct;
 use super::expiry::expiries;
-use super::expression::{column, column_index, numbered_schema, positional};
+use super::expression::{column, column_index, numbered_schema, positional, types_over};
 use super::lowered::{Class, ColumnInfo, Lowered, both_bounds};
 use super::map::{project, restrict};
 use super::temporal;
@@ -21,7 +22,7 @@ impl Lowering<'_> {
         let left = self.node(&join.left)?;
         let right = self.node(&join.right)?;
         let (left_names, right_names) = (join.left.schema(), join.right.schema());
-        let pair = |(l, r): &(Expr, Expr)| Ok((positional(l, left_names)?, positional(r, right_names)?));
+        let pair = |(l, r): &(Expr, Expr)| of_one_type((positional(l, left_names)?, positional(r, right_names)?), &left, &right);
         let mut on = join.on.iter().map(pair).collect::<Result<Vec<_>>>()?;
         // Of an inner join a condition on the clock is one on its rows.
         let (filter, temporal) = match &join.filter {
@@ -80,6 +81,20 @@ impl Lowering<'_> {
         }
         true
     }
+}
+
+/// Two keys that are compared, cast where their types differ: the optimizer makes keys of conditions that it has from NULL-safe comparisons, too.
+fn of_one_type((l, r): (Expr, Expr), left: &Lowered, right: &Lowered) -> Result<(Expr, Expr)> {
+    let types = |side: &Lowered, key: &Expr| types_over(&side.node, std::slice::from_ref(key));
+    let (left_types, right_types) = (types(left, &l)?, types(right, &r)?);
+    let (Some(left_type), Some(right_type)) = (left_types.first(), right_types.first()) else { return Ok((l, r)) };
+    if left_type == right_type {
+        return Ok((l, r));
+    }
+    let common = comparison_coercion(left_type, right_type)
+        .ok_or_else(|| Error::internal(format!("a join compares {left_type} with {right_type}")))?;
+    let cast = |key: Expr| Expr::Cast(Cast::new(Box::new(key), common.clone()));
+    Ok((cast(l), cast(r)))
 }
 
 /// A join of any kind; without pairs in `on`, all rows meet.

@@ -45,7 +45,7 @@ use crate::query::set_operation::SetOperation;
 use crate::{Error, Result};
 
 pub(crate) use check::span_of;
-pub(crate) use expression::{column, column_index, count_columns, substitute};
+pub(crate) use expression::{column, column_index, count_columns, substitute, types_over};
 use lowered::Lowered;
 pub use relations::{RelationInfo, Relations};
 

@@ -204,6 +204,10 @@ fn window_call(expression: &Expr, names: &DFSchema) -> Result<(Vec<Expr>, Window
     if filter.is_some() && matches!(fun, WindowFunctionDefinition::WindowUDF(_)) {
         return Err(Error::unsupported("FILTER for a window function that is no aggregate"));
     }
+    if let Some(place) = varying_constant(&fun, &params.args) {
+        let what = format!("{} whose argument {place} is no constant in a materialized view", fun.name());
+        return Err(Error::unsupported(what));
+    }
     let call = WindowCall {
         args: positional_all(&params.args, names)?,
         order: order_keys(&params.order_by, names)?,
@@ -213,6 +217,19 @@ fn window_call(expression: &Expr, names: &DFSchema) -> Result<(Vec<Expr>, Window
         function: fun,
     };
     Ok((positional_all(&params.partition_by, names)?, call))
+}
+
+/// Which argument (from 1) differs from row to row of those that DataFusion takes once for all rows.
+fn varying_constant(function: &WindowFunctionDefinition, args: &[Expr]) -> Option<usize> {
+    let WindowFunctionDefinition::WindowUDF(function) = function else { return None };
+    let places: &[usize] = match function.name() {
+        "ntile" => &[0],
+        "nth_value" => &[1],
+        "lag" | "lead" => &[1, 2],
+        _ => &[],
+    };
+    let varies = |place: &&usize| args.get(**place).is_some_and(|arg| !arg.column_refs().is_empty());
+    places.iter().find(varies).map(|place| place + 1)
 }
 
 /// `ORDER BY` over positions.

@@ -61,9 +61,6 @@ fn partitions_are_computed_anew() {
         "SELECT auction, row_number() OVER (PARTITION BY auction ORDER BY price DESC, bidder) FROM bid",
         "SELECT id, rank() OVER w, sum(amount) OVER w, lag(amount) OVER (ORDER BY id), max(amount) OVER (PARTITION BY user_id)
            FROM orders WINDOW w AS (PARTITION BY user_id ORDER BY amount ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)",
-        "SELECT id, sum(amount) FILTER (WHERE id > 2) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE CURRENT ROW),
-           first_value(amount) OVER (ORDER BY user_id RANGE UNBOUNDED PRECEDING EXCLUDE TIES) FROM orders",
-        "SELECT user_id, rank(5) WITHIN GROUP (ORDER BY amount DESC) FROM orders GROUP BY user_id",
         "SELECT * FROM bid LIMIT 3",
         "SELECT auction FROM bid ORDER BY price DESC LIMIT 3 OFFSET 1",
         "SELECT amount FROM orders ORDER BY id OFFSET 2",

@@ -1,4 +1,4 @@
-//! Arithmetic on integers that says so when its result has no room: DataFusion's operators wrap around.
+//! Arithmetic that says so when its result has no room: DataFusion's operators on integers wrap around, those on floating point give infinity.
 //!
 //! [`checked`] comes after types are settled and before anything is folded or optimized. The functions are called in a plan what the operators
 //! were, so that names of columns stay.
@@ -6,9 +6,10 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Datum};
+use arrow::array::{Array, ArrayRef, AsArray, Datum, Float64Array};
+use arrow::compute::cast;
 use arrow::compute::kernels::numeric;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float64Type};
 use arrow::error::ArrowError;
 use catalog::SqlType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -22,7 +23,7 @@ use datafusion::logical_expr::{
 use crate::Error;
 use crate::error::ErrorKind;
 
-/// Puts functions that check in the place of `+`, `-` and `*` between integers, in subqueries too.
+/// Puts functions that check in the place of `+`, `-` and `*` between integers, and of these and `/` between floats, in subqueries too.
 pub(super) fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
     let replaced = plan.transform_up_with_subqueries(|node| {
         let schema = super::typing::input_schema(&node)?;
@@ -40,31 +41,42 @@ pub(crate) fn as_operator(call: &ScalarFunction) -> Option<Expr> {
 
 fn checked_operator(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return Ok(Transformed::no(expr)) };
-    let checks = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) && {
-        let integer = |expr: &Expr| expr.get_type(schema).ok().filter(|data_type| data_type.is_signed_integer());
-        let left_type = integer(&left);
-        left_type.is_some() && left_type == integer(&right)
-    };
-    if !checks {
+    let sums = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply);
+    let checked = (sums || op == Operator::Divide)
+        .then(|| {
+            let numbers = |expr: &Expr| {
+                let data_type = expr.get_type(schema).ok()?;
+                (sums && data_type.is_signed_integer() || data_type.is_floating()).then_some(data_type)
+            };
+            numbers(&left).filter(|left| Some(left) == numbers(&right).as_ref())
+        })
+        .flatten();
+    let Some(data_type) = checked else {
         return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
-    }
-    let function = Checked { op, signature: Signature::any(2, Volatility::Immutable) };
+    };
+    let signature = Signature::any(2, Volatility::Immutable);
+    let function = Checked { op, floats: data_type.is_floating(), signature };
     Ok(Transformed::yes(Arc::new(ScalarUDF::from(function)).call(vec![*left, *right])))
 }
 
-/// One operator on two integers of one type.
+/// One operator on two integers, or two floats, of one type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Checked {
     op: Operator,
+    floats: bool,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Checked {
     fn name(&self) -> &str {
-        match self.op {
-            Operator::Plus => "integer_add",
-            Operator::Minus => "integer_subtract",
-            _ => "integer_multiply",
+        match (self.op, self.floats) {
+            (Operator::Plus, false) => "integer_add",
+            (Operator::Minus, false) => "integer_subtract",
+            (_, false) => "integer_multiply",
+            (Operator::Plus, true) => "float_add",
+            (Operator::Minus, true) => "float_subtract",
+            (Operator::Multiply, true) => "float_multiply",
+            (_, true) => "float_divide",
         }
     }
 
@@ -90,9 +102,16 @@ impl ScalarUDFImpl for Checked {
         let operator = match self.op {
             Operator::Plus => numeric::add,
             Operator::Minus => numeric::sub,
+            Operator::Divide => numeric::div,
             _ => numeric::mul,
         };
-        let apply = |left: &dyn Datum, right: &dyn Datum| operator(left, right).map_err(|error| named(error, &args));
+        let apply = |left: &dyn Datum, right: &dyn Datum| -> Result<ArrayRef> {
+            let result = operator(left, right).map_err(|error| named(error, &args))?;
+            if self.floats {
+                in_range(self.op, left, right, &result)?;
+            }
+            Ok(result)
+        };
         Ok(match (left, right) {
             (ColumnarValue::Array(left), ColumnarValue::Array(right)) => ColumnarValue::Array(apply(left, right)?),
             (ColumnarValue::Array(left), ColumnarValue::Scalar(right)) => {
@@ -107,6 +126,40 @@ impl ScalarUDFImpl for Checked {
             }
         })
     }
+}
+
+/// `Err` for a division by zero, and for a result that is infinite, or zero, where PostgreSQL's is neither.
+fn in_range(op: Operator, left: &dyn Datum, right: &dyn Datum, result: &ArrayRef) -> Result<()> {
+    let suspicious = |result: f64| !result.is_finite() || result == 0.0;
+    let results = floats(result)?;
+    if results.iter().flatten().all(|result| !suspicious(result)) && op != Operator::Divide {
+        return Ok(());
+    }
+    let ((left, one_left), (right, one_right)) = (left.get(), right.get());
+    let (left, right) = (floats(left)?, floats(right)?);
+    for row in (0..results.len()).filter(|row| results.is_valid(*row)) {
+        let (left, right) = (left.value(if one_left { 0 } else { row }), right.value(if one_right { 0 } else { row }));
+        let result = results.value(row);
+        if op == Operator::Divide && right == 0.0 && !left.is_nan() {
+            return Err(Error::new(ErrorKind::DivisionByZero, "division by zero").into());
+        }
+        let beyond = if result.is_infinite() && left.is_finite() && right.is_finite() {
+            "overflow"
+        } else if result == 0.0
+            && left != 0.0
+            && (op == Operator::Multiply && right != 0.0 || op == Operator::Divide && right.is_finite())
+        {
+            "underflow"
+        } else {
+            continue;
+        };
+        return Err(Error::new(ErrorKind::OutOfRange, format!("value out of range: {beyond}")).into());
+    }
+    Ok(())
+}
+
+fn floats(array: &dyn Array) -> Result<Float64Array> {
+    Ok(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
 }
 
 /// PostgreSQL's words for what Arrow calls an overflow.

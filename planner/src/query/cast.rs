@@ -57,6 +57,9 @@ pub(crate) fn cast(
         SqlType::Text | SqlType::Name if matches!(source, SqlType::Uuid | SqlType::Json | SqlType::Jsonb) => {
             tagged(own.call("to_text", vec![expr])?)
         }
+        SqlType::Text | SqlType::Name if source == SqlType::Timestamptz && !is_utc(zone) => {
+            tagged(own.call("timestamptz_text", vec![expr, Expr::Literal(ScalarValue::from(zone), None)])?)
+        }
         SqlType::Text | SqlType::Name => tagged(to_text(expr, schema, own)?),
         SqlType::Catalog(CatalogType::Char) => {
             tagged(limited(to_text(expr, schema, own)?, Some(1), Context::Explicit, false, own)?)
@@ -67,6 +70,13 @@ pub(crate) fn cast(
         SqlType::Varchar(length) => tagged(limited(to_text(expr, schema, own)?, *length, context, false, own)?),
         SqlType::Char(length) => tagged(limited(to_text(expr, schema, own)?, Some(*length), context, true, own)?),
         SqlType::Uuid if !matches!(source, SqlType::Uuid) => tagged(own_call("text_to_uuid", expr)?),
+        SqlType::Boolean if source == SqlType::Jsonb => own_call("jsonb_to_boolean", expr)?,
+        SqlType::Double if source == SqlType::Jsonb => own_call("jsonb_to_double", expr)?,
+        SqlType::Real if source == SqlType::Jsonb => tagged(own_call("jsonb_to_double", expr)?),
+        SqlType::Numeric(None) if source == SqlType::Jsonb => own_call("jsonb_to_numeric", expr)?,
+        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt | SqlType::Numeric(_) if source == SqlType::Jsonb => {
+            return cast(own_call("jsonb_to_numeric", expr)?, target, context, schema, own, zone);
+        }
         SqlType::Json => tagged(own_call("text_to_json", expr)?),
         SqlType::Jsonb => tagged(own_call("text_to_jsonb", expr)?),
         SqlType::Bytea if source_class == Class::Text => own_call("text_to_bytea", expr)?,
@@ -87,11 +97,15 @@ pub(crate) fn cast(
             let local = own.call("timezone", vec![Expr::Literal(ScalarValue::from(zone), None), expr])?;
             if *target == SqlType::Timestamp { local } else { tagged(local) }
         }
-        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt
-            if matches!(source_class, Class::Float | Class::Decimal) =>
-        {
+        // A half of a double goes to the even neighbour, one of a numeric away from zero.
+        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt if source_class == Class::Float => {
+            tagged(own_call("float_round", expr)?)
+        }
+        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt if source_class == Class::Decimal => {
             tagged(datafusion::functions::math::round().call(vec![expr]))
         }
+        SqlType::Real if data_type == DataType::Float64 => own_call("double_to_real", expr)?,
+        SqlType::Interval if source == SqlType::Time => own_call("time_to_interval", expr)?,
         SqlType::Numeric(None) => match source_class {
             // Without precision and scale of its own, a numeric keeps what it is.
             Class::Decimal => expr,

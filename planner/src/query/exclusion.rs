@@ -20,8 +20,9 @@ pub(super) const MARK: &str = "frame exclusion";
 /// The call that a mark becomes; `None`: it is none.
 pub(super) fn mark(op: &ast::UnaryOperator, operand: &ast::Expr) -> Option<ast::Expr> {
     let (ast::UnaryOperator::PGPrefixFactorial, ast::Expr::Value(value)) = (op, operand) else { return None };
-    let ast::Value::NationalStringLiteral(what) = &value.value else { return None };
-    let mut mark = call(MARK, vec![ast::Expr::value(ast::Value::SingleQuotedString(what.clone()))]);
+    let ast::Value::SingleQuotedString(text) = &value.value else { return None };
+    let what = text.strip_prefix(MARK)?.strip_prefix(' ')?;
+    let mut mark = call(MARK, vec![ast::Expr::value(ast::Value::SingleQuotedString(what.to_owned()))]);
     if let ast::Expr::Function(function) = &mut mark {
         function.name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', MARK)]);
     }

@@ -7,10 +7,10 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 use catalog::sql_type::NUMERIC_DEFAULT;
 use catalog::{CatalogType, SqlType};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::common::ScalarValue;
 
-use super::interval;
+use super::{datetime, interval};
 use crate::error::ErrorKind;
 use crate::{Error, Result};
 
@@ -75,21 +75,25 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
             let padding = (*length as usize).saturating_sub(cut.chars().count());
             ScalarValue::Utf8View(Some(cut + &" ".repeat(padding)))
         }
-        SqlType::Bytea => ScalarValue::BinaryView(Some(bytes(text).ok_or_else(invalid)?)),
+        SqlType::Bytea => ScalarValue::BinaryView(Some(match bytes(text) {
+            Some(bytes) => bytes,
+            None => return Err(hexadecimal(text).unwrap_or_else(invalid)),
+        })),
         SqlType::Date => {
-            let date = date_time(trimmed).ok_or_else(invalid)?.0.date();
+            let date = datetime::parse(trimmed).map_err(|problem| problem.error(text, "date"))?.0.date();
             ScalarValue::Date32(Some((date - NaiveDate::default()).num_days() as i32))
         }
         SqlType::Time => {
-            let time = time(trimmed).ok_or_else(invalid)?;
+            let time = datetime::time(trimmed).map_err(|problem| problem.error(text, "time"))?;
             ScalarValue::Time64Microsecond(Some((time - NaiveTime::MIN).num_microseconds().ok_or_else(out_of_range)?))
         }
         SqlType::Timestamp => {
-            let (local, _) = date_time(trimmed).ok_or_else(invalid)?;
+            let (local, _) = datetime::parse(trimmed).map_err(|problem| problem.error(text, "timestamp"))?;
             ScalarValue::TimestampMicrosecond(Some(local.and_utc().timestamp_micros()), None)
         }
         SqlType::Timestamptz => {
-            let (local, offset) = date_time(trimmed).ok_or_else(invalid)?;
+            let (local, offset) =
+                datetime::parse(trimmed).map_err(|problem| problem.error(text, "timestamp with time zone"))?;
             let utc = local - TimeDelta::seconds(i64::from(offset.unwrap_or(0)));
             ScalarValue::TimestampMicrosecond(Some(utc.and_utc().timestamp_micros()), Some("UTC".into()))
         }
@@ -195,6 +199,17 @@ fn truncated(text: &str, length: Option<u32>) -> String {
     }
 }
 
+/// What is wrong with hexadecimal digits; `None` if a text has none.
+fn hexadecimal(text: &str) -> Option<Error> {
+    let digits = text.strip_prefix("\\x")?;
+    let wrong = digits.chars().find(|digit| !digit.is_ascii_hexdigit() && !digit.is_ascii_whitespace());
+    let message = match wrong {
+        Some(digit) => format!("invalid hexadecimal digit: \"{digit}\""),
+        None => "invalid hexadecimal data: odd number of digits".to_owned(),
+    };
+    Some(Error::new(ErrorKind::InvalidParameterValue, message))
+}
+
 /// `\x` and hexadecimal digits, else the text's own bytes with `\\` and `\nnn` escapes.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
@@ -232,102 +247,9 @@ pub(crate) fn escaped_bytes(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Date and time of day, with the offset in seconds if one is given: `2024-01-02`, `2024-01-02 03:04:05.6+02`, `2024-01-02T03:04Z`.
+/// Date and time of day, with the offset in seconds if one is given.
 pub(crate) fn date_time(text: &str) -> Option<(NaiveDateTime, Option<i32>)> {
-    if text.eq_ignore_ascii_case("epoch") {
-        return Some((DateTime::UNIX_EPOCH.naive_utc(), None));
-    }
-    let (date, rest) = match text.find(['T', 't', ' ']) {
-        Some(at) => (&text[..at], text[at + 1..].trim()),
-        None => (text, ""),
-    };
-    let date = day(date)?;
-    if rest.is_empty() {
-        return Some((date.and_time(NaiveTime::MIN), None));
-    }
-    let (clock, offset) = split_offset(rest)?;
-    let (time, carry) = time_of_day(clock)?;
-    Some(((date + TimeDelta::days(carry)).and_time(time), offset))
-}
-
-fn day(text: &str) -> Option<NaiveDate> {
-    if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return NaiveDate::from_ymd_opt(text[..4].parse().ok()?, text[4..6].parse().ok()?, text[6..].parse().ok()?);
-    }
-    let separator = if text.contains('/') { '/' } else { '-' };
-    let mut parts = text.split(separator);
-    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    // Year first, else month first, as DateStyle ISO, MDY has it.
-    let (year, month, day) = if first.len() >= 3 { (first, second, third) } else { (third, first, second) };
-    NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)
-}
-
-/// The time of day, and 1 for `24:00`.
-fn time_of_day(text: &str) -> Option<(NaiveTime, i64)> {
-    let (text, afternoon) = match text.to_lowercase() {
-        lower if lower.ends_with("am") => (text[..text.len() - 2].trim(), Some(false)),
-        lower if lower.ends_with("pm") => (text[..text.len() - 2].trim(), Some(true)),
-        _ => (text, None),
-    };
-    let mut parts = text.split(':');
-    let mut hour: u32 = parts.next()?.parse().ok()?;
-    let minute: u32 = parts.next()?.parse().ok()?;
-    let (second, micros) = match parts.next() {
-        Some(seconds) => {
-            let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-            if fraction.bytes().any(|byte| !byte.is_ascii_digit()) {
-                return None;
-            }
-            let micros = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse::<f64>().ok()? * 1e6 };
-            (whole.parse::<u32>().ok()?, micros.round() as u32)
-        }
-        None => (0, 0),
-    };
-    if parts.next().is_some() {
-        return None;
-    }
-    match afternoon {
-        Some(true) if hour < 12 => hour += 12,
-        Some(false) if hour == 12 => hour = 0,
-        _ => {}
-    }
-    if (hour, minute, second, micros) == (24, 0, 0, 0) {
-        return Some((NaiveTime::MIN, 1));
-    }
-    Some((NaiveTime::from_hms_micro_opt(hour, minute, second, micros)?, 0))
-}
-
-fn time(text: &str) -> Option<NaiveTime> {
-    let clock = text.rsplit(['T', ' ']).next().filter(|last| last.contains(':')).unwrap_or(text);
-    let (clock, _) = split_offset(clock)?;
-    // 24:00 is no time of a day that a column could hold.
-    let (time, 0) = time_of_day(clock)? else { return None };
-    Some(time)
-}
-
-/// `03:04:05+02` into the time and the offset in seconds.
-fn split_offset(text: &str) -> Option<(&str, Option<i32>)> {
-    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
-        return Some((clock.trim_end(), Some(0)));
-    }
-    for zone in [" UTC", " utc", " GMT", " gmt"] {
-        if let Some(clock) = text.strip_suffix(zone) {
-            return Some((clock, Some(0)));
-        }
-    }
-    let Some(at) = text.rfind(['+', '-']) else { return Some((text, None)) };
-    let digits = &text[at + 1..];
-    let (hours, minutes) = match digits.split_once(':') {
-        Some((hours, minutes)) => (hours, minutes.get(..2)?),
-        None if digits.len() == 4 => digits.split_at(2),
-        None => (digits, "0"),
-    };
-    let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
-    let sign = if text.as_bytes()[at] == b'-' { -1 } else { 1 };
-    Some((text[..at].trim_end(), Some(sign * seconds)))
+    datetime::parse(text).ok()
 }
 
 /// A uuid in the form in which it is kept.
@@ -346,7 +268,7 @@ fn array(text: &str, element: &SqlType) -> Result<ScalarValue> {
     let malformed = || Error::new(ErrorKind::InvalidText, format!("malformed array literal: \"{text}\""));
     let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(malformed)?;
     if !matches!(element, SqlType::Array(_)) && has_inner_braces(inner) {
-        return Err(Error::unsupported("an array of several dimensions"));
+        return several_dimensions(text, inner, element);
     }
     let mut values = Vec::new();
     for item in elements(inner).ok_or_else(malformed)? {
@@ -356,6 +278,33 @@ fn array(text: &str, element: &SqlType) -> Result<ScalarValue> {
         });
     }
     list(&values, element)
+}
+
+/// `{{1,2},{3,4}}`: arrays of one length in an array.
+fn several_dimensions(text: &str, inner: &str, element: &SqlType) -> Result<ScalarValue> {
+    let malformed = |detail: &str| {
+        let error = Error::new(ErrorKind::InvalidText, format!("malformed array literal: \"{text}\""));
+        Err(error.with_detail(detail))
+    };
+    let Some(items) = elements(inner) else { return malformed("Unexpected end of input.") };
+    let mut parts = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Some(item) if item.starts_with('{') => parts.push(array(&item, element)?),
+            _ => return malformed("Multidimensional arrays must have sub-arrays with matching dimensions."),
+        }
+    }
+    let shape = |value: &ScalarValue| match value {
+        ScalarValue::List(list) => (list.value_length(0), value.data_type()),
+        other => (0, other.data_type()),
+    };
+    if parts.windows(2).any(|pair| shape(&pair[0]) != shape(&pair[1])) {
+        return malformed("Multidimensional arrays must have sub-arrays with matching dimensions.");
+    }
+    let Some(first) = parts.first() else { return malformed("Unexpected end of input.") };
+    let field = Arc::new(arrow::datatypes::Field::new("item", first.data_type(), true));
+    let nested = ScalarValue::new_list(&parts, field.data_type(), true);
+    Ok(ScalarValue::List(nested))
 }
 
 /// Whether an item is an array itself: a brace that is neither in quotes nor behind a backslash.
@@ -409,11 +358,12 @@ fn elements(inner: &str) -> Option<Vec<Option<String>>> {
                 depth = depth.checked_sub(1)?;
                 item.push(character);
             }
+            ',' if !in_quotes && depth == 0 && item.trim().is_empty() && !quoted => return None,
             ',' if !in_quotes && depth == 0 => finish(&mut item, &mut quoted),
             other => item.push(other),
         }
     }
-    if in_quotes || depth > 0 {
+    if in_quotes || depth > 0 || item.trim().is_empty() && !quoted {
         return None;
     }
     finish(&mut item, &mut quoted);
@@ -438,7 +388,7 @@ mod tests {
             ("t", SqlType::Boolean, "true"),
             ("maybe", SqlType::Boolean, "invalid input syntax for type boolean: \"maybe\""),
             ("2024-01-01", SqlType::Date, "2024-01-01"),
-            ("2024-13-01", SqlType::Date, "invalid input syntax for type date: \"2024-13-01\""),
+            ("2024-13-01", SqlType::Date, "date/time field value out of range: \"2024-13-01\""),
             ("{1, 2,NULL}", SqlType::Array(Box::new(SqlType::Integer)), "[1, 2, ]"),
             ("{", SqlType::Array(Box::new(SqlType::Integer)), "malformed array literal: \"{\""),
             ("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", SqlType::Uuid, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),

@@ -10,13 +10,16 @@ mod arrow_error;
 pub mod as_of;
 pub(crate) mod cast;
 pub(crate) mod datafusion_error;
+pub(crate) mod datetime;
 mod exclusion;
 mod exists;
 mod grouping;
 mod hypothetical;
 pub(crate) mod interval;
+mod json_records;
 pub(crate) mod lateral;
 pub(crate) mod literal;
+mod literals;
 pub(crate) mod lookup;
 pub(crate) mod name;
 mod number;
@@ -28,6 +31,8 @@ pub(crate) mod place_of_error;
 mod placement;
 pub(crate) mod provider;
 mod recursion;
+mod quantified;
+mod row_value;
 pub(crate) mod rewrite;
 mod row_in;
 pub(crate) mod scalar_subquery;
@@ -36,6 +41,7 @@ mod set_comparison;
 pub mod set_operation;
 pub(crate) mod set_returning;
 pub mod source;
+mod subscript;
 pub(crate) mod table_function;
 mod ties;
 pub mod types;
@@ -43,10 +49,12 @@ pub(crate) mod typing;
 mod union;
 mod units;
 mod using;
+mod values;
 mod whole_row;
 pub mod window;
 mod windows;
 mod written_cast;
+mod zoned;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,6 +130,19 @@ pub fn plan_query(query: &ast::Query, context: &PlanContext<'_>) -> Result<Query
     Ok(plan)
 }
 
+/// The value of a type that a text stands for.
+///
+/// # Errors
+/// If it stands for none.
+pub fn value_of_text(text: &str, sql_type: &catalog::SqlType) -> Result<datafusion::common::ScalarValue> {
+    literal::parse(text, sql_type)
+}
+
+/// A unit of time in the singular and in small letters.
+pub(crate) fn unit_of(text: &str) -> String {
+    units::singular(&text.to_lowercase()).to_owned()
+}
+
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
 pub(crate) fn plan_part(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
     let planned = |query: &ast::Query| {
@@ -193,7 +214,7 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     match bind_as_written(query.clone(), context, all_unique) {
         Err(error) if error.kind == ErrorKind::UndefinedColumn => {
             let mut query = query.clone();
-            match whole_row::expanded(&mut query) {
+            match whole_row::expanded(&mut query, context) {
                 true => bind_as_written(query, context, all_unique).map_err(|_| error),
                 false => Err(error),
             }

@@ -8,7 +8,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use sql::ast::BinaryOperator;
 
-use super::{literal, units};
+use super::literal;
 use crate::error::ErrorKind;
 use crate::functions::{OwnFunctions, json_contains};
 use crate::{Error, Result};
@@ -26,16 +26,47 @@ impl Operators {
 }
 
 impl Operators {
+    /// `||`, `&&`, `@>` and `<@` with an array on one side.
+    fn array_operator(&self, raw: &RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<Option<Expr>> {
+        let array_type = |expr: &Expr| match sql_type_of(expr, schema) {
+            Ok(array @ SqlType::Array(_)) if !is_unknown(expr) => Some(array),
+            _ => None,
+        };
+        let (left, right) = (narrowed(raw.left.clone()), narrowed(raw.right.clone()));
+        let known = match (array_type(&left), array_type(&right)) {
+            (Some(array), _) | (None, Some(array)) => array,
+            (None, None) => return Ok(None),
+        };
+        let operands = || -> Result<Vec<Expr>> { Ok(vec![resolve(left.clone(), &known)?, resolve(right.clone(), &known)?]) };
+        let both = (is_unknown(&left) || array_type(&left).is_some()) && (is_unknown(&right) || array_type(&right).is_some());
+        Ok(match raw.op {
+            BinaryOperator::PGOverlap if both => Some(self.own.call("array_overlap", operands()?)?),
+            BinaryOperator::AtArrow if both => Some(self.own.call("array_contains", operands()?)?),
+            BinaryOperator::ArrowAt if both => {
+                let mut operands = operands()?;
+                operands.reverse();
+                Some(self.own.call("array_contains", operands)?)
+            }
+            BinaryOperator::StringConcat if both && (array_type(&left) == array_type(&right) || is_unknown(&left) || is_unknown(&right)) => {
+                Some(self.own.call("array_cat", operands()?)?)
+            }
+            _ => None,
+        })
+    }
+
     /// An operator that jsonb shares with arrays, or has alone.
     fn jsonb_operator(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let is_jsonb = |expr: &Expr| matches!(sql_type_of(expr, schema), Ok(SqlType::Jsonb));
         let Some((function, swapped)) = json_contains::of_operator(&raw.op) else {
             return Ok(PlannerResult::Original(raw));
         };
-        let names = matches!(raw.op, BinaryOperator::QuestionPipe | BinaryOperator::QuestionAnd);
+        let names =
+            matches!(raw.op, BinaryOperator::QuestionPipe | BinaryOperator::QuestionAnd | BinaryOperator::HashMinus);
         let (left, right) = match (is_jsonb(&raw.left), is_jsonb(&raw.right)) {
             (true, _) if names => (raw.left, resolve(raw.right, &SqlType::Array(Box::new(SqlType::Text)))?),
-            (true, _) if raw.op == BinaryOperator::Question => (raw.left, resolve(raw.right, &SqlType::Text)?),
+            (true, _) if matches!(raw.op, BinaryOperator::Question | BinaryOperator::AtQuestion | BinaryOperator::AtAt) => {
+                (raw.left, resolve(raw.right, &SqlType::Text)?)
+            }
             (true, _) => (raw.left, resolve(raw.right, &SqlType::Jsonb)?),
             (false, true) => (resolve(raw.left, &SqlType::Jsonb)?, raw.right),
             _ => return Ok(PlannerResult::Original(raw)),
@@ -47,6 +78,13 @@ impl Operators {
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        if matches!(
+            raw.op,
+            BinaryOperator::StringConcat | BinaryOperator::PGOverlap | BinaryOperator::AtArrow | BinaryOperator::ArrowAt
+        ) && let Some(planned) = self.array_operator(&raw, schema)?
+        {
+            return Ok(PlannerResult::Planned(planned));
+        }
         let function = match raw.op {
             BinaryOperator::Arrow => "json_get",
             BinaryOperator::LongArrow => "json_get_text",
@@ -61,7 +99,10 @@ impl ExprPlanner for Operators {
             | BinaryOperator::ArrowAt
             | BinaryOperator::Question
             | BinaryOperator::QuestionPipe
-            | BinaryOperator::QuestionAnd => return self.jsonb_operator(raw, schema),
+            | BinaryOperator::QuestionAnd
+            | BinaryOperator::HashMinus
+            | BinaryOperator::AtQuestion
+            | BinaryOperator::AtAt => return self.jsonb_operator(raw, schema),
             _ => {
                 let Some(op) = typed_operator(&raw.op) else { return Ok(PlannerResult::Original(raw)) };
                 let (left, right) = (raw.left.clone(), raw.right.clone());
@@ -77,13 +118,6 @@ impl ExprPlanner for Operators {
         // A number picks an element of an array, a text a member of an object.
         let right = narrowed(raw.right);
         Ok(PlannerResult::Planned(self.own.call(function, vec![raw.left, right])?))
-    }
-
-    fn plan_extract(&self, args: Vec<Expr>) -> DataFusionResult<PlannerResult<Vec<Expr>>> {
-        let [Expr::Literal(ScalarValue::Utf8(Some(field)), _), value] = args.as_slice() else {
-            return Ok(PlannerResult::Original(args));
-        };
-        Ok(PlannerResult::Planned(units::extract(&field.trim_matches('\'').to_lowercase(), value.clone(), &self.own)?))
     }
 }
 
@@ -230,6 +264,9 @@ pub(crate) fn binary(
     let (Ok(left_type), Ok(right_type)) = (sql_type_of(&left, schema), sql_type_of(&right, schema)) else {
         return Ok(None);
     };
+    if let Some(planned) = of_jsonb(op, (&left, &left_type), (&right, &right_type), own)? {
+        return Ok(Some(planned));
+    }
     let (left, right) = (unpadded(left, &left_type), unpadded(right, &right_type));
     let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
         (true, false) => (resolve(left, &partner(op, &right_type, false))?, right),
@@ -252,10 +289,14 @@ pub(crate) fn binary(
     }
     let none = || missing(op, &left_type, &right_type);
     // A double beside a numeric makes a double of it: NaN and infinity have no numeric.
-    let (left, right) = match (left_class, right_class) {
-        (Class::Float, Class::Decimal) => (left, cast(right, DataType::Float64)),
-        (Class::Decimal, Class::Float) => (cast(left, DataType::Float64), right),
-        _ => (left, right),
+    let (left, left_class, left_arrow, right, right_class, right_arrow) = match (left_class, right_class) {
+        (Class::Float, Class::Decimal) => {
+            (left, left_class, left_arrow, cast(right, DataType::Float64), Class::Float, DataType::Float64)
+        }
+        (Class::Decimal, Class::Float) => {
+            (cast(left, DataType::Float64), Class::Float, DataType::Float64, right, right_class, right_arrow)
+        }
+        _ => (left, left_class, left_arrow, right, right_class, right_arrow),
     };
     if op == Operator::StringConcat {
         return Ok(match (left_class, right_class) {
@@ -265,6 +306,11 @@ pub(crate) fn binary(
             (Class::Bytes, Class::Bytes) => plain(left, right),
             _ => return Err(none().into()),
         });
+    }
+    if compares && left_class == Class::Interval && right_class == Class::Interval {
+        // By its length: a month has 30 days, and a day 24 hours.
+        let length = |expr| own.call("interval_length", vec![expr]);
+        return Ok(plain(length(left)?, length(right)?));
     }
     if compares {
         return if comparable(left_class, right_class) { Ok(plain(left, right)) } else { Err(none().into()) };
@@ -276,6 +322,49 @@ pub(crate) fn binary(
     let (right, right_class, right_arrow) = signed(right, right_class, right_arrow);
     arithmetic(op, (left, left_class, &left_arrow), (right, right_class, &right_arrow), own)?
         .map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
+}
+
+/// Operators of jsonb that other types have too: `||`, `-`, comparisons.
+fn of_jsonb(
+    op: Operator,
+    (left, left_type): (&Expr, &SqlType),
+    (right, right_type): (&Expr, &SqlType),
+    own: &OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    let is_jsonb = |expr: &Expr, sql_type: &SqlType| *sql_type == SqlType::Jsonb && !is_unknown(expr);
+    let (left_is, right_is) = (is_jsonb(left, left_type), is_jsonb(right, right_type));
+    let joins = |expr: &Expr, is: bool| is || is_unknown(expr);
+    let is_json = |expr: &Expr, sql_type: &SqlType| *sql_type == SqlType::Json && !is_unknown(expr);
+    let compares =
+        matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+    if compares && (is_json(left, left_type) || is_json(right, right_type)) {
+        return Err(missing(op, left_type, right_type).into());
+    }
+    Ok(match op {
+        Operator::StringConcat if (left_is || right_is) && joins(left, left_is) && joins(right, right_is) => {
+            let operands = vec![resolve(left.clone(), &SqlType::Jsonb)?, resolve(right.clone(), &SqlType::Jsonb)?];
+            Some(own.call("jsonb_concat", operands)?)
+        }
+        Operator::Minus if left_is => {
+            let right = resolve(right.clone(), &SqlType::Text)?;
+            let takes = is_unknown(&right)
+                || matches!(right_type, SqlType::Text | SqlType::Varchar(_) | SqlType::SmallInt | SqlType::Integer)
+                || *right_type == SqlType::Array(Box::new(SqlType::Text));
+            match takes {
+                true => Some(own.call("jsonb_delete", vec![left.clone(), right])?),
+                false => return Err(missing(op, left_type, right_type).into()),
+            }
+        }
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+            if (left_is || right_is) && joins(left, left_is) && joins(right, right_is) =>
+        {
+            let key = |expr: &Expr| -> DataFusionResult<Box<Expr>> {
+                Ok(Box::new(own.call("jsonb_sort_key", vec![resolve(expr.clone(), &SqlType::Jsonb)?])?))
+            };
+            Some(Expr::BinaryExpr(BinaryExpr::new(key(left)?, op, key(right)?)))
+        }
+        _ => None,
+    })
 }
 
 /// What DataFusion counts without a sign (`row_number()`, `regr_count`) is a bigint, and divides as one.
@@ -297,6 +386,7 @@ pub(crate) fn unpadded(expr: Expr, sql_type: &SqlType) -> Expr {
 /// What an operand without a type becomes, opposite to one of type `known`.
 fn partner(op: Operator, known: &SqlType, known_is_left: bool) -> SqlType {
     match (op, known) {
+        (Operator::StringConcat, SqlType::Bytea | SqlType::Array(_)) => known.clone(),
         (Operator::StringConcat, _) => SqlType::Text,
         (Operator::Plus, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Time) if known_is_left => {
             SqlType::Interval
@@ -339,7 +429,7 @@ pub(crate) fn type_name(sql_type: &SqlType) -> String {
 }
 
 /// As [`missing`], for an operator that nothing has.
-fn missing_operator(op: &str, left: &SqlType, right: &SqlType) -> Error {
+pub(crate) fn missing_operator(op: &str, left: &SqlType, right: &SqlType) -> Error {
     let message = format!("operator does not exist: {} {op} {}", type_name(left), type_name(right));
     Error::new(ErrorKind::UndefinedFunction, message)
         .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
@@ -368,6 +458,13 @@ fn arithmetic(
         (Decimal, Operator::Divide, Decimal | Integer) | (Integer, Operator::Divide, Decimal) => {
             Some(own.call("numeric_div", vec![as_decimal(left, left_type), as_decimal(right, right_type)])?)
         }
+        // A real beside another type of number is double precision.
+        (Float, _, Integer | Decimal) if *left_type == DataType::Float32 => {
+            plain(cast(left, DataType::Float64), cast(right, DataType::Float64))
+        }
+        (Integer | Decimal, _, Float) if *right_type == DataType::Float32 => {
+            plain(cast(left, DataType::Float64), cast(right, DataType::Float64))
+        }
         (Integer | Decimal | Float | Unknown, _, Integer | Decimal | Float | Unknown) => plain(left, right),
         (Date, Operator::Minus, Date) => {
             let days = |expr| cast(expr, DataType::Int32);
@@ -392,7 +489,14 @@ fn arithmetic(
             plain(cast(left, micros(None)), interval(right, right_type))
         }
         (Interval, Operator::Plus, Date) => plain(interval(left, left_type), cast(right, micros(None))),
-        (Date, Operator::Plus, Time) => plain(cast(left, micros(None)), cast(right, month_day_nano())),
+        (Date | Timestamp, Operator::Plus, Time) | (Timestamp, Operator::Minus, Time) => {
+            let left = if left_class == Date { cast(left, micros(None)) } else { left };
+            plain(left, own.call("time_to_interval", vec![right])?)
+        }
+        (Time, Operator::Plus, Date | Timestamp) => {
+            let right = if right_class == Date { cast(right, micros(None)) } else { right };
+            plain(own.call("time_to_interval", vec![left])?, right)
+        }
         (Timestamp, Operator::Plus | Operator::Minus, Interval) => plain(left, interval(right, right_type)),
         (Interval, Operator::Plus, Timestamp) => plain(interval(left, left_type), right),
         (Interval, Operator::Plus | Operator::Minus, Interval) => {
@@ -408,8 +512,8 @@ fn arithmetic(
             Some(own.call("interval_div", vec![interval(left, left_type), cast(right, DataType::Float64)])?)
         }
         (Time, Operator::Minus, Time) => {
-            let nanos = |expr| cast(expr, month_day_nano());
-            plain(nanos(left), nanos(right))
+            let interval = |expr| own.call("time_to_interval", vec![expr]);
+            plain(interval(left)?, interval(right)?)
         }
         (Time, Operator::Plus | Operator::Minus, Interval) | (Interval, Operator::Plus, Time) => plain(left, right),
         (Unknown, _, _) | (_, _, Unknown) => plain(left, right),

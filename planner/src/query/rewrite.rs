@@ -16,7 +16,7 @@ use sql::walk;
 
 use super::as_of::written as as_of;
 use super::name::{column_name, folded};
-use super::{interval, literal, number, operator, placement, set_returning, types, written_cast};
+use super::{interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -78,6 +78,8 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::recursion::check(query, self.context.functions))?;
+        super::values::one_type(&mut query.body);
+        row_value::in_order_by(query);
         flow(super::windows::in_query(query))?;
         let joins = |query: &mut Query| match &mut *query.body {
             SetExpr::Select(select) => as_of::normalize(select, self.context),
@@ -105,6 +107,7 @@ impl VisitorMut for Rewriter<'_> {
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        row_value::in_group_by(select);
         if let Err(error) = super::row_in::in_select(select) {
             return ControlFlow::Break(Box::new(error));
         }
@@ -291,7 +294,26 @@ pub(super) fn unqualified(name: &ObjectName) -> ObjectName {
 impl Rewriter<'_> {
     fn expr(&self, expr: &mut Expr) -> Result<()> {
         let span = place(expr);
+        if let Some(written_out) = row_value::rewritten(expr, span)? {
+            *expr = written_out;
+            return Ok(());
+        }
         match expr {
+            Expr::Tuple(fields) => *expr = call("row", std::mem::take(fields)),
+            Expr::IsNormalized { expr: text, form, negated } => {
+                let form = form.as_ref().map_or_else(|| "NFC".to_owned(), ToString::to_string);
+                let form = Expr::value(Value::SingleQuotedString(form));
+                let is = call("is_normalized", vec![(**text).clone(), form]);
+                *expr = match negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(is) },
+                    false => is,
+                };
+            }
+            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: Some(escape), .. }
+                if string_literal(pattern).is_some() && string_literal(escape).is_some() =>
+            {
+                *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
+            }
             Expr::Function(function) => {
                 if let Some(replacement) = self.function(function, span)? {
                     *expr = replacement;
@@ -313,14 +335,28 @@ impl Rewriter<'_> {
                 }
             }
             // `= ANY (SELECT …)` is IN, `<> ALL (SELECT …)` is NOT IN.
-            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
-                if let Some(subquery) = subquery_of(right) {
+            Expr::AnyOp { left, compare_op, right, .. } => match (subquery_of(right), &compare_op) {
+                (Some(subquery), BinaryOperator::Eq) => {
                     *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: false };
                 }
-            }
-            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-                if let Some(subquery) = subquery_of(right) {
+                (Some(_), _) => {}
+                (None, op) => *expr = quantified::call("any_of", op, left, right)?,
+            },
+            Expr::AllOp { left, compare_op, right } => match (subquery_of(right), &compare_op) {
+                (Some(subquery), BinaryOperator::NotEq) => {
                     *expr = Expr::InSubquery { expr: left.clone(), subquery, negated: true };
+                }
+                (Some(_), _) => {}
+                (None, op) => *expr = quantified::call("all_of", op, left, right)?,
+            },
+            Expr::Like { .. } | Expr::ILike { .. } if quantified::like(expr).is_some() => {
+                if let Some(replacement) = quantified::like(expr) {
+                    *expr = replacement;
+                }
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                if let Some(replacement) = super::subscript::of(root, access_chain) {
+                    *expr = replacement;
                 }
             }
             Expr::Like { pattern, escape_char: escape @ Some(_), .. }
@@ -331,7 +367,7 @@ impl Rewriter<'_> {
             Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
                 let mut arguments = vec![(**pattern).clone()];
                 arguments.extend(escape_char.iter().map(|character| Expr::Value(character.clone())));
-                let matches = call("regexp_like", vec![(**text).clone(), call("similar_to_escape", arguments)]);
+                let matches = call("textregexeq", vec![(**text).clone(), call("similar_to_escape", arguments)]);
                 *expr = match negated {
                     true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
                     false => matches,
@@ -352,8 +388,19 @@ impl Rewriter<'_> {
             {
                 *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
             }
+            Expr::Extract { field, expr: value, .. } => {
+                let field = field.to_string();
+                let unit = Expr::value(Value::SingleQuotedString(field.trim_matches('\'').to_lowercase()));
+                *expr = call("extract", vec![unit, (**value).clone()]);
+            }
             Expr::AtTimeZone { timestamp, time_zone } => {
-                *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
+                let zone = match string_literal(time_zone).map(|text| (text.get(..1), text)) {
+                    // A bare offset is POSIX's, which is counted westward; `timezone` counts it eastward.
+                    Some((Some("+"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('+', "-", 1))),
+                    Some((Some("-"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('-', "+", 1))),
+                    _ => (**time_zone).clone(),
+                };
+                *expr = call("timezone", vec![zone, (**timestamp).clone()]);
             }
             Expr::Collate { expr: inner, collation } => {
                 let name = collation.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
@@ -368,11 +415,31 @@ impl Rewriter<'_> {
             Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
                     *op = named_operator(parts, span)?;
+                    // It may be one that is done here.
+                    return self.expr(expr);
                 }
+            }
+            Expr::BinaryOp { left, op, right } if regex_function(op).is_some() => {
+                let name = regex_function(op).unwrap_or_default();
+                *expr = call(name, vec![(**left).clone(), (**right).clone()]);
             }
             Expr::Interval(interval) => {
                 let literal = interval_literal(interval, span)?;
                 *interval = literal;
+            }
+            Expr::Cast { expr: inner, data_type, array: false, .. }
+                if string_literal(inner).is_some_and(|text| moving_time(text, data_type).is_some()) =>
+            {
+                if let Some(moving) = string_literal(inner).and_then(|text| moving_time(text, data_type)) {
+                    *expr = moving;
+                }
+            }
+            Expr::TypedString(typed)
+                if value_text(&typed.value.value).is_some_and(|text| moving_time(text, &typed.data_type).is_some()) =>
+            {
+                if let Some(moving) = value_text(&typed.value.value).and_then(|text| moving_time(text, &typed.data_type)) {
+                    *expr = moving;
+                }
             }
             Expr::Cast { expr: inner, data_type, kind, array: false, format } => {
                 if let Some(function) = self.special_cast(data_type) {
@@ -384,7 +451,14 @@ impl Rewriter<'_> {
                             .map_err(|error| error.at(place(&**inner)))?;
                     }
                     if matches!(kind, CastKind::Cast | CastKind::DoubleColon) && format.is_none() {
-                        *expr = written_cast::call((**inner).clone(), data_type.clone());
+                        let rounding = types::seconds_rounding(data_type);
+                        let cast = written_cast::call((**inner).clone(), data_type.clone());
+                        *expr = match rounding {
+                            Some((function, digits)) => {
+                                call(function, vec![cast, Expr::value(Value::Number(digits.to_string(), false))])
+                            }
+                            None => cast,
+                        };
                     }
                 }
             }
@@ -415,8 +489,7 @@ impl Rewriter<'_> {
                 }
                 _ => {}
             },
-            Expr::IsNormalized { .. }
-            | Expr::MemberOf(_)
+            Expr::MemberOf(_)
             | Expr::MatchAgainst { .. }
             | Expr::OuterJoin(_)
             | Expr::Prior(_) => {
@@ -469,11 +542,6 @@ impl Rewriter<'_> {
         {
             let today = cast(call("current_date", Vec::new()), "timestamp");
             return Ok(Some(call("age", vec![today, then.clone()])));
-        }
-        // An empty array has no length.
-        if name == "array_length" && matches!(function.args, FunctionArguments::List(_)) {
-            let length = cast(Expr::Function(function.clone()), "int4");
-            return Ok(Some(call("nullif", vec![length, Expr::value(Value::Number("0".to_owned(), false))])));
         }
         if let Some(expanded) = super::own_aggregate::expanded(&name, function, name_span)? {
             return Ok(Some(expanded));
@@ -638,6 +706,29 @@ fn between_symmetric(expr: &Expr) -> Expr {
     if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(either) } } else { either }
 }
 
+/// `'today'::date`, `timestamp 'now'`: a time that the clock says.
+fn moving_time(text: &str, data_type: &DataType) -> Option<Expr> {
+    let day = |days: &str| {
+        let today = Expr::Nested(Box::new(cast(call("now", Vec::new()), "date")));
+        Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(today),
+            op: BinaryOperator::Plus,
+            right: Box::new(Expr::Nested(Box::new(cast(Expr::value(Value::Number(days.to_owned(), false)), "int4")))),
+        }))
+    };
+    let target = types::sql_type(data_type).ok()?;
+    let is_moment =
+        matches!(target, catalog::SqlType::Date | catalog::SqlType::Timestamp | catalog::SqlType::Timestamptz);
+    let moment = match text.trim().to_lowercase().as_str() {
+        "now" if is_moment || target == catalog::SqlType::Time => call("now", Vec::new()),
+        "today" if is_moment => day("0"),
+        "tomorrow" if is_moment => day("1"),
+        "yesterday" if is_moment => day("-1"),
+        _ => return None,
+    };
+    Some(written_cast::call(moment, data_type.clone()))
+}
+
 fn subquery_of(expr: &Expr) -> Option<Box<Query>> {
     match expr {
         Expr::Subquery(query) => Some(query.clone()),
@@ -691,6 +782,17 @@ fn argument_types(function: &Function) -> String {
         other => other.to_string(),
     });
     known.collect::<Vec<_>>().join(", ")
+}
+
+/// The function that an operator between a text and a regular expression calls.
+fn regex_function(op: &BinaryOperator) -> Option<&'static str> {
+    Some(match op {
+        BinaryOperator::PGRegexMatch => "textregexeq",
+        BinaryOperator::PGRegexIMatch => "texticregexeq",
+        BinaryOperator::PGRegexNotMatch => "textregexne",
+        BinaryOperator::PGRegexNotIMatch => "texticregexne",
+        _ => return None,
+    })
 }
 
 /// `OPERATOR(pg_catalog.~)`.

@@ -1,7 +1,9 @@
 //! Functions and operators that are other ones under another name, or with arguments that may be left out.
 
 use sql::Span;
-use sql::ast::{BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value};
+use sql::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, UnaryOperator, Value,
+};
 
 use super::cast::is_utc;
 use super::name::folded;
@@ -23,6 +25,47 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
         }
         "localtimestamp" if plain && !is_utc(zone) => Some(local()),
         "current_date" if plain && !is_utc(zone) => Some(cast(local(), "date")),
+        // Rounded to so many digits of a second.
+        "current_timestamp" | "localtimestamp" | "localtime" | "current_time" if !plain => {
+            let base = call(name, Vec::new());
+            let scale = if name.ends_with("timestamp") { "timestamp_scale" } else { "time_scale" };
+            match plain_arguments(function) {
+                Some([digits @ Expr::Value(_)]) => {
+                    let base = match replaced_call(&base, context)? {
+                        Some(replaced) => replaced,
+                        None => base,
+                    };
+                    Some(call(scale, vec![base, digits.clone()]))
+                }
+                _ => None,
+            }
+        }
+        // There is no time with a zone: the local time is its nearest.
+        "current_time" if plain => Some(cast(if is_utc(zone) { call("localtimestamp", Vec::new()) } else { local() }, "time")),
+        "normalize" => match &function.args {
+            FunctionArguments::List(list) => match list.args.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(text))] => {
+                    Some(call("normalize", vec![text.clone(), Expr::value(Value::SingleQuotedString("NFC".to_owned()))]))
+                }
+                [
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(text)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(form))),
+                ] => {
+                    let form = Expr::value(Value::SingleQuotedString(form.value.clone()));
+                    Some(call("normalize", vec![text.clone(), form]))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        "to_json" | "row_to_json" | "to_jsonb" => plain_arguments(function).and_then(|[row]| {
+            let fields = super::row_value::fields(row)?;
+            let named = fields.into_iter().enumerate().flat_map(|(at, field)| {
+                [Expr::value(Value::SingleQuotedString(format!("f{}", at + 1))), field]
+            });
+            Some(call(if name == "to_jsonb" { "jsonb_build_object" } else { "json_row" }, named.collect()))
+        }),
+        "array_to_json" => plain_arguments(function).map(|[array]| call("to_json", vec![array.clone()])),
         // To the beginning of a day in a zone, say: the local time is cut.
         "date_trunc" => plain_arguments(function).map(|[unit, time, zone]| {
             let local = call("timezone", vec![zone.clone(), time.clone()]);
@@ -37,30 +80,60 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
     })
 }
 
+/// What takes the place of a call that is not written.
+fn replaced_call(base: &Expr, context: &PlanContext<'_>) -> Result<Option<Expr>> {
+    match base {
+        Expr::Function(function) => {
+            let name = function.name.to_string();
+            replaced(&name, function, context)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// `make_interval(days => 10)`: what is not given is 0.
 fn make_interval(function: &Function) -> Result<Option<Expr>> {
     const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
     let FunctionArguments::List(list) = &function.args else { return Ok(None) };
     let zero = || Expr::value(Value::Number("0".to_owned(), false));
     let mut parts: Vec<Expr> = std::iter::repeat_with(zero).take(PARTS.len()).collect();
+    let part_of = |name: &Ident| -> Result<usize> {
+        PARTS.iter().position(|part| *part == folded(name)).ok_or_else(|| {
+            let message = format!("function make_interval({} => …) does not exist", name.value);
+            let hint = format!("Its arguments are {}.", PARTS.join(", "));
+            Error::new(ErrorKind::UndefinedFunction, message).with_hint(hint).at(Span::of_parser(name.span))
+        })
+    };
     for (position, argument) in list.args.iter().enumerate() {
         let (at, value) = match argument {
+            // `days := 10`
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Assignment,
+                right,
+            })) => match &**left {
+                Expr::Identifier(name) => (part_of(name)?, &**right),
+                _ => return Ok(None),
+            },
             FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if position < PARTS.len() => (position, value),
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
             | FunctionArg::ExprNamed { name: Expr::Identifier(name), arg: FunctionArgExpr::Expr(value), .. } => {
-                let part = PARTS.iter().position(|part| *part == folded(name));
-                let at = part.ok_or_else(|| {
-                    let message = format!("function make_interval({} => …) does not exist", name.value);
-                    let hint = format!("Its arguments are {}.", PARTS.join(", "));
-                    Error::new(ErrorKind::UndefinedFunction, message).with_hint(hint).at(Span::of_parser(name.span))
-                })?;
-                (at, value)
+                (part_of(name)?, value)
             }
             _ => return Ok(None),
         };
         parts[at] = value.clone();
     }
-    let all_unnamed = list.args.iter().all(|argument| matches!(argument, FunctionArg::Unnamed(_)));
+    let is_assignment = |argument: &FunctionArg| {
+        matches!(
+            argument,
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { op: BinaryOperator::Assignment, .. }))
+        )
+    };
+    let all_unnamed = list
+        .args
+        .iter()
+        .all(|argument| matches!(argument, FunctionArg::Unnamed(_)) && !is_assignment(argument));
     if list.args.len() == PARTS.len() && all_unnamed {
         return Ok(None);
     }

@@ -35,6 +35,8 @@ const FUNCTIONS: &[(&str, &[&str], &[&str])] = &[
     ("generate_subscripts", &["array_subscripts"], &[]),
     ("string_to_table", &["string_to_table"], &[]),
     ("regexp_split_to_table", &["regexp_split_to_table"], &[]),
+    ("regexp_matches", &["regexp_matches"], &[]),
+    ("jsonb_path_query", &["jsonb_path_query"], &[]),
     ("json_array_elements", &["json_array_elements"], &["value"]),
     ("json_array_elements_text", &["json_array_elements_text"], &["value"]),
     ("json_object_keys", &["json_object_keys"], &[]),
@@ -62,19 +64,28 @@ fn bare(name: &ObjectName) -> String {
 
 /// Whether a call is of a set-returning function.
 pub(crate) fn returns_set(name: &ObjectName) -> bool {
-    find(&bare(name)).is_some()
+    find(&bare(name)).is_some() || bare(name) == sql::ROWS_FROM
 }
 
 /// Makes an UNNEST of a set-returning function in FROM; says whether it was one. A name that several columns have is made unique in `visible`.
 pub(super) fn relation(factor: &mut TableFactor, visible: &mut HashMap<String, String>) -> Result<bool> {
     let Some(call) = Call::of(factor) else { return Ok(false) };
-    let Some(function) = find(&call.name) else { return Ok(false) };
-    let span = call.span;
-    let mut arrays = call.arguments().map_err(|error| error.at(span))?;
-    if !function.arrays.is_empty() {
-        arrays = function.arrays.iter().map(|name| super::rewrite::call(name, arrays.clone())).collect();
+    if super::json_records::is_one(&call.name) {
+        *factor = super::json_records::relation(&call.name, &call.args, call.alias, call.span)?;
+        return Ok(true);
     }
-    let mut columns = call.columns(&function, arrays.len());
+    let span = call.span;
+    let (mut arrays, mut columns) = if call.name == sql::ROWS_FROM {
+        call.side_by_side().map_err(|error| error.at(span))?
+    } else {
+        let Some(function) = find(&call.name) else { return Ok(false) };
+        let mut arrays = call.arguments().map_err(|error| error.at(span))?;
+        if !function.arrays.is_empty() {
+            arrays = function.arrays.iter().map(|name| super::rewrite::call(name, arrays.clone())).collect();
+        }
+        let columns = call.columns(&function, arrays.len());
+        (arrays, columns)
+    };
     if call.ordinality {
         columns.push(Ident::with_quote('"', "ordinality"));
         arrays.push(super::rewrite::call("array_numbers", arrays.clone()));
@@ -141,6 +152,32 @@ impl Call {
             _ => Err(Error::unsupported(format!("an argument of this form to {}", self.name))),
         };
         self.args.iter().map(plain).collect()
+    }
+
+    /// `ROWS FROM (f(), g())`: the arrays of all functions, and what their columns are called.
+    fn side_by_side(&self) -> Result<(Vec<Expr>, Vec<Ident>)> {
+        let (mut arrays, mut columns) = (Vec::new(), Vec::new());
+        for arg in self.arguments()? {
+            let inner = match &arg {
+                Expr::Function(function) => match (&function.args, find(&bare(&function.name))) {
+                    (FunctionArguments::List(list), Some(found)) => Some((bare(&function.name), list.args.clone(), found)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let Some((name, args, function)) = inner else {
+                return Err(Error::unsupported("what is no set-returning function in ROWS FROM"));
+            };
+            let call = Self { name, args, alias: None, ordinality: false, span: self.span };
+            let given = call.arguments()?;
+            let own = match function.arrays {
+                [] => given,
+                names => names.iter().map(|name| super::rewrite::call(name, given.clone())).collect(),
+            };
+            columns.extend(call.columns(&function, own.len()));
+            arrays.extend(own);
+        }
+        Ok((arrays, columns))
     }
 
     /// What the output columns are called before the alias's columns: as the function says; one alone as the alias, or the function.
@@ -251,14 +288,14 @@ impl Visitor for ColumnNames {
 }
 
 /// A query to be filled in.
-fn select_all() -> Result<Box<Query>> {
+pub(super) fn select_all() -> Result<Box<Query>> {
     match sql::parse_one("SELECT * FROM t")?.kind {
         sql::StatementKind::Query(parsed) => Ok(parsed.query),
         _ => Err(Error::internal("a SELECT is a query")),
     }
 }
 
-fn table_alias(name: String) -> TableAlias {
+pub(super) fn table_alias(name: String) -> TableAlias {
     TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None }
 }
 

@@ -54,6 +54,17 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
     })
 }
 
+/// `timestamp(3)`: the function that rounds to so many digits of a second, and how many.
+pub(crate) fn seconds_rounding(data_type: &DataType) -> Option<(&'static str, u64)> {
+    let (function, digits) = match data_type {
+        DataType::Timestamp(Some(digits), _) => ("timestamp_scale", *digits),
+        DataType::Time(Some(digits), _) => ("time_scale", *digits),
+        DataType::Interval { precision: Some(digits), .. } => ("interval_scale", *digits),
+        _ => return None,
+    };
+    (digits < 6).then_some((function, digits))
+}
+
 fn numeric(info: &ExactNumberInfo) -> Result<SqlType> {
     let (precision, scale) = match *info {
         ExactNumberInfo::None => return Ok(SqlType::Numeric(None)),
@@ -122,7 +133,7 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
         // The quotes make it another type than char.
         "char" if name.ends_with("\"char\"") => SqlType::Catalog(CatalogType::Char),
         "regproc" | "regprocedure" => SqlType::Catalog(CatalogType::RegProc),
-        _ => match CatalogType::of_name(bare).filter(|known| *known != CatalogType::Void) {
+        _ => match CatalogType::of_name(bare).filter(|known| !matches!(known, CatalogType::Void | CatalogType::Record)) {
             Some(catalog_type) => SqlType::Catalog(catalog_type),
             None => return Err(unknown(bare)),
         },

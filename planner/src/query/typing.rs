@@ -9,18 +9,20 @@ use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
+    AggregateFunction, AggregateFunctionParams, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
     SetComparison, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Projection, RecursiveQuery, Subquery,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Subquery,
     Union, Unnest, Values, WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
-use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, unpadded};
-use super::{exclusion, recursion, set_comparison, set_operation, units, written_cast};
+use super::operator::{
+    Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded,
+};
+use super::{exclusion, literals, quantified, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -115,6 +117,7 @@ impl Typing<'_> {
                 let schema = input_schema(&plan)?;
                 super::ambiguous::check(&plan, &schema)?;
                 let preserver = NamePreserver::new(&plan);
+                let sorts = matches!(plan, LogicalPlan::Sort(_));
                 let plan = plan.map_expressions(|expr| {
                     // The columns of grouping sets are their members.
                     let expr = match expr {
@@ -124,7 +127,12 @@ impl Typing<'_> {
                         })?),
                         expr => {
                             let name = preserver.save(&expr);
-                            name.restore(self.expr(expr, &schema, outer)?)
+                            let typed = self.expr(expr, &schema, outer)?;
+                            let own = &self.context.functions.own;
+                            match sorts.then(|| sort_key(&typed, &schema, own)).transpose()?.flatten() {
+                                Some(key) => key,
+                                None => name.restore(typed),
+                            }
                         }
                     };
                     Ok(Transformed::yes(expr))
@@ -145,6 +153,7 @@ impl Typing<'_> {
         for column in 0..width {
             let mut cells: Vec<Expr> = rows.iter_mut().map(|row| std::mem::take(&mut row[column])).collect();
             self.unify(&mut cells, &empty)?;
+            one_numeric(&mut cells, &empty)?;
             for (row, cell) in rows.iter_mut().zip(cells) {
                 row[column] = cell;
             }
@@ -173,7 +182,13 @@ impl Typing<'_> {
                 let found = outer.iter().find_map(|schema| schema.field_from_column(&column).ok().cloned());
                 Expr::OuterReferenceColumn(found.unwrap_or(field), column)
             }
+            Expr::Negative(value) if class_of(&value.get_type(schema)?) == Class::Interval => {
+                own.call("interval_um", vec![*value])?
+            }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                if let Some(planned) = zoned::operator(op, &left, &right, schema, self.context)? {
+                    return Ok(planned);
+                }
                 match binary(op, (*left).clone(), (*right).clone(), schema, own)? {
                     Some(planned) => planned,
                     None => Expr::BinaryExpr(BinaryExpr { left, op, right }),
@@ -184,6 +199,15 @@ impl Typing<'_> {
                 if !is_unknown(&between.expr) {
                     between.low = Box::new(resolve(*between.low, &sql_type)?);
                     between.high = Box::new(resolve(*between.high, &sql_type)?);
+                }
+                // What is not compared as Arrow does is compared by operators.
+                if matches!(sql_type, SqlType::Interval | SqlType::Jsonb) && !is_unknown(&between.expr) {
+                    let bound = |op, bound: &Expr| binary(op, (*between.expr).clone(), bound.clone(), schema, own);
+                    let (low, high) = (bound(Operator::GtEq, &between.low)?, bound(Operator::LtEq, &between.high)?);
+                    if let (Some(low), Some(high)) = (low, high) {
+                        let within = low.and(high);
+                        return Ok(if between.negated { Expr::Not(Box::new(within)) } else { within });
+                    }
                 }
                 Expr::Between(between)
             }
@@ -203,11 +227,17 @@ impl Typing<'_> {
             Expr::Cast(Cast { expr, field }) => self.cast(*expr, &field, schema)?,
             Expr::ScalarFunction(function) => match written_cast::parts(&function) {
                 Some((value, field)) => self.cast(value.clone(), field, schema)?,
-                None => self.scalar_function(function, schema)?,
+                None => match zoned::function(function, schema, self.context)? {
+                    Ok(planned) => planned,
+                    Err(function) => self.scalar_function(function, schema)?,
+                },
             },
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 argument_types(&func, &mut params.args, schema)?;
-                Expr::AggregateFunction(AggregateFunction { func, params })
+                match interval_extreme(&func, &params, schema, own)? {
+                    Some(extreme) => extreme,
+                    None => Expr::AggregateFunction(AggregateFunction { func, params }),
+                }
             }
             Expr::WindowFunction(function) => {
                 let WindowFunction { fun, mut params } = *function;
@@ -304,23 +334,71 @@ impl Typing<'_> {
         Ok(())
     }
 
+    /// A function that text and bytea share, of bytea.
+    fn of_bytes(&self, function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
+        let own = &self.context.functions.own;
+        let ScalarFunction { func, mut args } = function;
+        let (name, bytes) = match func.name() {
+            "substr" | "substring" => ("bytea_substr", 1),
+            "overlay" => ("bytea_overlay", 2),
+            "strpos" | "position" => ("bytea_position", 2),
+            "btrim" => ("bytea_btrim", 2),
+            "ltrim" => ("bytea_ltrim", 2),
+            "rtrim" => ("bytea_rtrim", 2),
+            "octet_length" => ("bytea_length", 1),
+            other => {
+                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
+                return crate::functions::undefined(other, &fields);
+            }
+        };
+        for arg in args.iter_mut().take(bytes) {
+            *arg = resolve(std::mem::take(arg), &SqlType::Bytea)?;
+        }
+        own.call(name, args)
+    }
+
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
-        for (arg, sql_type) in function.args.iter_mut().zip(literal_types(function.func.name())) {
+        let count = function.args.len();
+        for (arg, sql_type) in function.args.iter_mut().zip(literals::types(function.func.name(), count)) {
             if is_unknown(arg) {
-                *arg = resolve(std::mem::take(arg), sql_type)?;
+                *arg = resolve(std::mem::take(arg), &sql_type)?;
             }
         }
-        for arg in &mut function.args {
+        for arg in function.args.iter_mut().filter(|_| function.func.name() != "pg_typeof") {
             if let Ok(SqlType::Char(length)) = sql_type_of(arg, schema) {
                 *arg = unpadded(std::mem::take(arg), &SqlType::Char(length));
             }
         }
+        element_types(&mut function, schema)?;
         match function.name() {
+            "any_of" | "all_of" => {
+                let planned = quantified::typed(function, schema, &self.context.functions.own)?;
+                return match planned {
+                    list @ Expr::InList(_) => self.one(list, schema, &[]),
+                    other => Ok(other),
+                };
+            }
             "character_length" | "length" | "char_length" => {
                 if let [text] = function.args.as_slice()
                     && class_of(&text.get_type(schema)?) == Class::Bytes
                 {
                     return self.context.functions.own.call("bytea_length", function.args);
+                }
+            }
+            "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim" | "octet_length"
+            | "reverse" => {
+                if let Some(first) = function.args.first()
+                    && class_of(&first.get_type(schema)?) == Class::Bytes
+                {
+                    return self.of_bytes(function, schema);
+                }
+            }
+            "gcd" | "lcm" => {
+                let all = |wanted: DataType| {
+                    function.args.iter().all(|arg| arg.get_type(schema).is_ok_and(|data_type| data_type == wanted))
+                };
+                if all(DataType::Int32) {
+                    return Ok(super::operator::cast(Expr::ScalarFunction(function), DataType::Int32));
                 }
             }
             "round" => {
@@ -357,44 +435,12 @@ impl Typing<'_> {
                     return Ok(super::operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
                 }
             }
-            "date_trunc" => {
-                if let [unit, value] = function.args.as_mut_slice()
-                    && let Some(written) = text_of(unit)
-                {
-                    let known = units::of_trunc(written, &sql_type_of(value, schema)?)?;
-                    *unit = Expr::Literal(ScalarValue::from(known), None);
-                }
-            }
-            "date_part" if function.args.len() == 2 => {
-                if let [unit, value] = function.args.as_mut_slice()
-                    && let Some(written) = text_of(unit)
-                {
-                    let (known, own) = units::of_part(written, &sql_type_of(value, schema)?)?;
-                    if let Some(own) = own {
-                        let call = self.context.functions.own.call(own, vec![std::mem::take(value)])?;
-                        return Ok(super::operator::cast(call, DataType::Float64));
-                    }
-                    *unit = Expr::Literal(ScalarValue::from(known), None);
-                }
-                return Ok(super::operator::cast(Expr::ScalarFunction(function), DataType::Float64));
-            }
             "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
-            "array_has" => {
-                // `x = ANY (…)` comes as array_has(array, x).
-                if let [array, element] = function.args.as_mut_slice()
-                    && is_unknown(array)
-                    && !is_unknown(element)
-                {
-                    let list = SqlType::Array(Box::new(sql_type_of(element, schema)?));
-                    *array = resolve(std::mem::take(array), &list)?;
-                }
-            }
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
                     let name =
-                        if is_unknown(value) { "unknown".to_owned() } else { sql_type_of(value, schema)?.to_string() };
-                    let name = if name.starts_with("numeric") { "numeric" } else { &name };
-                    let name = Expr::Literal(ScalarValue::Utf8View(Some(name.to_owned())), None);
+                        if is_unknown(value) { "unknown".to_owned() } else { type_name(&sql_type_of(value, schema)?) };
+                    let name = Expr::Literal(ScalarValue::Utf8View(Some(name)), None);
                     let field = SqlType::Catalog(CatalogType::RegType).field("", true);
                     return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
                 }
@@ -428,17 +474,29 @@ impl Typing<'_> {
     }
 }
 
-/// The types of a function's arguments, where a literal without a type has that type.
-fn literal_types(function: &str) -> &'static [SqlType] {
-    use SqlType::{Bytea, Integer, Interval, Text};
-    match function {
-        "encode" | "convert_from" => &[Bytea, Text],
-        "get_byte" | "get_bit" => &[Bytea, Integer],
-        "set_byte" | "set_bit" => &[Bytea, Integer, Integer],
-        "bit_count" => &[Bytea],
-        "justify_hours" | "justify_days" | "justify_interval" => &[Interval],
-        _ => &[],
+/// Beside an array, what has no type is one of its elements.
+fn element_types(function: &mut ScalarFunction, schema: &DFSchema) -> DataFusionResult<()> {
+    let array_at = match function.name() {
+        "array_append" | "array_position" | "array_positions" | "array_remove" | "array_replace" => 0,
+        "array_prepend" => 1,
+        "array_cat" | "array_overlap" | "array_contains" => {
+            let known = function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;
+            if let Some(known @ SqlType::Array(_)) = known {
+                for arg in function.args.iter_mut().filter(|arg| is_unknown(arg)) {
+                    *arg = resolve(std::mem::take(arg), &known)?;
+                }
+            }
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let Some(array) = function.args.get(array_at).filter(|array| !is_unknown(array)) else { return Ok(()) };
+    if let SqlType::Array(element) = sql_type_of(array, schema)? {
+        for (_, arg) in function.args.iter_mut().enumerate().filter(|(at, arg)| *at != array_at && is_unknown(arg)) {
+            *arg = resolve(std::mem::take(arg), &element)?;
+        }
     }
+    Ok(())
 }
 
 /// Grouping sets with each of their members changed.
@@ -451,17 +509,6 @@ fn members(set: GroupingSet, change: impl Fn(Expr) -> DataFusionResult<Expr>) ->
             GroupingSet::GroupingSets(sets.into_iter().map(all).collect::<DataFusionResult<_>>()?)
         }
     })
-}
-
-/// The text of a literal.
-fn text_of(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Literal(
-            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
-            _,
-        ) => Some(text),
-        _ => None,
-    }
 }
 
 /// A constant below zero.
@@ -523,6 +570,81 @@ fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> 
     Ok(())
 }
 
+/// Numerics of several precisions in a column of VALUES become numerics of one.
+fn one_numeric(cells: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
+    let mut widest: Option<(u8, i8)> = None;
+    let mut fields = Vec::with_capacity(cells.len());
+    for cell in cells.iter() {
+        let (_, field) = cell.to_field(schema)?;
+        match field.data_type() {
+            DataType::Decimal128(precision, scale) => {
+                let (whole, most) = widest.unwrap_or((0, 0));
+                widest = Some((whole.max(precision.saturating_sub(scale.unsigned_abs())), most.max(*scale)));
+            }
+            data_type if data_type.is_integer() || data_type.is_null() => {}
+            _ => return Ok(()),
+        }
+        fields.push(field);
+    }
+    let first = fields.first();
+    let Some((whole, scale)) = widest else { return Ok(()) };
+    if fields.iter().all(|field| Some(field.metadata()) == first.map(|first| first.metadata())) {
+        return Ok(());
+    }
+    let precision = (whole + scale.unsigned_abs()).clamp(10, 38);
+    let metadata = SqlType::Numeric(None).field("", true).metadata().clone();
+    let field = Field::new(OWN_CAST, DataType::Decimal128(precision, scale), true).with_metadata(metadata);
+    let field = FieldRef::from(field);
+    for cell in cells {
+        *cell = Expr::Cast(Cast::new_from_field(Box::new(std::mem::take(cell)), field.clone()));
+    }
+    Ok(())
+}
+
+/// `max` and `min` of intervals are the first by length: DataFusion's compare their parts.
+fn interval_extreme(
+    func: &Arc<AggregateUDF>,
+    params: &AggregateFunctionParams,
+    schema: &DFSchema,
+    own: &crate::functions::OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    let [value] = params.args.as_slice() else { return Ok(None) };
+    if !matches!(func.name(), "max" | "min") || class_of(&value.get_type(schema)?) != Class::Interval {
+        return Ok(None);
+    }
+    let length = own.call("interval_length", vec![value.clone()])?;
+    let present = value.clone().is_not_null();
+    let filter = match &params.filter {
+        Some(filter) => present.and((**filter).clone()),
+        None => present,
+    };
+    let params = AggregateFunctionParams {
+        filter: Some(Box::new(filter)),
+        order_by: vec![length.sort(func.name() == "min", false)],
+        distinct: false,
+        ..params.clone()
+    };
+    let func = datafusion::functions_aggregate::first_last::first_value_udaf();
+    Ok(Some(Expr::AggregateFunction(AggregateFunction { func, params })))
+}
+
+/// What the values of a type are sorted by, where it is not the values as Arrow compares them.
+fn sort_key(
+    expr: &Expr,
+    schema: &DFSchema,
+    own: &crate::functions::OwnFunctions,
+) -> DataFusionResult<Option<Expr>> {
+    if is_unknown(expr) {
+        return Ok(None);
+    }
+    let function = match sql_type_of(expr, schema)? {
+        SqlType::Jsonb => "jsonb_sort_key",
+        SqlType::Interval => "interval_length",
+        _ => return Ok(None),
+    };
+    own.call(function, vec![expr.clone()]).map(Some)
+}
+
 /// DataFusion's UNNEST forgets what an array says about the SQL type of its elements, and takes only one level of arrays in arrays apart.
 fn with_element_types(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     let LogicalPlan::Unnest(unnest) = &plan else { return Ok(plan) };
@@ -532,8 +654,10 @@ fn with_element_types(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     };
     let elements = unnest.dependency_indices.iter().map(|input| element(*input));
     let outputs: Vec<(Column, Option<&FieldRef>)> = plan.schema().columns().into_iter().zip(elements).collect();
-    let nested =
-        outputs.iter().filter(|(_, item)| item.is_some_and(|item| matches!(item.data_type(), DataType::List(_))));
+    let nested = outputs.iter().zip(&unnest.dependency_indices).filter(|((_, item), input)| {
+        item.is_some_and(|item| matches!(item.data_type(), DataType::List(_))) && !gives_arrays(&unnest.input, **input)
+    });
+    let nested = nested.map(|(output, _)| output);
     let nested: Vec<Column> = nested.map(|(column, _)| column.clone()).collect();
     if !nested.is_empty() {
         if unnest.list_type_columns.len() > 1 {
@@ -555,6 +679,13 @@ fn with_element_types(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     });
     let typed = typed.collect();
     Ok(LogicalPlan::Projection(Projection::try_new(typed, Arc::new(plan))?))
+}
+
+/// Whether a column to be taken apart is of a function whose rows are arrays.
+fn gives_arrays(input: &LogicalPlan, column: usize) -> bool {
+    let LogicalPlan::Projection(projection) = input else { return false };
+    let expr = projection.expr.get(column).map(|expr| expr.clone().unalias());
+    matches!(expr, Some(Expr::ScalarFunction(function)) if function.name() == "regexp_matches")
 }
 
 /// What the expressions of a node see.

@@ -171,7 +171,9 @@ impl Shard {
             Err(_) => {
                 let rows = change.all_before()?;
                 let before = shared.output(&whole(shared, &rows)?)?;
-                return self.join_blocks(shared, key, before, store);
+                let rows = self.join_blocks(shared, key, store)?;
+                let rows: Vec<&[u8]> = (0..rows.len()).map(|row| rows.row(row)).collect();
+                return shared.difference(Some(before), shared.output(&whole(shared, &rows)?)?);
             }
         };
         if let Some(blocks) = &mut self.blocks {
@@ -180,25 +182,19 @@ impl Shard {
         Ok(output)
     }
 
-    /// A large partition is kept as a small one is, and computed whole.
-    fn join_blocks(
-        &mut self,
-        shared: &Shared,
-        key: &[u8],
-        before: super::Output,
-        store: &dyn Snapshot,
-    ) -> Result<StepOutput> {
-        let Some(blocks) = &mut self.blocks else { return Ok(StepOutput::default()) };
+    /// A large partition is kept as a small one is. Its rows.
+    pub(super) fn join_blocks(&mut self, shared: &Shared, key: &[u8], store: &dyn Snapshot) -> Result<EncodedRows> {
+        let Some(blocks) = self.blocks.as_mut().filter(|blocks| blocks.get(key).is_some()) else {
+            return Ok(EncodedRows::default());
+        };
         let ids: Vec<u32> = blocks.change(key)?.blocks.iter().map(|block| block.id).collect();
         let slots = blocks.load(key, &ids, store)?;
         let rows = blocks.remove(key, &slots)?;
         let all: Vec<&[u8]> = (0..rows.len()).map(|row| rows.row(row)).collect();
-        let after = shared.output(&whole(shared, &all)?)?;
-        let batch = shared.codec.decode(&all)?;
-        let (sent, hashes) = shared.send(&Delta::inserts(batch), None)?;
+        let (sent, hashes) = shared.send(&Delta::inserts(shared.codec.decode(&all)?), None)?;
         let keys = shared.encoder.encode(&shared.keys_of(sent.batch()), sent.num_rows())?;
         self.rows.add(&hashes, &keys, &rows, None, store)?;
-        shared.difference(Some(before), after)
+        Ok(rows)
     }
 
     /// Small partitions that have become large are cut.

@@ -405,12 +405,21 @@ impl Shard {
     /// Takes partitions away, whatever their rows.
     fn forget(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<StepOutput> {
         self.rows.begin_step();
+        if let Some(blocks) = &mut self.blocks {
+            blocks.begin_step(store)?;
+        }
         let mut forgotten: Vec<u32> = Vec::new();
         let mut slots = Vec::new();
         for part in parts {
             let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+            for row in 0..keys.len() {
+                self.join_blocks(shared, keys.key(row), store)?;
+            }
             self.rows.probe(&part.hashes, &keys, store, &mut slots)?;
             forgotten.extend(slots.iter().filter(|slot| **slot != NO_SLOT));
+        }
+        if forgotten.is_empty() {
+            return Ok(StepOutput::default());
         }
         let before = shared.output(&self.gather(shared, forgotten.clone())?)?;
         forgotten.into_iter().for_each(|slot| self.rows.clear(slot));

@@ -59,13 +59,14 @@ pub(super) fn partition(first: bool) -> Case {
     let fetch = first.then_some(1);
     let place = (!first).then_some(Place::Row);
     let rule = PartitionRule::Top(Top { order, offset: 0, fetch, ties: false, place });
-    let width = if first { 2 } else { 3 };
+    let columns = KINDS.iter().map(|kind| data_type(*kind)).chain(place.map(|_| DataType::UInt64));
+    let schema = schema(columns);
     let of = Node::Partition(Partition {
         keys: vec![column(0)],
         rule,
         window: None,
         on_error: OnError::Report,
-        schema: schema(std::iter::repeat_n(DataType::Int64, width)),
+        schema,
         input: input.clone(),
     });
     let root = forgetful(of, idle(first_columns(&input)), Forgotten::WithOutput);

@@ -167,7 +167,9 @@ pub(super) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
         LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
         _ => false,
     };
-    takes || plan.inputs().into_iter().any(|input| takes_some(input, exists))
+    // Below a condition it matters which rows are taken.
+    let same = matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Sort(_) | LogicalPlan::SubqueryAlias(_));
+    takes || plan.inputs().into_iter().any(|input| takes_some(input, exists && same))
 }
 
 fn number_of_rows(plan: LogicalPlan) -> Result<LogicalPlan> {

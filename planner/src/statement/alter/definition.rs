@@ -54,7 +54,16 @@ pub(super) fn rewrite(
     let settings = stored_settings(object, context);
     let context = PlanContext { settings: &settings, ..*context };
     let mut rewriting =
-        Rewriting { context, schema, names: all_names(&query), scopes: Scopes::default(), reference, error: None, changed: false };
+        Rewriting {
+            context,
+            schema,
+            names: all_names(&query),
+            scopes: Scopes::default(),
+            reference,
+            seen_to: Vec::new(),
+            error: None,
+            changed: false,
+        };
     let walked = walk::change(&mut *query, &mut rewriting);
     if let (ControlFlow::Break(()), Some(error)) = (walked, rewriting.error.take()) {
         return Err(error);
@@ -213,6 +222,8 @@ struct Rewriting<'a, 'b> {
     names: BTreeSet<String>,
     scopes: Scopes,
     reference: &'a dyn Fn(&Object) -> Option<Reference>,
+    /// Where relations lie that have been seen to already.
+    seen_to: Vec<usize>,
     error: Option<Error>,
     changed: bool,
 }
@@ -240,21 +251,57 @@ impl Rewriting<'_, '_> {
 
     /// The query that shows a relation with the columns that it had.
     fn through(&self, reference: &Reference, columns: &[(String, String)]) -> Result<Box<Query>> {
-        let list: Vec<String> = columns
-            .iter()
-            .map(|(now, then)| match now == then {
-                true => quote_ident(now),
-                false => format!("{} AS {}", quote_ident(now), quote_ident(then)),
-            })
-            .collect();
         let from = ObjectName::from(self.parts(&reference.name));
-        match sql::parse_one(&format!("SELECT {} FROM {from}", list.join(", ")))?.kind {
+        match sql::parse_one(&choosing(columns, &from.to_string()))?.kind {
             StatementKind::Query(query) => Ok(query.query),
             _ => Err(Error::internal("a SELECT is a query")),
         }
     }
 
+    /// A subquery that only chooses columns of a relation, such as this rewriting makes, chooses them under their new names; a column that is
+    /// gone is chosen no more, and if anything needs it, that is seen when the query is planned.
+    fn choice(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let TableFactor::Derived { subquery, .. } = factor else { return Ok(()) };
+        let SetExpr::Select(select) = &*subquery.body else { return Ok(()) };
+        let [from] = select.from.as_slice() else { return Ok(()) };
+        let TableFactor::Table { name, .. } = &from.relation else { return Ok(()) };
+        let mut chosen = Vec::new();
+        for item in &select.projection {
+            match item {
+                SelectItem::UnnamedExpr(Expr::Identifier(column)) => chosen.push((folded(column), folded(column))),
+                SelectItem::ExprWithAlias { expr: Expr::Identifier(column), alias } => {
+                    chosen.push((folded(column), folded(alias)));
+                }
+                _ => return Ok(()),
+            }
+        }
+        // Nothing else may be in it.
+        let plain = sql::parse_one(&choosing(&chosen, &name.to_string()))?;
+        if !matches!(&plain.kind, StatementKind::Query(plain) if plain.query.to_string() == subquery.to_string()) {
+            return Ok(());
+        }
+        let Some((reference, _)) = name_parts(name).ok().and_then(|parts| self.referred(&parts)) else { return Ok(()) };
+        let Some(columns) = &reference.columns else { return Ok(()) };
+        let now = |then: &String| columns.iter().find(|(_, old)| old == then).map(|(now, _)| now.clone());
+        let list: Vec<(String, String)> =
+            chosen.into_iter().filter_map(|(column, shown)| Some((now(&column)?, shown))).collect();
+        if list.is_empty() {
+            return Ok(());
+        }
+        *subquery = self.through(&reference, &list)?;
+        self.changed = true;
+        if let SetExpr::Select(select) = &*subquery.body
+            && let Some(from) = select.from.first()
+        {
+            self.seen_to.push(std::ptr::from_ref(&from.relation).addr());
+        }
+        Ok(())
+    }
+
     fn table(&mut self, factor: &mut TableFactor) -> Result<()> {
+        if self.seen_to.contains(&std::ptr::from_ref(factor).addr()) {
+            return Ok(());
+        }
         let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(()) };
         if let Some(args) = args {
             let Some(first) = args.args.first_mut().filter(|_| is_window_function(name)) else { return Ok(()) };
@@ -344,6 +391,16 @@ impl VisitorMut for Rewriting<'_, '_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match self.choice(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.error = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         match self.table(factor) {
             Ok(()) => ControlFlow::Continue(()),
@@ -360,6 +417,15 @@ impl VisitorMut for Rewriting<'_, '_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The query that shows columns of a relation under other names.
+fn choosing(columns: &[(String, String)], from: &str) -> String {
+    let list = columns.iter().map(|(now, then)| match now == then {
+        true => quote_ident(now),
+        false => format!("{} AS {}", quote_ident(now), quote_ident(then)),
+    });
+    format!("SELECT {} FROM {from}", list.collect::<Vec<_>>().join(", "))
 }
 
 /// Whether a table function takes a relation as its first argument.
