@@ -1,4 +1,5 @@
-//! Conditions on their way down a plan: DataFusion's rule, but for a condition that names no column of an aggregate's groups.
+//! Conditions on their way down a plan: DataFusion's rule, but for a condition that names no column of an aggregate's groups, and none below
+//! DISTINCT ON: a condition on the first row of each key is none on the others, and its columns have other names there.
 //!
 //! An aggregate without groups has a row of nothing, so a condition above it says something else than below it. DataFusion pushes down what only names
 //! columns of groups, and so what names none at all: `ON false`, `ON NULL`, or a function of the session.
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 
@@ -30,6 +31,11 @@ impl OptimizerRule for PushDown {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        if let LogicalPlan::Filter(filter) = &plan
+            && matches!(&*filter.input, LogicalPlan::Distinct(Distinct::On(_)))
+        {
+            return Ok(Transformed::no(plan));
+        }
         if let LogicalPlan::Filter(filter) = &plan
             && let LogicalPlan::Aggregate(aggregate) = &*filter.input
             && has_a_row_of_nothing(&aggregate.group_expr)

@@ -117,7 +117,7 @@ fn lateral(random: &mut Random, relations: &[Relation], from: &Relation) -> Quer
         3 => rows(format!("SELECT DISTINCT {value} AS {v} FROM "), tail),
         4 => rows(format!("SELECT {value} AS {v} FROM "), format!("{tail} ORDER BY {value} + 0 DESC, {order} LIMIT {}", random.below(3))),
         5 => rows(format!("SELECT rank() OVER (ORDER BY {order}) AS {v} FROM "), tail),
-        _ => rows(format!("SELECT count(*) AS {v} FROM "), format!("{tail} GROUP BY {value}")),
+        _ => rows(format!("SELECT count(*) AS {v} FROM "), format!("{tail} GROUP BY {value} + 0")),
     };
     let join = match random.below(4) {
         3 => {

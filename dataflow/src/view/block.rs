@@ -159,7 +159,11 @@ impl BlockCodec {
 
     /// Rows of a block at some positions.
     pub(crate) fn decode_rows(&self, bytes: &[u8], rows: &UInt32Array) -> Result<RecordBatch> {
-        Ok(Delta::inserts(self.decode(bytes, None)?).take(rows)?.batch().clone())
+        let whole = self.decode(bytes, None)?;
+        if rows.values().iter().any(|row| *row as usize >= whole.num_rows()) {
+            return Err(corrupt("a row is missing"));
+        }
+        Ok(Delta::inserts(whole).take(rows)?.batch().clone())
     }
 }
 

@@ -74,7 +74,10 @@ impl Excluding {
         let signature = Signature::new(TypeSignature::VariadicAny, Volatility::Immutable);
         let name = String::new();
         let mut this = Self { name, function, exclusion, args, is_filtered, ignore_nulls, signature };
-        this.name = format!("{} exclude {}", this.function(), this.exclusion());
+        // All that it is, as states are known by it.
+        let nulls = if ignore_nulls { " ignore nulls" } else { "" };
+        let filter = if is_filtered { " filter" } else { "" };
+        this.name = format!("{} exclude {}{nulls}{filter}", this.function(), this.exclusion());
         this
     }
 

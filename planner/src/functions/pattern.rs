@@ -34,12 +34,12 @@ impl Pattern {
     }
 
     /// Its first match.
-    pub(crate) fn captures<'t>(&self, text: &'t str) -> Result<Option<Captures<'t, str>>> {
+    pub(crate) fn captures<'t>(&self, text: &'t str) -> Result<Option<Captures<'t>>> {
         self.0.captures(text).map_err(run_away)
     }
 
     /// Its matches from a byte on, one behind the other.
-    pub(crate) fn all<'t>(&self, text: &'t str, from: usize) -> Result<Vec<Captures<'t, str>>> {
+    pub(crate) fn all<'t>(&self, text: &'t str, from: usize) -> Result<Vec<Captures<'t>>> {
         let mut found = Vec::new();
         let mut at = from;
         while at <= text.len() {
@@ -109,13 +109,10 @@ pub(crate) fn compile(pattern: &str, options: &str) -> Result<Pattern> {
     }
     let translated =
         if translation.literal { fancy_regex::escape(rest).into_owned() } else { translation.translate(rest)? };
-    let built = RegexBuilder::new(&translated)
-        .case_insensitive(translation.ignores_case)
-        .multi_line(translation.lines)
-        .dot_matches_new_line(!translation.stops)
-        .delegate_size_limit(MAX_BYTES)
-        .backtrack_limit(MAX_STEPS)
-        .build();
+    let flags = [(translation.ignores_case, 'i'), (translation.lines, 'm'), (!translation.stops, 's')];
+    let flags: String = flags.into_iter().filter_map(|(set, flag)| set.then_some(flag)).collect();
+    let flagged = if flags.is_empty() { translated } else { format!("(?{flags}){translated}") };
+    let built = RegexBuilder::new(&flagged).delegate_size_limit(MAX_BYTES).backtrack_limit(MAX_STEPS).build();
     match built {
         Ok(regex) => Ok(Pattern(regex)),
         Err(error) => wrong(&reason(&error.to_string())),

@@ -151,7 +151,7 @@ fn truths(args: &ScalarFunctionArgs, options: &str, positive: bool) -> Result<Co
 }
 
 /// The parts in parentheses, or the whole match if there are none.
-fn push_groups(pattern: &Pattern, found: &Captures<'_, str>, out: &mut StringViewBuilder) {
+fn push_groups(pattern: &Pattern, found: &Captures<'_>, out: &mut StringViewBuilder) {
     let groups = if pattern.groups() == 0 { 0..=0 } else { 1..=pattern.groups() };
     for group in groups {
         out.append_option(found.get(group).map(|found| found.as_str()));
@@ -248,7 +248,7 @@ fn regexp_replace(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 /// `\1` … `\9` and `\&` stand for parts of the match, `\\` for a backslash.
-fn push_replacement(replacement: &str, found: &Captures<'_, str>, out: &mut String) {
+fn push_replacement(replacement: &str, found: &Captures<'_>, out: &mut String) {
     let mut characters = replacement.chars();
     while let Some(next) = characters.next() {
         if next != '\\' {
@@ -312,9 +312,8 @@ fn regexp_instr(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let group = arguments.number(6, row, 0, "subexpr", 0)?;
         let text = arguments.text(0, row);
         let place = nth(&arguments, &mut compiled, row, arguments.text(5, row), group)?;
-        let place = place.map_or(0, |(start, stop)| {
-            text[..if end == 1 { stop } else { start }].chars().count() as i32 + 1
-        });
+        let place =
+            place.map_or(0, |(start, stop)| text[..if end == 1 { stop } else { start }].chars().count() as i32 + 1);
         builder.append_value(place);
     }
     columnar(args, Arc::new(builder.finish()))

@@ -1,16 +1,25 @@
 //! ROLLUP, CUBE and GROUPING SETS as DataFusion can plan them: it knows positions in a plain GROUP BY only, and nothing that is grouped by twice.
 
 use datafusion::common::Result;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
 use sql::ast::{Expr, GroupByExpr, Select, SelectItem, Value};
 
-/// `grouping(x)` over what is grouped by as it stands there: types may have given that another form, under its old name.
+use crate::Error;
+use crate::error::ErrorKind;
+
+/// Keys hold no aggregates. `grouping(x)` over what is grouped by as it stands there: types may have given that another form, under its old name.
 pub(super) fn arguments(plan: LogicalPlan) -> Result<LogicalPlan> {
     let named = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Aggregate(mut aggregate) = node else { return Ok(Transformed::no(node)) };
         let keys: Vec<Planned> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
+        for key in &keys {
+            if key.exists(|part| Ok(matches!(part, Planned::AggregateFunction(_))))? {
+                let message = "aggregate functions are not allowed in GROUP BY";
+                return Err(Error::new(ErrorKind::Grouping, message).into());
+            }
+        }
         let mut changed = false;
         for call in &mut aggregate.aggr_expr {
             let mut call = call;

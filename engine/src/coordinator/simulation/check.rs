@@ -254,7 +254,7 @@ impl Simulation<'_> {
         let ends = self.world.ends();
         let coordinator = &self.life().coordinator;
         let quiet = coordinator.hydrating.is_empty() && coordinator.in_flight.is_none() && !coordinator.pending.dirty;
-        let sent = coordinator.sinks.values().all(|sink| sink.outbox.bytes() == 0);
+        let sent = coordinator.sinks.values().all(|sink| sink.outbox.bytes() == 0 && !sink.outbox.has_delivered());
         let why = format!(
             "defined: {all_there}, being built: {:?}, a commit under way: {}, changes: {}, sinks have everything: {sent}, read up to {last:?} of {ends:?}",
             coordinator.hydrating.keys(),

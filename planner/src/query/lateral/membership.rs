@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::subquery::{outward, takes_some};
+use super::{columns, project};
 use crate::query::scalar_subquery::is_aggregate;
 
 /// The node with such subqueries in another form.
@@ -44,12 +45,12 @@ fn condition(expr: Expr, input: &LogicalPlan, alone: bool) -> Result<Transformed
             let expr = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.data), op, Box::new(right.data)));
             Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
-        Expr::InSubquery(membership) if !membership.negated => Ok(Transformed::no(Expr::InSubquery(membership))),
+        Expr::InSubquery(membership) if !membership.negated => apart(membership, input),
         Expr::InSubquery(membership) => {
             let refers = !membership.subquery.outer_ref_columns.is_empty();
             let by_join = (alone && !refers) || !may_be_null(&membership, input)?;
             match by_join && !is_of_each(&membership.subquery) {
-                true => Ok(Transformed::no(Expr::InSubquery(membership))),
+                true => apart(membership, input),
                 false => {
                     let subquery = rows(&membership, input, Expr::is_not_false)?;
                     Ok(Transformed::yes(Expr::Exists(Exists { subquery, negated: true })))
@@ -58,6 +59,19 @@ fn condition(expr: Expr, input: &LogicalPlan, alone: bool) -> Result<Transformed
         }
         other => value(other, input, true),
     }
+}
+
+/// The element under a name of its own where a cast would take that of the column, which the subquery's conditions need beside it.
+fn apart(membership: InSubquery, input: &LogicalPlan) -> Result<Transformed<Expr>> {
+    let plan = &membership.subquery.subquery;
+    let [element] = plan.schema().fields().as_ref() else { return Ok(Transformed::no(Expr::InSubquery(membership))) };
+    let same = *element.data_type() == membership.expr.get_type(input.schema())?;
+    if same || membership.subquery.outer_ref_columns.is_empty() {
+        return Ok(Transformed::no(Expr::InSubquery(membership)));
+    }
+    let named = columns(plan.schema()).map(|column| column.alias("in")).collect();
+    let subquery = membership.subquery.with_plan(Arc::new(project(plan.as_ref().clone(), named)?));
+    Ok(Transformed::yes(Expr::InSubquery(InSubquery { subquery, ..membership })))
 }
 
 /// A subquery in an expression as a value in a projection's list; a comparison with ANY or ALL has no such form yet.
