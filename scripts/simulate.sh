@@ -15,4 +15,4 @@ if [ -z "$tests" ]; then
     exit 1
 fi
 cd engine
-SIMULATE_SECONDS=${SECONDS_:-} exec "$tests" --ignored --exact coordinator::simulation::tests::for_as_long_as_told --nocapture
+SIMULATE=1 SIMULATE_SECONDS=${SECONDS_:-} exec "$tests" --exact coordinator::simulation::tests::for_as_long_as_told --nocapture
