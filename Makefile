@@ -78,7 +78,7 @@ bench-check: build
 fuzz: build
 	@scripts/fuzz.sh $(SECONDS)
 
-# Needs no other program and no port; the seeds of `make test` are the first ones.
+# Needs no other program and no port.
 simulate:
 	@scripts/setup.sh build
 	@SECONDS_='$(SECONDS)' SEED='$(SEED)' COUNT='$(COUNT)' JOBS='$(JOBS)' scripts/simulate.sh

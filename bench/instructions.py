@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Counts the instructions and allocations of `millrace bench micro` under callgrind, and compares them with the recorded ones.
+"""Counts the instructions of `millrace bench micro` under callgrind, and compares them with the recorded ones.
 
 usage: bench/instructions.py [--record] [--pieces PREFIX,...] MILLRACE
 
 Instructions don't depend on what else the machine does, so a difference is the code's (or the compiler's: the version that the record was
-made with stands in its first line). Fails if a piece takes more than 10 % more of either than recorded, or is not recorded.
+made with stands in its first line). Fails if a piece takes more than 10 % more than recorded, or is not recorded.
 """
 import argparse
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,28 +15,13 @@ import tempfile
 RECORD = pathlib.Path(__file__).with_name("instructions.txt")
 # A piece may take so much more than recorded: seeds of hash tables and addresses move it by a few parts in a thousand.
 ALLOWED = 1.10
-# Few allocations are no percentage.
-ALLOWED_ALLOCATIONS = 64
 COUNTED, MEASURED = "bench::micro::counted*", "bench::micro::measured*"
-ALLOCATES = re.compile(r"^(mi_malloc|mi_malloc_aligned|mi_zalloc|mi_zalloc_aligned|mi_calloc|mi_realloc_aligned|mi_realloc"
-                       r"|mi_heap_malloc_aligned|malloc|calloc|realloc|posix_memalign)$")
 
 
-def totals(path):
-    """Instructions and calls of allocating functions in one dump."""
-    names, instructions, allocations, callee = {}, 0, 0, ""
-    for line in path.open(errors="replace"):
-        if line.startswith(("fn=", "cfn=")):
-            # `cfn=(12) name` the first time, `cfn=(12)` from then on.
-            kind, rest = line.rstrip("\n").split("=", 1)
-            number, _, name = rest.partition(")")
-            names.setdefault(number, name.strip())
-            callee = names[number] if kind == "cfn" else callee
-        elif line.startswith("calls=") and ALLOCATES.match(callee):
-            allocations += int(line[6:].split()[0])
-        elif line.startswith(("totals:", "summary:")):
-            instructions = max(instructions, int(line.split()[1]))
-    return instructions, allocations
+def total(path):
+    """The instructions in one dump."""
+    lines = (line.split() for line in path.open(errors="replace") if line.startswith(("totals:", "summary:")))
+    return max(int(words[1]) for words in lines)
 
 
 def measure(millrace, pieces):
@@ -55,31 +39,27 @@ def measure(millrace, pieces):
         missing = [dump.name for dump in dumps if not dump.exists()]
         if missing:
             sys.exit(f"callgrind has not written {', '.join(missing)}: is {MEASURED} a function of {millrace}?")
-        return {name: totals(dump) for name, dump in zip(names, dumps)}
+        return {name: total(dump) for name, dump in zip(names, dumps)}
 
 
 def recorded():
     lines = [line.split() for line in RECORD.read_text().splitlines() if line and not line.startswith("#")]
-    return {name: (int(instructions), int(allocations)) for name, instructions, allocations in lines}
+    return {name: int(instructions) for name, instructions in lines}
 
 
 def record(found, compiler):
-    lines = [f"# {compiler}: piece, instructions, allocations; bench/instructions.py --record MILLRACE writes it."]
-    lines += [f"{name:<34}{instructions:>14}{allocations:>10}" for name, (instructions, allocations) in found.items()]
+    lines = [f"# {compiler}, release profile: instructions of each piece; bench/instructions.py --record MILLRACE writes it."]
+    lines += [f"{name:<34}{instructions:>14}" for name, instructions in found.items()]
     RECORD.write_text("\n".join(lines) + "\n")
 
 
 def compare(found, before):
     failed = []
-    for name, (instructions, allocations) in found.items():
-        if name not in before:
-            print(f"{name:<34}{instructions:>14}{'new':>9}{allocations:>10}")
-            failed.append(name)
-            continue
-        was, were = before[name]
-        worse = instructions > was * ALLOWED or allocations > were * ALLOWED + ALLOWED_ALLOCATIONS
-        print(f"{name:<34}{instructions:>14}{instructions / max(was, 1) - 1:>+9.1%}{allocations:>10}"
-              f"{allocations / max(were, 1) - 1:>+9.1%}{'  WORSE' if worse else ''}")
+    for name, instructions in found.items():
+        was = before.get(name)
+        worse = was is None or instructions > was * ALLOWED
+        change = "new" if was is None else f"{instructions / max(was, 1) - 1:+.1%}"
+        print(f"{name:<34}{instructions:>14}{change:>9}{'  WORSE' if worse else ''}")
         if worse:
             failed.append(name)
     return failed
@@ -96,8 +76,8 @@ def main():
         compiler = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
         record({**(recorded() if RECORD.exists() and arguments.pieces else {}), **found}, compiler)
     if not RECORD.exists():
-        for name, (instructions, allocations) in found.items():
-            print(f"{name:<34}{instructions:>14}{allocations:>10}")
+        for name, instructions in found.items():
+            print(f"{name:<34}{instructions:>14}")
         print(f"{RECORD.name} is not there: nothing to compare with. bench/instructions.py --record MILLRACE writes it.", file=sys.stderr)
         return
     failed = compare(found, recorded())

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::command::Write;
 use catalog::{Catalog, ObjectId, QualifiedName};
 use connectors::Positions;
 use datafusion::common::ScalarValue;
-use crate::command::Write;
 use planner::statement::plan::{AlterPlan, CommentPlan, CreatePlan, DropPlan};
 
 /// Where the views of queries that are followed are, as long as they are.

@@ -142,7 +142,14 @@ impl Node {
                 table("last", None, 0, "when it will be idle"),
                 table("waiting", None, 0, "that it is there, by that time"),
             ],
-            Self::Forgetful(node) => node.of.state_tables(),
+            // A join that forgets keeps its sides apart, also one with itself.
+            Self::Forgetful(node) => match node.of.as_ref() {
+                Self::Join(join) => {
+                    let (left, right) = join.on.iter().cloned().unzip();
+                    vec![table("left", Some(left), 0, "rows"), table("right", Some(right), 1, "rows")]
+                }
+                of => of.state_tables(),
+            },
             Self::Retention(_) => vec![table("kept", None, 0, "weight, by the row's time")],
             Self::WindowClose(_) => vec![table("pending", None, 0, "rows of open windows")],
         }

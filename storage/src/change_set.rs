@@ -91,6 +91,15 @@ impl ChangeSet {
         self.cleared.push(state);
     }
 
+    /// As [`ChangeSet::clear_state`], and what this set adds to the state so far is left out, too.
+    pub fn forget_state(&mut self, state: StateId) {
+        let prefix = crate::state_prefix(state);
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|entry| !self.read(entry).1.starts_with(&prefix));
+        self.entries = entries;
+        self.cleared.push(state);
+    }
+
     fn push(&mut self, change: Change, key: &[&[u8]], value: &[u8]) {
         let length = key.iter().map(|part| part.len()).sum::<usize>() + value.len();
         let chunk = self.chunk_for(length);
@@ -272,6 +281,17 @@ mod tests {
         changes.delete(b"d");
         changes.append_parts(&[b"d"], b"kept");
         assert_eq!(collapsed(&changes), ["Append a 12", "Put b new!", "Delete c ", "Put d kept"]);
+    }
+
+    #[test]
+    fn a_forgotten_state_gets_nothing_that_was_added_before() {
+        let mut changes = ChangeSet::new();
+        changes.put(&crate::state_key(StateId(1), 0, b"a"), b"1");
+        changes.put(&crate::state_key(StateId(2), 0, b"a"), b"2");
+        changes.forget_state(StateId(1));
+        changes.put(&crate::state_key(StateId(1), 0, b"b"), b"3");
+        let left: Vec<&[u8]> = changes.iter().map(|(_, _, value)| value).collect();
+        assert_eq!((left, changes.cleared()), (vec![&b"2"[..], b"3"], &[StateId(1)][..]));
     }
 
     #[test]

@@ -91,9 +91,9 @@ impl RocksStore {
         let db_options = options.database();
         let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.database());
         let db = DB::open_cf_descriptors(&db_options, path, [family]).map_err(|e| open_error(path, e))?;
-        check_layout(&db, path)?;
         let (mut synced, noted) = Synced::open(path)?;
         check_log(&db, path, noted)?;
+        check_layout(&db, path)?;
         synced.note(db.latest_sequence_number().max(noted.unwrap_or(0)))?;
         // Only now is it certain that no one else writes there.
         remove_files(&sorted_files)?;
@@ -285,14 +285,21 @@ fn check_log(db: &DB, path: &Path, noted: Option<u64>) -> Result<()> {
     let found = db.latest_sequence_number();
     match noted {
         Some(noted) if noted > found => {
-            let log = last_log(path).unwrap_or_else(|| path.to_owned());
+            // Without its layout even the oldest files are missing: then it is the manifest that doesn't name them.
+            let damaged = if db.get(LAYOUT_KEY)?.is_none() { manifest(path) } else { last_log(path) };
             let detail = format!(
-                "it gives back changes up to number {found}, but those up to {noted} were on stable storage: the log is damaged or cut short"
+                "it gives back changes up to number {found}, but those up to {noted} were on stable storage: it is damaged or cut short"
             );
-            Err(Error::Corrupt { file: Some(log), detail })
+            Err(Error::Corrupt { file: damaged.or_else(|| Some(path.to_owned())), detail })
         }
         _ => Ok(()),
     }
+}
+
+/// The manifest that is used.
+fn manifest(path: &Path) -> Option<PathBuf> {
+    let name = fs::read_to_string(path.join("CURRENT")).ok()?;
+    Some(path.join(name.trim()))
 }
 
 /// The newest file of the log that isn't empty.
@@ -329,7 +336,10 @@ fn check_layout(db: &DB, path: &Path) -> Result<()> {
         return Ok(db.put_opt(LAYOUT_KEY, LAYOUT, &write_options)?);
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let found = found.map_or_else(|| "unknown".to_owned(), |found| text(&found));
+    let Some(found) = found.map(|found| text(&found)) else {
+        let detail = "it doesn't name the files that hold the layout".to_owned();
+        return Err(Error::Corrupt { file: manifest(path), detail });
+    };
     Err(Error::Layout { path: path.to_owned(), found, expected: text(LAYOUT) })
 }
 

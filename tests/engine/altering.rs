@@ -57,7 +57,9 @@ pub fn subscribers_and_readers_get_the_difference() {
     let followers = [
         std::thread::spawn(move || told(&mut first, "SUBSCRIBE TO revenue", "1|zoe|1")),
         std::thread::spawn(move || told(&mut second, "SUBSCRIBE TO all_of_it", "1|31|3")),
-        std::thread::spawn(move || told(&mut third, "SELECT customer FROM revenue WHERE total > 6 EMIT CHANGES", "-1|cid")),
+        std::thread::spawn(move || {
+            told(&mut third, "SELECT customer FROM revenue WHERE total > 6 EMIT CHANGES", "-1|cid")
+        }),
     ];
     std::thread::sleep(Duration::from_millis(500));
     // Ann stays, bob is another, cid goes.
@@ -241,7 +243,9 @@ pub fn readers_that_rely_on_rows_that_stay_are_built_anew() {
         );
         assert_eq!(
             db.lines("SELECT * FROM over_named"),
-            db.lines("SELECT count(*), max(least) FROM (SELECT min(n) AS least FROM chosen GROUP BY id) x WHERE least > 3")
+            db.lines(
+                "SELECT count(*), max(least) FROM (SELECT min(n) AS least FROM chosen GROUP BY id) x WHERE least > 3"
+            )
         );
         db.reopen();
     }
@@ -250,7 +254,9 @@ pub fn readers_that_rely_on_rows_that_stay_are_built_anew() {
     for _ in 0..2 {
         assert_eq!(
             db.lines("SELECT * FROM over_named"),
-            db.lines("SELECT count(*), max(least) FROM (SELECT min(n) AS least FROM chosen GROUP BY id) x WHERE least > 20")
+            db.lines(
+                "SELECT count(*), max(least) FROM (SELECT min(n) AS least FROM chosen GROUP BY id) x WHERE least > 20"
+            )
         );
         db.reopen();
     }

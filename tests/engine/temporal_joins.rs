@@ -43,7 +43,7 @@ fn source(db: &mut Database, directory: &TempDir, name: &str, columns: &str) -> 
     file
 }
 
-const JOIN: &str = "SELECT o.id, r.rate FROM orders o LEFT JOIN rates r FOR SYSTEM_TIME AS OF PROCTIME() ON o.currency = r.currency";
+const JOIN: &str = "SELECT o.id, r.rate FROM orders o LEFT JOIN rates FOR SYSTEM_TIME AS OF PROCTIME() AS r ON o.currency = r.currency";
 
 pub fn a_row_meets_its_epoch() {
     let mut orders = Orders::new();
@@ -81,7 +81,7 @@ pub fn a_later_view_meets_what_is_there() {
     orders.db.run(&format!("CREATE MATERIALIZED VIEW priced AS {JOIN}"));
     orders.db.run(
         "CREATE MATERIALIZED VIEW stored AS SELECT o.id, d.rate FROM all_orders o
-         JOIN doubled d FOR SYSTEM_TIME AS OF PROCTIME() ON o.currency = d.currency",
+         JOIN doubled FOR SYSTEM_TIME AS OF PROCTIME() AS d ON o.currency = d.currency",
     );
     orders.db.wait_for("SELECT * FROM priced", &["1|10", "2|20"]);
     orders.db.wait_for("SELECT * FROM stored", &["1|20", "2|40"]);

@@ -347,7 +347,8 @@ impl Coordinator {
             if let (Some(old), Some(new)) = (self.catalog.get(id), new)
                 && !kept(old, new)
             {
-                let error = Error::new(ErrorKind::SerializationFailure, format!("the columns of {} were changed", old.name));
+                let error =
+                    Error::new(ErrorKind::SerializationFailure, format!("the columns of {} were changed", old.name));
                 for subscriber in self.subscribers.remove(&id).unwrap_or_default() {
                     subscriber.end(error.clone().with_hint("subscribe again"));
                 }
@@ -365,12 +366,7 @@ impl Coordinator {
     }
 
     /// The new definitions become what exists; hidden views are no more.
-    fn redefine(
-        &mut self,
-        mut next: Catalog,
-        plan: &AlterPlan,
-        built: &HashMap<ObjectId, BuiltBeside>,
-    ) -> Result<()> {
+    fn redefine(&mut self, mut next: Catalog, plan: &AlterPlan, built: &HashMap<ObjectId, BuiltBeside>) -> Result<()> {
         let hidden: Vec<ObjectId> = next.with_dependents(built.values().map(|built| built.hidden));
         for id in hidden {
             if built.values().any(|built| built.hidden == id) {

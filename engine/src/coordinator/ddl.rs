@@ -367,12 +367,13 @@ impl Coordinator {
             ObjectKind::Stream(stream) => {
                 if stream.connector.is_some() {
                     self.drop_sink(id);
-                    self.pending.changes.clear_state(StateId(stream.state_id));
+                    self.pending.changes.forget_state(StateId(stream.state_id));
                 }
             }
             ObjectKind::Sink(sink) => {
                 self.drop_sink(id);
-                self.pending.changes.clear_state(StateId(sink.state_id));
+                // Also of what the outbox got since the last checkpoint nothing stays.
+                self.pending.changes.forget_state(StateId(sink.state_id));
             }
             ObjectKind::Index(index) => {
                 self.graph.drop_index(index.on, StateId(index.state_id)).map_err(dataflow_error)?;

@@ -151,9 +151,7 @@ impl Coordinator {
             if deltas.iter().all(Delta::is_empty) {
                 continue;
             }
-            if !(is_planted(Bug::DependentPublishedLate)
-                && self.epoch.0.is_multiple_of(3)
-                && relation == last_changed)
+            if !(is_planted(Bug::DependentPublishedLate) && self.epoch.0.is_multiple_of(3) && relation == last_changed)
             {
                 self.republish(relation);
             }
@@ -235,7 +233,8 @@ impl Coordinator {
     fn under_its_names(&self, relation: ObjectId, delta: Delta) -> Result<Delta> {
         let Some(object) = self.catalog.get(relation) else { return Ok(delta) };
         // What a view had before it got a column has NULL there.
-        let nullable = object.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+        let nullable =
+            object.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
         let named = crate::query::named(delta.batch(), &Arc::new(arrow::datatypes::Schema::new(nullable)));
         let named = named.map_err(|e| Error::internal(format!("changes of {} can't be emitted: {e}", object.name)))?;
         Ok(delta.with_batch(named))

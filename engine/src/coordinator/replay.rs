@@ -59,7 +59,7 @@ const DEFINITIONS: [&str; 15] = [
     "CREATE MATERIALIZED VIEW visits AS SELECT customer, window_start, window_end, count(*) AS n
        FROM SESSION(orders, ordered_at, INTERVAL '200 milliseconds', customer) GROUP BY customer, window_start, window_end",
     "CREATE MATERIALIZED VIEW met AS SELECT o.order_id, o.customer, r.name FROM orders o
-       LEFT JOIN regions r FOR SYSTEM_TIME AS OF PROCTIME() ON r.id = o.order_id % 50",
+       LEFT JOIN regions FOR SYSTEM_TIME AS OF PROCTIME() AS r ON r.id = o.order_id % 50",
     "CREATE MATERIALIZED VIEW nearest AS SELECT p.payment_id, o.order_id, o.amount FROM payments p
        ASOF LEFT JOIN orders o ON o.quantity = p.payment_id % 5 AND o.amount >= p.amount",
     "CREATE MATERIALIZED VIEW between_ranks AS SELECT a.id, b.id AS other FROM regions a

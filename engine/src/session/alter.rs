@@ -25,7 +25,8 @@ impl Session {
     /// Changes objects: at once, or when what must be built first is built.
     pub(super) async fn alter(&mut self, prepared: &Arc<Prepared>) -> Result<()> {
         let shared = self.shared.clone();
-        let only_names = matches!(&prepared.plan, Plan::Alter(alter) if alter.attach.is_empty() && alter.rewrite.is_none());
+        let only_names =
+            matches!(&prepared.plan, Plan::Alter(alter) if alter.attach.is_empty() && alter.rewrite.is_none());
         let mut one_at_a_time = match only_names {
             true => None,
             false => Some(shared.altering.lock().await),
@@ -144,13 +145,15 @@ impl Session {
 
     /// Makes a view that nobody knows of.
     async fn make_hidden(&mut self, object: &Object, name: &QualifiedName, view: ViewPlan) -> Result<ObjectId> {
-        let mut hidden = Object { id: ObjectId(0), name: name.clone(), depends_on: view.inputs.clone(), ..object.clone() };
+        let mut hidden =
+            Object { id: ObjectId(0), name: name.clone(), depends_on: view.inputs.clone(), ..object.clone() };
         if let ObjectKind::MaterializedView(definition) = &mut hidden.kind {
             definition.state_id = 0;
             definition.operator_states.clear();
             definition.takes_place_of = Some(object.id);
         }
-        let create = CreatePlan { object: hidden, view: Some(view), notices: Vec::new(), tag: "CREATE MATERIALIZED VIEW" };
+        let create =
+            CreatePlan { object: hidden, view: Some(view), notices: Vec::new(), tag: "CREATE MATERIALIZED VIEW" };
         for _ in 0..ATTEMPTS {
             let past = self.past(&create).await;
             let planned_against = self.shared.published.load().catalog_version;

@@ -130,8 +130,14 @@ impl Session {
             let mut numbers: HashMap<ObjectId, ObjectId> = HashMap::new();
             let mut built_now = false;
             for ddl in &block {
-                let prepared =
-                    self.plan_with(&ddl.statement, &[], ddl.settings.clone(), published.catalog_version, &published, &catalog);
+                let prepared = self.plan_with(
+                    &ddl.statement,
+                    &[],
+                    ddl.settings.clone(),
+                    published.catalog_version,
+                    &published,
+                    &catalog,
+                );
                 let prepared = prepared.map_err(|error| Error { position: None, ..error })?;
                 if matches!(prepared.plan, Plan::Nothing { .. }) {
                     continue;

@@ -156,6 +156,8 @@ pub(super) fn unary(op: &UnaryOperator, operand: &Expr) -> Option<Expr> {
         return None;
     }
     let name = match op {
+        // Of a literal DataFusion negates the first part only.
+        UnaryOperator::Minus if matches!(operand, Expr::Interval(_)) => "interval_um",
         UnaryOperator::PGSquareRoot => "sqrt",
         UnaryOperator::PGCubeRoot => "cbrt",
         UnaryOperator::PGAbs => "abs",

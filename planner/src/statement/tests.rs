@@ -194,12 +194,6 @@ fn rows_of_rows_plan_as_recorded() {
     recorded("rows.txt", include_str!("tests/rows.txt"));
 }
 
-/// Joins of all sorts, as operators.
-#[test]
-fn joins_plan_as_recorded() {
-    recorded("joins.txt", include_str!("tests/joins.txt"));
-}
-
 /// Views whose state or rows are bounded, and what is said of those that aren't.
 #[test]
 fn bounded_views_plan_as_recorded() {

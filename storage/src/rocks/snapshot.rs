@@ -94,6 +94,6 @@ impl Snapshot for RocksSnapshot {
             }
             entries.prev();
         }
-        Ok(entries.status()?)
+        entries.status().map_err(|error| self.failed(error))
     }
 }

@@ -71,6 +71,8 @@ struct Simulation<'a> {
     life: Option<Life>,
     /// What was true at each epoch that may still be asked for.
     history: BTreeMap<u64, Moment>,
+    /// The epoch with which this life began.
+    born: u64,
     /// The last epoch in which a write changed the table in this life.
     changed: u64,
     writes: Vec<ClientWrite>,
@@ -138,6 +140,7 @@ fn run(seed: u64, queries: &Queries) -> Report {
         store: Arc::new(FaultStore::new(FaultPlan::quiet(seed))),
         life: None,
         history: BTreeMap::from([(0, Moment::new())]),
+        born: 0,
         changed: 0,
         writes: Vec::new(),
         acknowledged: 0,
@@ -193,6 +196,7 @@ impl Simulation<'_> {
         }
         self.changed = 0;
         self.check_recovery();
+        self.born = self.life().coordinator.epoch.0;
     }
 
     /// The process dies; with a power cut, what isn't on stable storage may be gone too.
@@ -313,7 +317,9 @@ impl Simulation<'_> {
         let Some(table) = self.life().find("ledger") else { return };
         let last = self.life().published().epoch.0;
         // A client that has read some epochs ago, now and then.
-        let read_at = if self.random.one_in(4) { last.saturating_sub(self.random.below(4)) } else { last };
+        // Nobody's session outlives the server.
+        let stale = last.saturating_sub(self.random.below(4)).max(self.born);
+        let read_at = if self.random.one_in(4) { stale } else { last };
         let Some(seen) = self.history.get(&read_at).map(|moment| moment.ledger.clone()) else { return };
         let mut changes: BTreeMap<i64, Option<LedgerRow>> = BTreeMap::new();
         for _ in 0..=self.random.below(3) {

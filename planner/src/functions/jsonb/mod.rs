@@ -86,7 +86,8 @@ fn by_rows(
     let rows = columns.first().map_or(0, |column| column.len());
     let mut builder = StringViewBuilder::with_capacity(rows);
     for row in 0..rows {
-        if columns.iter().any(|column| column.is_null(row)) {
+        let is_null = |column: &ArrayRef| column.is_null(row) || *column.data_type() == DataType::Null;
+        if columns.iter().any(is_null) {
             builder.append_null();
         } else {
             builder.append_value(function(row)?);

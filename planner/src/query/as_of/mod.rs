@@ -82,6 +82,8 @@ impl AsOfJoin {
         conditions: Vec<Expr>,
     ) -> Result<Self> {
         let schema = build_join_schema(left.schema(), right.schema(), &join_type(outer))?;
+        // The optimizer gives a condition that it turns round the name that it had.
+        let conditions = conditions.into_iter().map(Expr::unalias).collect();
         Ok(Self { left, right, meeting, outer, conditions, schema: schema.into() })
     }
 

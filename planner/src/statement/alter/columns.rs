@@ -65,7 +65,8 @@ pub(super) fn change(
             .with_hint("Drop the table, and create it with the columns that its records have.")
             .at(span));
     }
-    let mut next = Next { columns: object.columns.clone(), origins: (0..object.columns.len()).map(ColumnOrigin::Old).collect() };
+    let mut next =
+        Next { columns: object.columns.clone(), origins: (0..object.columns.len()).map(ColumnOrigin::Old).collect() };
     let mut notices = Vec::new();
     let (mut cascade, mut dropped) = (false, Vec::new());
     for change in changes {
@@ -100,9 +101,11 @@ pub(super) fn change(
                     && table.primary_key.contains(&old)
                 {
                     let column = &object.columns[old].name;
-                    return Err(Error::unsupported(format!("DROP COLUMN of \"{column}\", which is in the primary key,"))
-                        .with_hint("Make another table, fill it, and use ALTER TABLE ... SWAP WITH.")
-                        .at(Span::of_parser(name.span)));
+                    return Err(Error::unsupported(format!(
+                        "DROP COLUMN of \"{column}\", which is in the primary key,"
+                    ))
+                    .with_hint("Make another table, fill it, and use ALTER TABLE ... SWAP WITH.")
+                    .at(Span::of_parser(name.span)));
                 }
                 cascade |= *with_readers;
                 dropped.push(next.columns.remove(place).name);
@@ -193,7 +196,10 @@ fn added(definition: &ColumnDefinition, object: &Object, context: &PlanContext<'
 
 fn column(object: &Object, name: &Ident) -> Result<usize> {
     let found = object.column_index(&folded(name));
-    found.ok_or_else(|| Error { message: format!("column \"{}\" does not exist", folded(name)), ..missing(object, name) })
+    found.ok_or_else(|| Error {
+        message: format!("column \"{}\" does not exist", folded(name)),
+        ..missing(object, name)
+    })
 }
 
 fn missing(object: &Object, ident: &Ident) -> Error {

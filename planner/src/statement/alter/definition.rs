@@ -53,17 +53,16 @@ pub(super) fn rewrite(
     let mut query = parsed(text, object)?;
     let settings = stored_settings(object, context);
     let context = PlanContext { settings: &settings, ..*context };
-    let mut rewriting =
-        Rewriting {
-            context,
-            schema,
-            names: all_names(&query),
-            scopes: Scopes::default(),
-            reference,
-            seen_to: Vec::new(),
-            error: None,
-            changed: false,
-        };
+    let mut rewriting = Rewriting {
+        context,
+        schema,
+        names: all_names(&query),
+        scopes: Scopes::default(),
+        reference,
+        seen_to: Vec::new(),
+        error: None,
+        changed: false,
+    };
     let walked = walk::change(&mut *query, &mut rewriting);
     if let (ControlFlow::Break(()), Some(error)) = (walked, rewriting.error.take()) {
         return Err(error);
@@ -123,8 +122,7 @@ pub(super) fn set_from(object: &mut Object, from: &QualifiedName) -> Result<()> 
 /// The statement that makes an index.
 pub(super) fn index_text(index: &Object, on: &Object) -> String {
     let ObjectKind::Index(definition) = &index.kind else { return index.sql.clone() };
-    let columns: Vec<String> =
-        definition.columns.iter().map(|column| quote_ident(&on.columns[*column].name)).collect();
+    let columns: Vec<String> = definition.columns.iter().map(|column| quote_ident(&on.columns[*column].name)).collect();
     format!("CREATE INDEX {} ON {} ({})", quote_ident(&index.name.name), written(&on.name), columns.join(", "))
 }
 

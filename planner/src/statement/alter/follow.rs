@@ -55,7 +55,8 @@ impl<'a> Follow<'a> {
 
     /// An object gets another definition; `places` says where each of the columns that it had is now.
     pub(super) fn change(&mut self, old: &Object, new: Object, places: Vec<Option<usize>>) {
-        let names = |object: &Object| object.columns.iter().map(|c| (c.name.clone(), c.sql_type.clone())).collect::<Vec<_>>();
+        let names =
+            |object: &Object| object.columns.iter().map(|c| (c.name.clone(), c.sql_type.clone())).collect::<Vec<_>>();
         let stay = places.iter().enumerate().all(|(column, place)| *place == Some(column));
         if !stay || names(old) != names(&new) {
             self.moved.insert(new.id, (new.schema(), places));
@@ -80,7 +81,9 @@ impl<'a> Follow<'a> {
         let mut readers = self.context.catalog.with_dependents(roots.iter().copied());
         readers.reverse();
         for id in readers.into_iter().filter(|id| !roots.contains(id)) {
-            let Some(object) = self.context.catalog.get(id).filter(|object| !object.is_hidden()).cloned() else { continue };
+            let Some(object) = self.context.catalog.get(id).filter(|object| !object.is_hidden()).cloned() else {
+                continue;
+            };
             if object.depends_on.iter().any(|read| self.needing.contains(read)) {
                 self.needing.push(id);
                 continue;
@@ -115,7 +118,14 @@ impl<'a> Follow<'a> {
 
     /// What is to be done.
     pub(super) fn finish(self, notices: Vec<String>, tag: &'static str) -> AlterPlan {
-        AlterPlan { objects: self.changed.into_values().collect(), attach: self.attach, drops: Vec::new(), rewrite: None, notices, tag }
+        AlterPlan {
+            objects: self.changed.into_values().collect(),
+            attach: self.attach,
+            drops: Vec::new(),
+            rewrite: None,
+            notices,
+            tag,
+        }
     }
 
     fn index(&mut self, object: &Object, index: &catalog::Index) -> Result<()> {
@@ -149,7 +159,8 @@ impl<'a> Follow<'a> {
                 let (_, places) = moved.get(&read.id)?;
                 let now = &changed.get(&read.id)?.columns;
                 let columns = read.columns.iter().zip(places);
-                let columns = columns.filter_map(|(then, place)| Some((now[(*place)?].name.clone(), then.name.clone())));
+                let columns =
+                    columns.filter_map(|(then, place)| Some((now[(*place)?].name.clone(), then.name.clone())));
                 Some(Reference { name: read.name.clone(), columns: Some(columns.collect()) })
             };
             definition::rewrite(&mut next, &object.name.schema, &self.context, &reference)?;
@@ -203,7 +214,8 @@ impl<'a> Follow<'a> {
         let mut relies = false;
         let rewritten = self.rewrites && new.inputs.iter().any(|input| self.moved.contains_key(input));
         new.root.visit(&mut |node| {
-            relies |= matches!(node, Node::Input(input) if input.append_only && self.switched.contains(&input.relation));
+            relies |=
+                matches!(node, Node::Input(input) if input.append_only && self.switched.contains(&input.relation));
         });
         let same_outside = old.key == new.key && old.append_only == new.append_only && old.times == new.times;
         if same_outside && !relies {

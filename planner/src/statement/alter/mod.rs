@@ -61,14 +61,12 @@ fn find(
         Err(error) if error.kind == ErrorKind::UndefinedTable => return Ok(None),
         Err(error) => return Err(error.at(name_span(name))),
     };
-    let names_it = matches!(action, AlterAction::Rename(_) | AlterAction::SetSchema(_) | AlterAction::RenameColumn { .. });
+    let names_it =
+        matches!(action, AlterAction::Rename(_) | AlterAction::SetSchema(_) | AlterAction::RenameColumn { .. });
     let any_of_postgres = kind == DropKind::Table && names_it;
     let fits = drop::is_of_kind(&object, kind)
         || any_of_postgres
-            && matches!(
-                object.kind,
-                ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Index(_)
-            );
+            && matches!(object.kind, ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Index(_));
     if fits {
         return Ok(Some(object));
     }

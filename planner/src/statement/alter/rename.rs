@@ -28,7 +28,12 @@ pub(super) fn rename(object: &Object, name: &Ident, tag: &'static str, context: 
     finish(Names::from([(object.id, new)]), tag, context)
 }
 
-pub(super) fn set_schema(object: &Object, schema: &Ident, tag: &'static str, context: &PlanContext<'_>) -> Result<Plan> {
+pub(super) fn set_schema(
+    object: &Object,
+    schema: &Ident,
+    tag: &'static str,
+    context: &PlanContext<'_>,
+) -> Result<Plan> {
     let span = Span::of_parser(schema.span);
     if object.is_index() {
         let hint = "An index is where its relation is: move that.";

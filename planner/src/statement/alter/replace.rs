@@ -54,7 +54,8 @@ pub(in super::super) fn materialized(
         check_columns(old, &new, &readers, span)?;
     }
     let before = plan_stored_view(old, context)?;
-    let same = before.root.fingerprint() == view.root.fingerprint() && before.key == view.key && before.times == view.times;
+    let same =
+        before.root.fingerprint() == view.root.fingerprint() && before.key == view.key && before.times == view.times;
     if let (ObjectKind::MaterializedView(new), ObjectKind::MaterializedView(old)) = (&mut new.kind, &old.kind) {
         new.state_id = old.state_id;
         new.operator_states.clone_from(&old.operator_states);
@@ -63,7 +64,8 @@ pub(in super::super) fn materialized(
     for (index, definition) in context.catalog.indexes(old.id) {
         let gone = definition.columns.iter().find(|column| places[**column].is_none());
         if let Some(column) = gone {
-            let message = format!("cannot do without column \"{}\" of \"{}\"", old.columns[*column].name, old.name.name);
+            let message =
+                format!("cannot do without column \"{}\" of \"{}\"", old.columns[*column].name, old.name.name);
             return Err(Error::new(ErrorKind::DependentObjects, message)
                 .with_detail(format!("{} is on it.", described(index)))
                 .with_hint(format!("Drop {} first.", described(index)))
@@ -123,12 +125,7 @@ fn places(old: &Object, new: &Object) -> Vec<Option<usize>> {
 }
 
 /// The columns that there are stay as they are; others may be added at the end.
-fn check_columns(
-    old: &Object,
-    new: &Object,
-    readers: &[&std::sync::Arc<Object>],
-    span: Option<Span>,
-) -> Result<()> {
+fn check_columns(old: &Object, new: &Object, readers: &[&std::sync::Arc<Object>], span: Option<Span>) -> Result<()> {
     let noun = old.noun();
     let wrong = old.columns.iter().enumerate().find_map(|(place, column)| match new.columns.get(place) {
         None => Some(format!("cannot drop columns from {noun}")),
