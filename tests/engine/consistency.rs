@@ -5,7 +5,7 @@ use crate::support::changes::{Contents, follow};
 use crate::support::database::Database;
 use crate::support::random::Random;
 
-const TRANSACTIONS: i64 = 400;
+const TRANSACTIONS: i64 = 200;
 const PARENTS: u64 = 12;
 
 const TABLES: &str = "CREATE TABLE parents (id int PRIMARY KEY, total int, children int);
