@@ -336,7 +336,7 @@ fn views_are_the_same_when_state_leaves_memory_all_the_time() {
             _ => None,
         })
         .collect();
-    assert_eq!(stored.len(), 11, "ten views and a table");
+    assert_eq!(stored.len(), 14, "thirteen views and a table");
     let of_view = |key: &[u8]| stored.iter().any(|state| key.starts_with(state));
     let (found, expected) = (run(&recording, 2, 1 << 20), run(&recording, 1, 1 << 30));
     assert!(expected.last().is_some_and(|last| last.keys().any(|key| of_view(key))), "there are views");
