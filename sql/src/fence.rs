@@ -37,7 +37,7 @@ pub(crate) fn fenced(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     fenced
 }
 
-fn is(token: &TokenWithSpan, word: &str) -> bool {
+pub(crate) fn is(token: &TokenWithSpan, word: &str) -> bool {
     matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
 }
 
@@ -47,7 +47,7 @@ fn solid(tokens: &[TokenWithSpan]) -> impl Iterator<Item = (usize, &TokenWithSpa
 }
 
 /// Whether JOIN comes next, perhaps behind what kind of join it is.
-fn begins_join(tokens: &[TokenWithSpan]) -> bool {
+pub(crate) fn begins_join(tokens: &[TokenWithSpan]) -> bool {
     const KINDS: [&str; 5] = ["INNER", "LEFT", "RIGHT", "FULL", "OUTER"];
     let mut words = solid(tokens).map(|(_, token)| token);
     words.find(|token| !KINDS.iter().any(|kind| is(token, kind))).is_some_and(|token| is(token, "JOIN"))

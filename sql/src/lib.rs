@@ -14,6 +14,7 @@ mod fence;
 mod keyword;
 mod misread;
 pub mod position;
+mod print;
 mod reword;
 pub mod script;
 pub mod statement;
@@ -22,6 +23,7 @@ pub mod walk;
 pub use reword::ROWS_FROM;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
+pub use print::print;
 pub use script::{parse, parse_expression, parse_one};
 pub use statement::{Statement, StatementKind};
 

@@ -177,10 +177,12 @@ fn the_runbooks_say_what_exists() {
         let name = name.strip_suffix("_bucket").unwrap_or(name);
         assert!(known.contains(&format!("`{name}`")), "alerts.yml asks for {name}, which docs/metrics.md doesn't have");
     }
-    let (_, metrics) = server.http("GET", "/metrics", "");
     for name in ["millrace_failed", "millrace_disk_free_bytes", "millrace_memory_budget_bytes", "millrace_commit_waits"]
     {
-        assert!(metrics.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+        wait::until(name, || {
+            let (_, metrics) = server.http("GET", "/metrics", "");
+            metrics.lines().any(|line| line.starts_with(&format!("{name} "))).then_some(())
+        });
     }
     for page in alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")) {
         assert!(root.join(page).is_file(), "{page}");

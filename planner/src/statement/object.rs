@@ -315,7 +315,7 @@ pub(super) fn stored_query(
     let mut qualified = (*query.query).clone();
     let walked = walk::change(&mut qualified, &mut Qualify { context, scopes: Scopes::default() });
     debug_assert!(walked.is_continue(), "nothing breaks the walk");
-    Ok(qualified.to_string())
+    Ok(sql::print(&qualified))
 }
 
 /// Writes relations' names with their schemas.

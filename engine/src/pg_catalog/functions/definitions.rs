@@ -18,9 +18,6 @@ pub(super) fn functions() -> Vec<Function> {
             let column = integer(arguments.get(1)).and_then(|number| usize::try_from(number - 1).ok());
             Ok(column.map_or(Value::Null, |column| comment(context, arguments, Some(column))))
         }),
-        Function::strict("quote_ident", SqlType::Text, |_, arguments| {
-            Ok(quote_identifier(text(arguments.first())).into())
-        }),
         // The options of a foreign table as psql shows them; see planner's pg_rewrite.
         Function::lenient("pg_options_text", SqlType::Text, options_text),
     ];

@@ -68,7 +68,7 @@ pub(super) fn rewrite(
         return Err(error);
     }
     if rewriting.changed {
-        set_query(object, query.to_string())?;
+        set_query(object, sql::print(&query))?;
     }
     Ok(())
 }
