@@ -69,14 +69,31 @@ const KINDS: &[Kind] = &[
     kind("array_agg in small groups", "SELECT k, array_agg(v ORDER BY id) AS vs FROM t GROUP BY k"),
     growing("array_agg in large groups", "SELECT g, array_agg(v ORDER BY id) AS vs FROM t GROUP BY g", "its result"),
     kind("percentile, small groups", "SELECT k, percentile_cont(0.5) WITHIN GROUP (ORDER BY v) AS p FROM t GROUP BY k"),
-    growing("percentile, large groups", "SELECT g, percentile_cont(0.5) WITHIN GROUP (ORDER BY v) AS p FROM t GROUP BY g", "the rows of its group"),
-    growing("mode, large groups", "SELECT g, mode() WITHIN GROUP (ORDER BY v % 1000) AS m FROM t GROUP BY g", "the rows of its group"),
+    growing(
+        "percentile, large groups",
+        "SELECT g, percentile_cont(0.5) WITHIN GROUP (ORDER BY v) AS p FROM t GROUP BY g",
+        "the rows of its group",
+    ),
+    growing(
+        "mode, large groups",
+        "SELECT g, mode() WITHIN GROUP (ORDER BY v % 1000) AS m FROM t GROUP BY g",
+        "the rows of its group",
+    ),
     kind("DISTINCT", "SELECT DISTINCT k, v % 7 AS r FROM t"),
     kind("DISTINCT ON", "SELECT DISTINCT ON (k) k, v, id FROM t ORDER BY k, v, id"),
     kind("top 10", "SELECT id, v FROM t ORDER BY v, id LIMIT 10"),
-    kind("top 10 of large groups", "SELECT id, g, v, place FROM (SELECT id, g, v, row_number() OVER (PARTITION BY g ORDER BY v, id) AS place FROM t) p WHERE place <= 10"),
-    kind("row_number = 1, small groups", "SELECT id, k, v FROM (SELECT id, k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM t) p WHERE place = 1"),
-    kind("window functions, small", "SELECT id, sum(v) OVER (PARTITION BY k ORDER BY id) AS s, lag(v) OVER (PARTITION BY k ORDER BY id) AS p FROM t"),
+    kind(
+        "top 10 of large groups",
+        "SELECT id, g, v, place FROM (SELECT id, g, v, row_number() OVER (PARTITION BY g ORDER BY v, id) AS place FROM t) p WHERE place <= 10",
+    ),
+    kind(
+        "row_number = 1, small groups",
+        "SELECT id, k, v FROM (SELECT id, k, v, row_number() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM t) p WHERE place = 1",
+    ),
+    kind(
+        "window functions, small",
+        "SELECT id, sum(v) OVER (PARTITION BY k ORDER BY id) AS s, lag(v) OVER (PARTITION BY k ORDER BY id) AS p FROM t",
+    ),
     kind("join", "SELECT t.id, u.v FROM t JOIN u ON u.id = t.k"),
     kind("left join", "SELECT t.id, u.v FROM t LEFT JOIN u ON u.id = t.k AND u.v > t.v"),
     kind("full join", "SELECT t.id, u.id AS other FROM t FULL JOIN u ON u.id = t.id"),
@@ -84,18 +101,39 @@ const KINDS: &[Kind] = &[
     kind("anti join", "SELECT id FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.id = t.v)"),
     kind("NOT IN", "SELECT id FROM t WHERE v NOT IN (SELECT v FROM u WHERE id % 2 = 0)"),
     kind("self join in small groups", "SELECT a.id, b.id AS other FROM t a JOIN t b ON a.k = b.k AND a.v < b.v"),
-    kind("5-way join", "SELECT t.id, u.v, w.v AS w, x.v AS x, count(*) AS n FROM t JOIN u ON u.id = t.k JOIN u w ON w.id = u.v JOIN u x ON x.id = w.v JOIN t y ON y.id = x.id GROUP BY t.id, u.v, w.v, x.v"),
-    kind("join without equality, small side", "SELECT t.id, s.name FROM t JOIN steps s ON t.v BETWEEN s.low AND s.high"),
-    kind("LATERAL top 2", "SELECT u.id, x.v FROM u, LATERAL (SELECT t.v FROM t WHERE t.k = u.id ORDER BY t.v DESC, t.id LIMIT 2) x"),
+    kind(
+        "5-way join",
+        "SELECT t.id, u.v, w.v AS w, x.v AS x, count(*) AS n FROM t JOIN u ON u.id = t.k JOIN u w ON w.id = u.v JOIN u x ON x.id = w.v JOIN t y ON y.id = x.id GROUP BY t.id, u.v, w.v, x.v",
+    ),
+    kind(
+        "join without equality, small side",
+        "SELECT t.id, s.name FROM t JOIN steps s ON t.v BETWEEN s.low AND s.high",
+    ),
+    kind(
+        "LATERAL top 2",
+        "SELECT u.id, x.v FROM u, LATERAL (SELECT t.v FROM t WHERE t.k = u.id ORDER BY t.v DESC, t.id LIMIT 2) x",
+    ),
     kind("scalar subquery per row", "SELECT u.id, (SELECT max(t.v) FROM t WHERE t.k = u.id) AS most FROM u"),
     kind("UNION", "SELECT k, v FROM t UNION SELECT id, v FROM u"),
     kind("INTERSECT", "SELECT v FROM t INTERSECT SELECT v FROM u"),
     kind("EXCEPT ALL", "SELECT v FROM t EXCEPT ALL SELECT v FROM u"),
     kind("unnest", "SELECT id, e FROM t, unnest(ARRAY[k, v]) AS e"),
-    kind("TUMBLE", "SELECT window_start, k, count(*) AS n FROM TUMBLE(t, at, INTERVAL '1 minute') GROUP BY window_start, k"),
-    kind("view over views", "SELECT n, count(*) AS groups, max(s) AS most FROM (SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k) x GROUP BY n"),
-    kind("recursion: closure of chains", "WITH RECURSIVE r (a, b) AS (SELECT id, next FROM t WHERE next IS NOT NULL UNION SELECT r.a, t.next FROM r JOIN t ON t.id = r.b WHERE t.next IS NOT NULL) SELECT a, b FROM r"),
-    kind("recursion: closure of rings", "WITH RECURSIVE r (a, b) AS (SELECT id, ring FROM t UNION SELECT r.a, t.ring FROM r JOIN t ON t.id = r.b) SELECT a, b FROM r"),
+    kind(
+        "TUMBLE",
+        "SELECT window_start, k, count(*) AS n FROM TUMBLE(t, at, INTERVAL '1 minute') GROUP BY window_start, k",
+    ),
+    kind(
+        "view over views",
+        "SELECT n, count(*) AS groups, max(s) AS most FROM (SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k) x GROUP BY n",
+    ),
+    kind(
+        "recursion: closure of chains",
+        "WITH RECURSIVE r (a, b) AS (SELECT id, next FROM t WHERE next IS NOT NULL UNION SELECT r.a, t.next FROM r JOIN t ON t.id = r.b WHERE t.next IS NOT NULL) SELECT a, b FROM r",
+    ),
+    kind(
+        "recursion: closure of rings",
+        "WITH RECURSIVE r (a, b) AS (SELECT id, ring FROM t UNION SELECT r.a, t.ring FROM r JOIN t ON t.id = r.b) SELECT a, b FROM r",
+    ),
 ];
 
 /// CPU per changed row in microseconds: statements of one row, statements of many.
@@ -242,7 +280,13 @@ impl Draws {
         let last = id % SMALL_GROUP == SMALL_GROUP - 1;
         let next = if last || number % 5 == 0 { "NULL".to_owned() } else { (id + 1).to_string() };
         // A ring is broken here and there: a row that points at itself.
-        let ring = if number % 5 == 0 { id } else if last { id + 1 - SMALL_GROUP } else { id + 1 };
+        let ring = if number % 5 == 0 {
+            id
+        } else if last {
+            id + 1 - SMALL_GROUP
+        } else {
+            id + 1
+        };
         let (hour, minute, second) = (number / 3600 % 24, number / 60 % 60, number % 60);
         format!(
             "{id}, {}, {}, {}, TIMESTAMP '2024-01-01 {hour:02}:{minute:02}:{second:02}', {next}, {ring}",
@@ -254,7 +298,8 @@ impl Draws {
 }
 
 fn print_head(rows: &[u64]) {
-    let sizes = |what: &str| rows.iter().map(|rows| format!("{:>12}", format!("{what} {}k", rows / 1000))).collect::<String>();
+    let sizes =
+        |what: &str| rows.iter().map(|rows| format!("{:>12}", format!("{what} {}k", rows / 1000))).collect::<String>();
     println!("CPU µs per changed row, by statements of 1 and of {BATCH} rows\n");
     println!("{:<36}{}{:>8}{}{:>8}", "view", sizes("1 of"), "ratio", sizes(&format!("{BATCH} of")), "ratio");
 }

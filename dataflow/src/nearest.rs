@@ -21,7 +21,8 @@ impl NearestRows {
     /// Of `rows` rows with these columns, among which `keys` (the time behind them) are searched. A row with a NULL among its keys is never
     /// the nearest. Of several rows of one time it is the least, column by column, NULL before all values.
     pub fn new(nearest: Nearest, keys: &[ArrayRef], columns: &[ArrayRef], rows: usize) -> Result<Self> {
-        let (time, others) = keys.split_last().ok_or_else(|| Error::Broken("a nearest row without a time".to_owned()))?;
+        let (time, others) =
+            keys.split_last().ok_or_else(|| Error::Broken("a nearest row without a time".to_owned()))?;
         let key_converter = converter(others.iter().map(|column| column.data_type()))?;
         let time_converter = converter([time.data_type()])?;
         let mut found = Self { nearest, keys: key_converter, time: time_converter, order: Vec::with_capacity(rows) };
@@ -43,7 +44,8 @@ impl NearestRows {
 
     /// For each of `rows` rows with these keys (the time behind them) which row is the nearest; NULL: none is.
     pub fn find(&self, keys: &[ArrayRef], rows: usize) -> Result<UInt32Array> {
-        let (time, others) = keys.split_last().ok_or_else(|| Error::Broken("a nearest row without a time".to_owned()))?;
+        let (time, others) =
+            keys.split_last().ok_or_else(|| Error::Broken("a nearest row without a time".to_owned()))?;
         let (encoded, times) = (self.encoded(others)?, self.time.convert_columns(&[normal_floats(time)])?);
         let valid = null_keys(keys);
         let find = |row: usize| {

@@ -57,13 +57,11 @@ impl Node {
                     },
                 )
             }
-            Self::AsOf(node) => {
-                write!(out, "asof {} outer={}", node.nearest.operator(), node.outer).map(|()| {
-                    let (left, right) = &node.times;
-                    write_expressions(out, "left", node.on.iter().map(|(left, _)| left).chain([left]));
-                    write_expressions(out, "right", node.on.iter().map(|(_, right)| right).chain([right]));
-                })
-            }
+            Self::AsOf(node) => write!(out, "asof {} outer={}", node.nearest.operator(), node.outer).map(|()| {
+                let (left, right) = &node.times;
+                write_expressions(out, "left", node.on.iter().map(|(left, _)| left).chain([left]));
+                write_expressions(out, "right", node.on.iter().map(|(_, right)| right).chain([right]));
+            }),
             Self::TemporalJoin(node) => write!(out, "temporal join outer={}", node.outer).map(|()| {
                 write_expressions(out, "left", node.on.iter().map(|(left, _)| left));
                 write_expressions(out, "right", node.on.iter().map(|(_, right)| right));

@@ -115,7 +115,12 @@ impl Node {
                 vec![table("left", None, 0, "weight, matches"), table("right", None, 1, "weight, matches")]
             }
             Self::Join(node) if node.is_with_itself() => {
-                vec![table("left", Some(node.on.iter().map(|(left, _)| left.clone()).collect()), 0, "rows, for both sides")]
+                vec![table(
+                    "left",
+                    Some(node.on.iter().map(|(left, _)| left.clone()).collect()),
+                    0,
+                    "rows, for both sides",
+                )]
             }
             Self::Join(node) => {
                 let (left, right) = node.on.iter().cloned().unzip();
@@ -123,7 +128,10 @@ impl Node {
             }
             Self::AsOf(node) => {
                 let (left, right): (Vec<_>, Vec<_>) = node.on.iter().chain([&node.times]).cloned().unzip();
-                vec![table("left", Some(left), 0, "weight, in order"), table("right", Some(right), 1, "weight, in order")]
+                vec![
+                    table("left", Some(left), 0, "weight, in order"),
+                    table("right", Some(right), 1, "weight, in order"),
+                ]
             }
             Self::TemporalJoin(node) => {
                 vec![table("right", Some(node.on.iter().map(|(_, right)| right.clone()).collect()), 1, "rows")]

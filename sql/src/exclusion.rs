@@ -82,8 +82,10 @@ fn has_frame(tokens: &[TokenWithSpan]) -> bool {
 /// Puts a mark into the window that begins at `start`.
 fn mark(tokens: &mut Vec<TokenWithSpan>, start: usize, what: &str, place: &TokenWithSpan) {
     let with_place = |token: Token| TokenWithSpan { token, span: place.span };
-    let mut value =
-        vec![with_place(Token::DoubleExclamationMark), with_place(Token::SingleQuotedString(format!("frame exclusion {what}")))];
+    let mut value = vec![
+        with_place(Token::DoubleExclamationMark),
+        with_place(Token::SingleQuotedString(format!("frame exclusion {what}"))),
+    ];
     let mut solid = (start..tokens.len()).filter(|at| is_solid(&tokens[*at]));
     let Some(first) = solid.next() else { return };
     let begins = |word: &&str| is(&tokens[first], word);
@@ -122,9 +124,14 @@ mod tests {
         );
         assert_eq!(
             over("ORDER BY c RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING exclude current row"),
-            expected("PARTITION BY !!'frame exclusion CURRENT ROW' ORDER BY c RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING")
+            expected(
+                "PARTITION BY !!'frame exclusion CURRENT ROW' ORDER BY c RANGE BETWEEN 1 PRECEDING AND 1 FOLLOWING"
+            )
         );
-        assert_eq!(over("w ROWS 1 PRECEDING EXCLUDE GROUP"), expected("w PARTITION BY !!'frame exclusion GROUP' ROWS 1 PRECEDING"));
+        assert_eq!(
+            over("w ROWS 1 PRECEDING EXCLUDE GROUP"),
+            expected("w PARTITION BY !!'frame exclusion GROUP' ROWS 1 PRECEDING")
+        );
         assert_eq!(over("ORDER BY c ROWS 1 PRECEDING EXCLUDE NO OTHERS"), expected("ORDER BY c ROWS 1 PRECEDING"));
     }
 

@@ -20,10 +20,10 @@ pub mod script;
 pub mod statement;
 pub mod walk;
 
-pub use reword::ROWS_FROM;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
 pub use print::print;
+pub use reword::ROWS_FROM;
 pub use script::{parse, parse_expression, parse_one};
 pub use statement::{Statement, StatementKind};
 

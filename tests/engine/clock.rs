@@ -56,7 +56,10 @@ pub fn rows_go_by_the_clock_without_a_watermark() {
         let with = format!("retention = '1 hour 3 seconds'{column}");
         db.run(&format!("CREATE MATERIALIZED VIEW recent WITH ({with}) AS SELECT id, came, left_at FROM visits"));
     };
-    assert_eq!(db.error("CREATE MATERIALIZED VIEW recent WITH (retention = '1 hour') AS SELECT * FROM visits").state(), "22023");
+    assert_eq!(
+        db.error("CREATE MATERIALIZED VIEW recent WITH (retention = '1 hour') AS SELECT * FROM visits").state(),
+        "22023"
+    );
     created(&mut db, ", retention_column = 'came'");
     db.run("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM recent");
     db.run(ROWS);
@@ -92,7 +95,8 @@ pub fn keys_are_forgotten_over_a_restart_too() {
     for view in ["sums", "ids"] {
         db.wait_for(&format!("SELECT count(*) FROM {view}"), &["0"]);
     }
-    let kept = "SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE '%forgets%' OR operator LIKE 'Idle%'";
+    let kept =
+        "SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE '%forgets%' OR operator LIKE 'Idle%'";
     db.wait_for(kept, &["0"]);
     assert_eq!(db.lines("SELECT count(*), count(DISTINCT n) FROM pairs"), ["500|500"]);
 }

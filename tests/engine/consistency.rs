@@ -71,7 +71,9 @@ pub fn outer_joins_and_views_over_views_agree_in_every_epoch() {
     let writer = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut run = |sql: &str| {
-            runtime.block_on(crate::support::database::run(&mut writing, sql)).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+            runtime
+                .block_on(crate::support::database::run(&mut writing, sql))
+                .unwrap_or_else(|error| panic!("{error}\n{sql}"));
         };
         let mut ledger = Ledger::default();
         let mut random = Random::new(Random::seed(11));
@@ -142,7 +144,8 @@ impl Ledger {
         touched.sort_unstable();
         touched.dedup();
         for parent in touched.into_iter().filter(|parent| self.parents.contains(parent)) {
-            let amounts: Vec<u64> = self.children.iter().filter(|child| child.1 == parent).map(|child| child.2).collect();
+            let amounts: Vec<u64> =
+                self.children.iter().filter(|child| child.1 == parent).map(|child| child.2).collect();
             let (total, count) = (amounts.iter().sum::<u64>(), amounts.len());
             statements.push(format!("UPDATE parents SET total = {total}, children = {count} WHERE id = {parent}"));
         }

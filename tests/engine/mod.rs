@@ -14,10 +14,7 @@ use crate::support::trial;
 
 pub fn trials() -> Vec<Trial> {
     let tests: &[(&str, fn())] = &[
-        (
-            "altering::subscribers_and_readers_get_the_difference",
-            altering::subscribers_and_readers_get_the_difference,
-        ),
+        ("altering::subscribers_and_readers_get_the_difference", altering::subscribers_and_readers_get_the_difference),
         ("altering::a_crash_leaves_the_old_view_or_the_new_one", altering::a_crash_leaves_the_old_view_or_the_new_one),
         (
             "altering::what_is_cancelled_or_cannot_be_built_leaves_nothing",
@@ -28,10 +25,7 @@ pub fn trials() -> Vec<Trial> {
             "altering::readers_that_rely_on_rows_that_stay_are_built_anew",
             altering::readers_that_rely_on_rows_that_stay_are_built_anew,
         ),
-        (
-            "altering::what_a_transaction_makes_appears_together",
-            altering::what_a_transaction_makes_appears_together,
-        ),
+        ("altering::what_a_transaction_makes_appears_together", altering::what_a_transaction_makes_appears_together),
         ("building::a_view_waits_for_the_view_it_reads", building::a_view_waits_for_the_view_it_reads),
         ("building::a_build_cut_short_by_a_crash_begins_again", building::a_build_cut_short_by_a_crash_begins_again),
         ("building::stopping_ends_the_threads_that_build", building::stopping_ends_the_threads_that_build),

@@ -61,7 +61,10 @@ pub fn a_row_meets_its_epoch() {
     orders.db.wait_for("SELECT * FROM priced", &after);
 
     // Of the orders nothing is kept.
-    assert_eq!(orders.db.lines("SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE 'Temporal join%'"), ["2"]);
+    assert_eq!(
+        orders.db.lines("SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE 'Temporal join%'"),
+        ["2"]
+    );
 
     // Nor does a restart; and the rates are known after it.
     orders.db.reopen();
@@ -77,7 +80,9 @@ pub fn a_later_view_meets_what_is_there() {
     orders.append(&[(1, "EUR"), (2, "USD")]);
     orders.db.run("INSERT INTO rates VALUES ('EUR', 10), ('USD', 20)");
     orders.db.run("CREATE MATERIALIZED VIEW all_orders AS SELECT * FROM orders");
-    orders.db.run("CREATE MATERIALIZED VIEW doubled AS SELECT currency, max(rate) * 2 AS rate FROM rates GROUP BY currency");
+    orders
+        .db
+        .run("CREATE MATERIALIZED VIEW doubled AS SELECT currency, max(rate) * 2 AS rate FROM rates GROUP BY currency");
     orders.db.wait_for("SELECT id FROM all_orders", &["1", "2"]);
     // Of sources and stored relations on either side, what is met is there first.
     orders.db.run(&format!("CREATE MATERIALIZED VIEW priced AS {JOIN}"));

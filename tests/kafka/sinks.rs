@@ -118,7 +118,8 @@ pub fn a_view_that_is_altered_emits_the_difference() {
         db.run("DELETE FROM t WHERE id = 5");
         wait::until("what comes after a restart", || (rows_of(&topic, mode) == there).then_some(()));
         assert_eq!(read().len(), 3 + changes + 2, "{mode}: {:?}", read());
-        let refused = db.error("ALTER MATERIALIZED VIEW v AS SELECT k, count(*) AS c, sum(n) AS total, 1 AS one FROM t GROUP BY k");
+        let refused = db
+            .error("ALTER MATERIALIZED VIEW v AS SELECT k, count(*) AS c, sum(n) AS total, 1 AS one FROM t GROUP BY k");
         assert_eq!(refused.state(), "2BP01");
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -71,33 +71,53 @@ fn array(field: &Field, values: &[Value]) -> ArrayRef {
         (Kind::Int, "smallint") => Arc::new(ints().map(|v| v.map(|v| v as i16)).collect::<Int16Array>()),
         (Kind::Int, "int") => Arc::new(ints().map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
         (Kind::Int, _) => Arc::new(ints().collect::<Int64Array>()),
-        (Kind::Text | Kind::List, _) => Arc::new(collect(values, |value| match value {
-            Value::Text(s) => Some(s),
-            _ => None,
-        }, StringArray::from)),
-        (Kind::Float, _) => Arc::new(collect(values, |value| match value {
-            Value::Float(f) => Some(f),
-            _ => None,
-        }, Float64Array::from)),
-        (Kind::Numeric, _) => {
-            let numbers = collect(values, |value| match value {
-                Value::Numeric(n) => Some(n),
+        (Kind::Text | Kind::List, _) => Arc::new(collect(
+            values,
+            |value| match value {
+                Value::Text(s) => Some(s),
                 _ => None,
-            }, Decimal128Array::from);
+            },
+            StringArray::from,
+        )),
+        (Kind::Float, _) => Arc::new(collect(
+            values,
+            |value| match value {
+                Value::Float(f) => Some(f),
+                _ => None,
+            },
+            Float64Array::from,
+        )),
+        (Kind::Numeric, _) => {
+            let numbers = collect(
+                values,
+                |value| match value {
+                    Value::Numeric(n) => Some(n),
+                    _ => None,
+                },
+                Decimal128Array::from,
+            );
             Arc::new(numbers.with_precision_and_scale(8, 2).unwrap())
         }
         (Kind::Time, _) => {
-            let times = collect(values, |value| match value {
-                Value::Time(at) => Some((START_S + at) * 1_000_000),
-                _ => None,
-            }, TimestampMicrosecondArray::from);
+            let times = collect(
+                values,
+                |value| match value {
+                    Value::Time(at) => Some((START_S + at) * 1_000_000),
+                    _ => None,
+                },
+                TimestampMicrosecondArray::from,
+            );
             debug_assert_eq!(*arrow::array::Array::data_type(&times), DataType::Timestamp(TimeUnit::Microsecond, None));
             Arc::new(times)
         }
-        (Kind::Bool, _) => Arc::new(collect(values, |value| match value {
-            Value::Bool(ok) => Some(ok),
-            _ => None,
-        }, BooleanArray::from)),
+        (Kind::Bool, _) => Arc::new(collect(
+            values,
+            |value| match value {
+                Value::Bool(ok) => Some(ok),
+                _ => None,
+            },
+            BooleanArray::from,
+        )),
     }
 }
 

@@ -264,7 +264,9 @@ impl Run {
     fn add(&mut self, name: String, query: Query) {
         let created = self.postgres.as_ref().map(|postgres| {
             postgres.run(&format!("CREATE VIEW {name} AS {}", query.sql.postgres)).map_err(|error| {
-                count(&format!("not asked of PostgreSQL: {}", error.lines().next().unwrap_or_default()), || query.sql.postgres.clone());
+                count(&format!("not asked of PostgreSQL: {}", error.lines().next().unwrap_or_default()), || {
+                    query.sql.postgres.clone()
+                });
             })
         });
         self.relations.push(query.as_view(&name));
@@ -289,7 +291,9 @@ impl Run {
                     Ok(expected) => return Err(self.fail("differs", differs(&expected))),
                     // Both find an error in a row.
                     Err(error) if error.starts_with("22") && found.is_err() => {}
-                    Err(error) if error.starts_with("57014") => count("queries that PostgreSQL didn't end", || select.clone()),
+                    Err(error) if error.starts_with("57014") => {
+                        count("queries that PostgreSQL didn't end", || select.clone())
+                    }
                     Err(error) => return Err(self.fail("differs", differs(&error))),
                 }
                 count("answers that PostgreSQL gave too", String::new);
@@ -313,7 +317,9 @@ impl Run {
                     return Err(self.fail("differs", differs(&expected)));
                 }
                 Ok(_) => count("answers that the engine gave too when asked at once", String::new),
-                Err(error) => count("queries that the engine can hold but not answer at once", || format!("{error}\n{text}")),
+                Err(error) => {
+                    count("queries that the engine can hold but not answer at once", || format!("{error}\n{text}"))
+                }
             }
         }
         Ok(())

@@ -161,7 +161,8 @@ impl Model {
                 format!("DELETE FROM {}", TABLES[table])
             }
             6 => {
-                let s = this.rows.first().and_then(|row| row.iter().find(|value| matches!(value, Value::Text(_))).copied());
+                let s =
+                    this.rows.first().and_then(|row| row.iter().find(|value| matches!(value, Value::Text(_))).copied());
                 let Some((s, column)) = s.zip(this.fields.iter().position(|field| field.kind == Kind::Text)) else {
                     return format!("DELETE FROM {} WHERE false", TABLES[table]);
                 };
@@ -195,7 +196,8 @@ impl Model {
         }
         let row = random.below(count) as usize;
         let this = &mut self.tables[table];
-        let condition = this.key.iter().map(|key| format!("{} = {}", this.fields[*key].name, literal(this.rows[row][*key])));
+        let condition =
+            this.key.iter().map(|key| format!("{} = {}", this.fields[*key].name, literal(this.rows[row][*key])));
         let condition = condition.collect::<Vec<_>>().join(" AND ");
         match random.below(5) {
             4 => {
@@ -251,8 +253,9 @@ impl Table {
     /// `column = …` of one that is no part of the key, and what it makes of the old value.
     #[allow(clippy::type_complexity)]
     fn assignment(&self, random: &mut Random) -> Option<(usize, String, Box<dyn Fn(Value) -> Value>)> {
-        let free: Vec<usize> =
-            (0..self.fields.len()).filter(|column| !self.key.contains(column) && self.fields[*column].name != "id").collect();
+        let free: Vec<usize> = (0..self.fields.len())
+            .filter(|column| !self.key.contains(column) && self.fields[*column].name != "id")
+            .collect();
         if free.is_empty() {
             return None;
         }
@@ -265,22 +268,34 @@ impl Table {
         }
         let (text, new): (String, Box<dyn Fn(Value) -> Value>) = match field.kind {
             Kind::Int => (format!("({name} + 1) % 5"), Box::new(|value| int(value, |v| (v + 1) % 5))),
-            Kind::Float => (format!("{name} + 0.25"), Box::new(|value| match value {
-                Value::Float(f) => Value::Float(f + 0.25),
-                other => other,
-            })),
-            Kind::Numeric => (format!("-{name}"), Box::new(|value| match value {
-                Value::Numeric(n) => Value::Numeric(-n),
-                other => other,
-            })),
-            Kind::Time => (format!("{name} + INTERVAL '1 minute'"), Box::new(|value| match value {
-                Value::Time(at) => Value::Time(at + 60),
-                other => other,
-            })),
-            Kind::Bool => (format!("NOT {name}"), Box::new(|value| match value {
-                Value::Bool(ok) => Value::Bool(!ok),
-                other => other,
-            })),
+            Kind::Float => (
+                format!("{name} + 0.25"),
+                Box::new(|value| match value {
+                    Value::Float(f) => Value::Float(f + 0.25),
+                    other => other,
+                }),
+            ),
+            Kind::Numeric => (
+                format!("-{name}"),
+                Box::new(|value| match value {
+                    Value::Numeric(n) => Value::Numeric(-n),
+                    other => other,
+                }),
+            ),
+            Kind::Time => (
+                format!("{name} + INTERVAL '1 minute'"),
+                Box::new(|value| match value {
+                    Value::Time(at) => Value::Time(at + 60),
+                    other => other,
+                }),
+            ),
+            Kind::Bool => (
+                format!("NOT {name}"),
+                Box::new(|value| match value {
+                    Value::Bool(ok) => Value::Bool(!ok),
+                    other => other,
+                }),
+            ),
             Kind::Text | Kind::List => {
                 let new = value(field, random);
                 (literal(new), Box::new(move |_| new))

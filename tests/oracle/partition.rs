@@ -164,13 +164,22 @@ fn first_rows(random: &mut Random, from: &Relation) -> Query {
 /// As many rows as there are in the first places of some order.
 fn with_ties(random: &mut Random, from: &Relation) -> Query {
     let (list, columns) = outputs(&names(&from.columns));
-    let by: Vec<_> = (0..1 + random.below(2)).map(|_| format!("{}{}", random.pick(&from.columns).name, direction(random))).collect();
+    let by: Vec<_> =
+        (0..1 + random.below(2)).map(|_| format!("{}{}", random.pick(&from.columns).name, direction(random))).collect();
     let (by, tail) = (by.join(", "), filter(random, &from.columns));
     let count = 1 + random.below(3);
-    let sql = select(&format!("SELECT {list}"), from, &format!("{tail} ORDER BY {by} FETCH FIRST {count} ROWS WITH TIES"), vec![]).sql;
+    let sql = select(
+        &format!("SELECT {list}"),
+        from,
+        &format!("{tail} ORDER BY {by} FETCH FIRST {count} ROWS WITH TIES"),
+        vec![],
+    )
+    .sql;
     let places = select(&format!("SELECT {list}, rank() OVER (ORDER BY {by}) AS place"), from, &tail, vec![]).sql;
     let heads: Vec<_> = columns.iter().map(|column| column.name.clone()).collect();
-    let batch = Sql::text(format!("SELECT {} FROM (", heads.join(", "))).with(&places).and(&format!(") AS ranked WHERE place <= {count}"));
+    let batch = Sql::text(format!("SELECT {} FROM (", heads.join(", ")))
+        .with(&places)
+        .and(&format!(") AS ranked WHERE place <= {count}"));
     Query { sql: Sql { batch: batch.batch, ..sql }, columns }
 }
 
@@ -178,7 +187,12 @@ fn with_ties(random: &mut Random, from: &Relation) -> Query {
 fn distinct_on(random: &mut Random, from: &Relation) -> Query {
     let (list, columns) = outputs(&names(&from.columns));
     let key = random.pick(&from.columns).name.clone();
-    let tail = format!("{} ORDER BY {key}{}, {}", filter(random, &from.columns), direction(random), order(random, &from.columns));
+    let tail = format!(
+        "{} ORDER BY {key}{}, {}",
+        filter(random, &from.columns),
+        direction(random),
+        order(random, &from.columns)
+    );
     let query = select(&format!("SELECT DISTINCT ON ({key}) {list}"), from, &tail, columns);
     Query { sql: query.sql.not_for_batch(), columns: query.columns }
 }
@@ -190,8 +204,16 @@ fn first_of_each(random: &mut Random, from: &Relation) -> Query {
     let over = format!("{}ORDER BY {}", partition_by(random, &from.columns), order(random, &from.columns));
     let tail = filter(random, &from.columns);
     let inner = select(&format!("SELECT {list}, {function} OVER ({over}) AS place"), from, &tail, columns.clone());
-    let conditions =
-        ["place <= 2", "place = 1", "place < 4", "3 >= place", "place = 2", "place > 1", "place BETWEEN 2 AND 3", "place <= 1 OR place = 3"];
+    let conditions = [
+        "place <= 2",
+        "place = 1",
+        "place < 4",
+        "3 >= place",
+        "place = 2",
+        "place > 1",
+        "place BETWEEN 2 AND 3",
+        "place <= 1 OR place = 3",
+    ];
     let condition = random.pick(&conditions);
     let head: Vec<_> = columns.iter().map(|column| column.name.clone()).collect();
     let mut head = head.join(", ");
@@ -200,7 +222,8 @@ fn first_of_each(random: &mut Random, from: &Relation) -> Query {
         head.push_str(", place");
         columns.push(column("place", Kind::Int));
     }
-    let ranked = Sql::text(format!("SELECT {head} FROM (")).with(&inner.sql).and(&format!(") AS ranked WHERE {condition}"));
+    let ranked =
+        Sql::text(format!("SELECT {head} FROM (")).with(&inner.sql).and(&format!(") AS ranked WHERE {condition}"));
     if !random.one_in(3) {
         return Query { sql: ranked, columns };
     }

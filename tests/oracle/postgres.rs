@@ -21,7 +21,9 @@ impl Postgres {
         let postgres = Self { client, schema };
         let schema = &postgres.schema;
         // A query that doesn't end is no answer.
-        let begin = format!("SET client_min_messages = error; SET statement_timeout = '5s'; CREATE SCHEMA {schema}; SET search_path = {schema}");
+        let begin = format!(
+            "SET client_min_messages = error; SET statement_timeout = '5s'; CREATE SCHEMA {schema}; SET search_path = {schema}"
+        );
         postgres.run(&begin).unwrap_or_else(|error| panic!("{error}"));
         Some(postgres)
     }
@@ -33,7 +35,10 @@ impl Postgres {
     /// The rows; NULL reads `NULL`. An error begins with its SQLSTATE.
     pub fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
         let rows = self.client.query(sql).map_err(|error| describe(&error))?;
-        Ok(rows.into_iter().map(|row| row.into_iter().map(|value| value.unwrap_or("NULL".to_owned())).collect()).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| row.into_iter().map(|value| value.unwrap_or("NULL".to_owned())).collect())
+            .collect())
     }
 }
 

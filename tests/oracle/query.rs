@@ -70,7 +70,8 @@ pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let texts: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
     let positions: Vec<_> = (1..=keys.len()).map(|i| i.to_string()).collect();
     // DataFusion knows no positions in grouping sets, where a constant would be one, and a key stands once.
-    let plain = texts.iter().all(|key| key.contains('.') && !key.contains('(')) && (texts.len() < 2 || texts[0] != texts[1]);
+    let plain =
+        texts.iter().all(|key| key.contains('.') && !key.contains('(')) && (texts.len() < 2 || texts[0] != texts[1]);
     let sets = plain && !keys.is_empty() && random.one_in(3);
     if sets {
         let keys = texts.join(", ");
@@ -131,7 +132,8 @@ fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
         // Without an equality: by a range, or by nothing at all. PostgreSQL has no FULL JOIN of that kind.
         10 => {
             let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
-            let (left, right) = (expression(random, &left.columns, Kind::Int, 0), expression(random, &right.columns, Kind::Int, 0));
+            let (left, right) =
+                (expression(random, &left.columns, Kind::Int, 0), expression(random, &right.columns, Kind::Int, 0));
             let more = if random.one_in(2) { format!(" AND {}", predicate(random, &both, 1)) } else { String::new() };
             return relation(kind, format!(" ON {left} {} {right}{more}", random.pick(&["<", ">=", "<>"])));
         }

@@ -2,7 +2,7 @@
 
 use super::expression::{Kind, predicate};
 use super::model::TABLES;
-use super::sql::{Column, Query, Sql, Relation, column};
+use super::sql::{Column, Query, Relation, Sql, column};
 use crate::support::random::Random;
 
 pub(super) fn generate(random: &mut Random, relations: &[Relation]) -> Query {
@@ -24,7 +24,8 @@ pub(super) fn generate(random: &mut Random, relations: &[Relation]) -> Query {
     let join = if random.one_in(4) { "LEFT JOIN" } else { "JOIN" };
     let (start, edges) = (start.sql.view, edges.sql.view);
     let step = format!("{{list}} FROM r {join} {edges} AS e ON {on} WHERE r.d < {{bound}}{filter}");
-    let first = format!("SELECT CAST(p.a AS BIGINT), CAST(p.b AS BIGINT), CAST(0 AS BIGINT) FROM {start} AS p WHERE {begin}");
+    let first =
+        format!("SELECT CAST(p.a AS BIGINT), CAST(p.b AS BIGINT), CAST(0 AS BIGINT) FROM {start} AS p WHERE {begin}");
     let step = |list: &str, bound: &str| step.replace("{list}", list).replace("{bound}", bound);
     let terms = match random.below(4) {
         // Each path, as far as three edges go.

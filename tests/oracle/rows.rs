@@ -87,9 +87,10 @@ fn first_rows(random: &mut Random, from: &Relation, key: &Column) -> Query {
     let placed = format!(
         "SELECT o.a AS k, o.b AS {v}, row_number() OVER (PARTITION BY o.a ORDER BY o.b{direction}) AS place FROM {table} AS o"
     );
-    let batch = from.sql.clone().and(&format!(
-        " {join} (SELECT k, {v} FROM ({placed}) AS placed WHERE place <= {limit}) AS x ON x.k = {key}"
-    ));
+    let batch = from
+        .sql
+        .clone()
+        .and(&format!(" {join} (SELECT k, {v} FROM ({placed}) AS placed WHERE place <= {limit}) AS x ON x.k = {key}"));
     let sql = Sql { batch: batch.batch, ..from.sql.clone().and(&lateral) };
     selected(random, from, &[(v, Kind::Int)], sql)
 }
@@ -99,7 +100,8 @@ fn lateral(random: &mut Random, relations: &[Relation], from: &Relation) -> Quer
     let v = new_name(from);
     let depth = usize::from(random.one_in(4));
     let inner = source(random, relations, depth, "i");
-    let (mine, theirs) = (expression(random, &from.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
+    let (mine, theirs) =
+        (expression(random, &from.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
     let comparison = random.pick(&["=", "=", "<=", "<>", "IS NOT DISTINCT FROM"]);
     let mut tail = format!(" WHERE {theirs} {comparison} {mine}");
     if random.one_in(3) {
@@ -115,7 +117,10 @@ fn lateral(random: &mut Random, relations: &[Relation], from: &Relation) -> Quer
         1 => rows(format!("SELECT count(*) + {mine} AS {v} FROM "), tail),
         2 => rows(format!("SELECT max({value}) AS {v} FROM "), tail),
         3 => rows(format!("SELECT DISTINCT {value} AS {v} FROM "), tail),
-        4 => rows(format!("SELECT {value} AS {v} FROM "), format!("{tail} ORDER BY {value} + 0 DESC, {order} LIMIT {}", random.below(3))),
+        4 => rows(
+            format!("SELECT {value} AS {v} FROM "),
+            format!("{tail} ORDER BY {value} + 0 DESC, {order} LIMIT {}", random.below(3)),
+        ),
         5 => rows(format!("SELECT rank() OVER (ORDER BY {order}) AS {v} FROM "), tail),
         _ => rows(format!("SELECT count(*) AS {v} FROM "), format!("{tail} GROUP BY {value} + 0")),
     };

@@ -54,8 +54,13 @@ impl Search {
 
     fn simpler_engine(&mut self, case: &mut Case, failure: &mut Failure) {
         let durable = case.durable && case.steps.contains(&Step::Restart);
-        for simpler in [Case { workers: 1, ..case.clone() }, Case { tiny: false, ..case.clone() }, Case { durable, ..case.clone() }] {
-            let simpler = Case { workers: simpler.workers.min(case.workers), tiny: simpler.tiny && case.tiny, ..simpler };
+        for simpler in [
+            Case { workers: 1, ..case.clone() },
+            Case { tiny: false, ..case.clone() },
+            Case { durable, ..case.clone() },
+        ] {
+            let simpler =
+                Case { workers: simpler.workers.min(case.workers), tiny: simpler.tiny && case.tiny, ..simpler };
             if (simpler.workers, simpler.tiny, simpler.durable) != (case.workers, case.tiny, case.durable) {
                 self.attempt(case, failure, simpler);
             }

@@ -56,7 +56,8 @@ fn correlation(random: &mut Random, outer: &Relation, inner: &Relation) -> Strin
     let both: Vec<Column> = outer.columns.iter().chain(&inner.columns).cloned().collect();
     match random.below(5) {
         4 => {
-            let (left, right) = (expression(random, &outer.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
+            let (left, right) =
+                (expression(random, &outer.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
             format!("{left} {} {right}", random.pick(&["<", ">=", "<>"]))
         }
         3 => format!("{} AND {}", equality(random, outer, inner), predicate(random, &both, 1)),
@@ -90,16 +91,26 @@ fn condition(random: &mut Random, relations: &[Relation], outer: &Relation) -> S
         }
         5 => {
             let (operator, quantifier) = (random.pick(&["<", ">=", "=", "<>"]), random.pick(&["ANY", "ALL"]));
-            Sql::text(format!("{left} {operator} {quantifier} (SELECT {right} FROM ")).with(&inner.sql).and(&tail).and(")").not_for_batch()
+            Sql::text(format!("{left} {operator} {quantifier} (SELECT {right} FROM "))
+                .with(&inner.sql)
+                .and(&tail)
+                .and(")")
+                .not_for_batch()
         }
         6 => {
-            let (second, other) = (expression(random, &outer.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
+            let (second, other) =
+                (expression(random, &outer.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
             let head = format!("({left}, {second}) {not}IN (SELECT {right}, {other} FROM ");
             Sql::text(head).with(&inner.sql).and(&tail).and(")").not_for_batch()
         }
         _ => {
             let left = expression(random, &outer.columns, Kind::Int, 0);
-            Sql::text(format!("{left} {} ", random.pick(&[">=", "<", "="]))).with(&value(random, relations, outer, Kind::Int))
+            Sql::text(format!("{left} {} ", random.pick(&[">=", "<", "="]))).with(&value(
+                random,
+                relations,
+                outer,
+                Kind::Int,
+            ))
         }
     }
 }
@@ -116,7 +127,11 @@ fn value(random: &mut Random, relations: &[Relation], outer: &Relation, kind: Ki
             let order: Vec<_> = inner.columns.iter().map(|column| column.name.clone()).collect();
             let direction = random.pick(&["", " DESC"]);
             // A number alone would be a position.
-            let first = if value.contains('.') && !value.contains('(') { format!("{value}{direction}, ") } else { String::new() };
+            let first = if value.contains('.') && !value.contains('(') {
+                format!("{value}{direction}, ")
+            } else {
+                String::new()
+            };
             let tail = format!("{tail} ORDER BY {first}{} LIMIT 1)", order.join(", "));
             Sql::text(format!("(SELECT {value} FROM ")).with(&inner.sql).and(&tail).not_for_batch()
         }

@@ -8,7 +8,8 @@ use crate::support::random::Random;
 
 /// TUMBLE, HOP, CUMULATE or SESSION over a table.
 pub fn generate(random: &mut Random, relations: &[Relation]) -> Query {
-    let tables: Vec<_> = relations[..TABLES.len()].iter().filter(|table| !table.of_kind(Kind::Time).is_empty()).collect();
+    let tables: Vec<_> =
+        relations[..TABLES.len()].iter().filter(|table| !table.of_kind(Kind::Time).is_empty()).collect();
     if tables.is_empty() {
         return aggregate(random, relations, 1);
     }

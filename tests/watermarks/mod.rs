@@ -176,7 +176,8 @@ fn views_over_windows_of_views() {
     assert_eq!(clicks.db.lines("SELECT count(*) FROM minutes"), ["4"]);
 }
 
-const OF_MINUTES: &str = "SELECT window_end, who, sum(n) AS total FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_end, who";
+const OF_MINUTES: &str =
+    "SELECT window_end, who, sum(n) AS total FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_end, who";
 
 fn rows_go_when_their_retention_is_over() {
     let mut clicks = Clicks::new("drop");
@@ -209,7 +210,10 @@ fn rows_go_when_their_retention_is_over() {
     clicks.db.run("CREATE MATERIALIZED VIEW late AS SELECT who, sum(total) AS total FROM minutes GROUP BY who");
     clicks.db.wait_for("SELECT who, total FROM late", &["ann|12", "cid|16"]);
     clicks.append(&[("cid", 32, "04:05")]);
-    clicks.db.wait_for("SELECT window_end::time, who, total FROM minutes", &["10:03:00|ann|8", "10:04:00|cid|16", "10:05:00|cid|32"]);
+    clicks.db.wait_for(
+        "SELECT window_end::time, who, total FROM minutes",
+        &["10:03:00|ann|8", "10:04:00|cid|16", "10:05:00|cid|32"],
+    );
     for view in ["totals", "late"] {
         clicks.db.wait_for(&format!("SELECT who, total FROM {view}"), &["ann|8", "cid|48"]);
     }

@@ -581,8 +581,7 @@ impl Graph {
 
     fn vertices_of(&self, relation: ObjectId) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        let mut open: Vec<Origin> =
-            self.relations.get(&relation).map(Relation::origins).unwrap_or_default();
+        let mut open: Vec<Origin> = self.relations.get(&relation).map(Relation::origins).unwrap_or_default();
         while let Some(origin) = open.pop() {
             if let Origin::Vertex(index) = origin
                 && found.insert(index)

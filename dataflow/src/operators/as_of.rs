@@ -28,9 +28,9 @@ use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_o
 use crate::expression::{Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
+use crate::state::Ordered;
 use crate::state::keys::{hash_keys, normal_floats, null_keys};
 use crate::state::ordered::behind;
-use crate::state::Ordered;
 use crate::{Error, Result};
 
 /// Left rows that are looked at, and rows that are put together, at once.
@@ -89,8 +89,7 @@ impl AsOf {
             return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
         }
         let (left_state, right_state) = (states.state("left"), states.state("right"));
-        let shard =
-            |shard| Shard { left: Ordered::new(left_state, shard), right: Ordered::new(right_state, shard) };
+        let shard = |shard| Shard { left: Ordered::new(left_state, shard), right: Ordered::new(right_state, shard) };
         Ok(Self {
             shared: Shared { left, right, nearest: node.nearest, outer: node.outer, schema: nullable(&node.schema) },
             shards: (0..SHARDS).map(shard).collect(),
@@ -119,9 +118,12 @@ impl Side {
         let types = keys.types(&schema);
         let (time, key_types) = types.split_last().ok_or_else(|| Error::Broken("a time".to_owned()))?;
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        fields.extend(types.iter().enumerate().map(|(index, data_type)| {
-            Arc::new(Field::new(format!("k{index}"), data_type.clone(), true))
-        }));
+        fields.extend(
+            types
+                .iter()
+                .enumerate()
+                .map(|(index, data_type)| Arc::new(Field::new(format!("k{index}"), data_type.clone(), true))),
+        );
         let time_converter = converter([time])?;
         let time_len = time_converter.convert_columns(&[new_null_array(time, 1)])?.row(0).data().len();
         Ok(Self {

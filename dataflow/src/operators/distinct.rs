@@ -85,12 +85,7 @@ fn step_shard(
 }
 
 /// Takes rows away, however often they are there.
-fn forget(
-    rows: &mut Keyed<Weights>,
-    encoder: &KeyEncoder,
-    parts: &[Part],
-    store: &dyn Snapshot,
-) -> Result<Vec<Delta>> {
+fn forget(rows: &mut Keyed<Weights>, encoder: &KeyEncoder, parts: &[Part], store: &dyn Snapshot) -> Result<Vec<Delta>> {
     rows.begin_step();
     let mut gone = Vec::new();
     for part in parts {

@@ -186,12 +186,7 @@ impl Shard {
 }
 
 /// Brings what waits into memory, by the hashes of the rows without their times.
-fn load(
-    waiting: &mut Keyed<Weights>,
-    shared: &Shared,
-    keys: &[Vec<u8>],
-    store: &dyn Snapshot,
-) -> Result<Vec<Touched>> {
+fn load(waiting: &mut Keyed<Weights>, shared: &Shared, keys: &[Vec<u8>], store: &dyn Snapshot) -> Result<Vec<Touched>> {
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let mut touched = Vec::new();
     if keys.is_empty() {
@@ -236,7 +231,11 @@ impl Operator for Idle {
         let changed = self.shards.iter().map(|shard| shard.last.changed() + shard.waiting.changed()).sum();
         for last in [true, false] {
             checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-                if last { shard.last.checkpoint(changes) } else { shard.waiting.checkpoint(changes) }
+                if last {
+                    shard.last.checkpoint(changes)
+                } else {
+                    shard.waiting.checkpoint(changes)
+                }
                 Ok(())
             })?;
         }

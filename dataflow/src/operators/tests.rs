@@ -24,8 +24,8 @@ use planner::incremental::*;
 use proptest::prelude::*;
 
 use super::testing::{
-    Bag, Case, Kind, Row, Step, TextRow, World, add, check, check_silent, column, data_type, input, input_id, schema, schema_of,
-    shown, shown_row, steps, text,
+    Bag, Case, Kind, Row, Step, TextRow, World, add, check, check_silent, column, data_type, input, input_id, schema,
+    schema_of, shown, shown_row, steps, text,
 };
 use crate::view::ViewForm;
 

@@ -132,11 +132,7 @@ impl Ordered {
                 };
                 let value = stored.as_deref().map(decode).transpose()?;
                 self.bytes += key.len() + ENTRY_BYTES;
-                place.insert(Entry {
-                    value: value.unwrap_or_default(),
-                    stored: value.is_some(),
-                    mark: Mark::Clean,
-                })
+                place.insert(Entry { value: value.unwrap_or_default(), stored: value.is_some(), mark: Mark::Clean })
             }
         };
         if entry.mark != Mark::Changed {

@@ -54,7 +54,9 @@ impl AsOfExec {
             join.by_time().map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
         let (left_keys, right_keys): (Vec<_>, Vec<_>) = on.into_iter().chain([times]).unzip();
         let physical = |keys: &[_], plan: &datafusion::logical_expr::LogicalPlan| {
-            keys.iter().map(|key| planner.create_physical_expr(key, plan.schema(), state, context)).collect::<Result<Vec<_>>>()
+            keys.iter()
+                .map(|key| planner.create_physical_expr(key, plan.schema(), state, context))
+                .collect::<Result<Vec<_>>>()
         };
         let (left_keys, right_keys) = (physical(&left_keys, &join.left)?, physical(&right_keys, &join.right)?);
         let (left, right) = (left.clone(), right.clone());
@@ -139,8 +141,8 @@ impl ExecutionPlan for AsOfExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let [left, right] = <[_; 2]>::try_from(children)
-            .map_err(|_| DataFusionError::Internal("a join has two inputs".to_owned()))?;
+        let [left, right] =
+            <[_; 2]>::try_from(children).map_err(|_| DataFusionError::Internal("a join has two inputs".to_owned()))?;
         let properties = properties(&left, &self.schema);
         Ok(Arc::new(Self { left, right, properties, ..self.as_ref().clone() }))
     }

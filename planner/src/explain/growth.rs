@@ -33,9 +33,8 @@ pub fn growth(plan: &ViewPlan, relation_name: &dyn Fn(ObjectId) -> String) -> Ve
 
 /// The lines as one notice.
 pub(crate) fn growth_notice(lines: &[String]) -> Option<String> {
-    (!lines.is_empty()).then(|| {
-        format!("the state of this view grows for as long as rows come\n  {}", lines.join("\n  "))
-    })
+    (!lines.is_empty())
+        .then(|| format!("the state of this view grows for as long as rows come\n  {}", lines.join("\n  ")))
 }
 
 /// What would bound an operator by keys.
@@ -80,7 +79,9 @@ impl Explain<'_> {
                 let keys = growing_keys(&node.input, &node.keys);
                 if !keys.is_empty() {
                     let by = list(&keys, &names);
-                    return Some(format!("Aggregate keeps a group for each {by} of {sources}: bounded by {WINDOW}{ttl}"));
+                    return Some(format!(
+                        "Aggregate keeps a group for each {by} of {sources}: bounded by {WINDOW}{ttl}"
+                    ));
                 }
                 let values = node.value_tables().into_iter().find(|table| grows(&table.argument, &columns))?;
                 let value = super::render(&values.argument, &names);
@@ -94,9 +95,12 @@ impl Explain<'_> {
             Node::Partition(node) if node.window.is_none() => self.growth_of_partition(node),
             Node::Join(node) => self.growth_of_join(node, forgotten),
             Node::AsOf(node) if rows_grow(&node.left) || rows_grow(&node.right) => {
-                let growing: Vec<&Node> = [&*node.left, &*node.right].into_iter().filter(|side| rows_grow(side)).collect();
+                let growing: Vec<&Node> =
+                    [&*node.left, &*node.right].into_iter().filter(|side| rows_grow(side)).collect();
                 let sources = self.sources(&growing);
-                Some(format!("AsOf join keeps every row of {sources}, as a late row may be the nearest: bounded by reading tables, or FOR SYSTEM_TIME AS OF PROCTIME()"))
+                Some(format!(
+                    "AsOf join keeps every row of {sources}, as a late row may be the nearest: bounded by reading tables, or FOR SYSTEM_TIME AS OF PROCTIME()"
+                ))
             }
             Node::TemporalJoin(node) if rows_grow(&node.right) => {
                 let sources = self.sources(&[&node.right]);
@@ -104,15 +108,24 @@ impl Explain<'_> {
             }
             Node::SetOperation(node) if rows_grow(&node.left) || rows_grow(&node.right) => {
                 let sources = self.sources(&[&node.left, &node.right]);
-                Some(format!("{:?} all counts each row of {sources}: bounded by INTERSECT or EXCEPT over a window's rows", node.kind))
+                Some(format!(
+                    "{:?} all counts each row of {sources}: bounded by INTERSECT or EXCEPT over a window's rows",
+                    node.kind
+                ))
             }
             Node::Session(node) if node.watermark_of.is_empty() && rows_grow(&node.input) => {
                 let sources = self.sources(&[&node.input]);
-                Some(format!("Session keeps all rows of {sources}: bounded by a WATERMARK for {}", self.names(&node.input)[node.time]))
+                Some(format!(
+                    "Session keeps all rows of {sources}: bounded by a WATERMARK for {}",
+                    self.names(&node.input)[node.time]
+                ))
             }
             Node::Recursive(node) if rows_grow(&Node::Recursive(node.clone())) => {
                 let inputs: Vec<&Node> = node.outers.iter().map(|outer| &*outer.node).chain([&*node.base]).collect();
-                Some(format!("Recursive keeps each row that {} lead to: bounded by reading tables, or views that are bounded", self.sources(&inputs)))
+                Some(format!(
+                    "Recursive keeps each row that {} lead to: bounded by reading tables, or views that are bounded",
+                    self.sources(&inputs)
+                ))
             }
             _ => None,
         }

@@ -176,7 +176,8 @@ impl Explain<'_> {
             }
             Node::Retention(node) => {
                 let end = with_offset(&names[0][node.column], node.offset_us);
-                let clock = if node.watermark_of.is_empty() { "now()".to_owned() } else { self.watermark(&node.watermark_of) };
+                let clock =
+                    if node.watermark_of.is_empty() { "now()".to_owned() } else { self.watermark(&node.watermark_of) };
                 let silent = if node.silent { "; silently" } else { "" };
                 format!("Retention until {end} by {clock}{silent}")
             }

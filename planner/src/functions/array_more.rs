@@ -173,9 +173,10 @@ fn position(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 fn positions(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let mut builder = ListBuilder::new(Int32Builder::new()).with_field(Field::new("item", DataType::Int32, true));
     searched(&arrays(args)?, |_, elements| {
-        for (at, _) in elements.iter().flat_map(|(elements, wanted)| {
-            elements.iter().enumerate().filter(move |(_, element)| element == wanted)
-        }) {
+        for (at, _) in elements
+            .iter()
+            .flat_map(|(elements, wanted)| elements.iter().enumerate().filter(move |(_, element)| element == wanted))
+        {
             builder.values().append_value(at as i32 + 1);
         }
         builder.append(elements.is_some());
@@ -343,9 +344,7 @@ fn cat(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let before = kept.len();
         for (list, moved) in [(&left, 0), (&right, behind)] {
             if list.is_valid(row) {
-                kept.extend(
-                    list.value_offsets()[row] as u32 + moved..list.value_offsets()[row + 1] as u32 + moved,
-                );
+                kept.extend(list.value_offsets()[row] as u32 + moved..list.value_offsets()[row + 1] as u32 + moved);
             }
         }
         lengths.push(kept.len() - before);

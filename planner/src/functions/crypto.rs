@@ -17,23 +17,38 @@ use super::text::as_views;
 pub(super) fn functions() -> Vec<Definition> {
     let any = |count| Signature::any(count, Volatility::Immutable);
     vec![
-        Definition::new("digest", any(2), |fields| of_data("digest", fields, &[0], SqlType::Bytea), |args| {
-            let columns = arrays(args)?;
-            named(args, &columns, 1, |row, kind| Ok(kind.digest(&row[0])))
-        }),
-        Definition::new("hmac", any(3), |fields| of_data("hmac", fields, &[0, 1], SqlType::Bytea), |args| {
-            let columns = arrays(args)?;
-            named(args, &columns, 2, |row, kind| kind.keyed(&row[0], &row[1]))
-        }),
-        Definition::new("md5", any(1), |fields| of_data("md5", fields, &[0], SqlType::Text), |args| {
-            let columns = arrays(args)?;
-            let data = bytes(&columns[0])?;
-            let mut builder = StringViewBuilder::new();
-            for value in &data {
-                builder.append_option(value.map(|value| hex(&Kind::Md5.digest(value))));
-            }
-            columnar(args, Arc::new(builder.finish()))
-        }),
+        Definition::new(
+            "digest",
+            any(2),
+            |fields| of_data("digest", fields, &[0], SqlType::Bytea),
+            |args| {
+                let columns = arrays(args)?;
+                named(args, &columns, 1, |row, kind| Ok(kind.digest(&row[0])))
+            },
+        ),
+        Definition::new(
+            "hmac",
+            any(3),
+            |fields| of_data("hmac", fields, &[0, 1], SqlType::Bytea),
+            |args| {
+                let columns = arrays(args)?;
+                named(args, &columns, 2, |row, kind| kind.keyed(&row[0], &row[1]))
+            },
+        ),
+        Definition::new(
+            "md5",
+            any(1),
+            |fields| of_data("md5", fields, &[0], SqlType::Text),
+            |args| {
+                let columns = arrays(args)?;
+                let data = bytes(&columns[0])?;
+                let mut builder = StringViewBuilder::new();
+                for value in &data {
+                    builder.append_option(value.map(|value| hex(&Kind::Md5.digest(value))));
+                }
+                columnar(args, Arc::new(builder.finish()))
+            },
+        ),
     ]
 }
 

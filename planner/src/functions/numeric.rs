@@ -24,7 +24,12 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
         Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
         Definition::new("float_round", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Double), float_round),
-        Definition::new("double_to_real", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Real), double_to_real),
+        Definition::new(
+            "double_to_real",
+            Signature::any(1, Volatility::Immutable),
+            |_| Ok(SqlType::Real),
+            double_to_real,
+        ),
         Definition::new(
             "text_to_numeric",
             Signature::any(1, Volatility::Immutable),

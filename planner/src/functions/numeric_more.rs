@@ -29,7 +29,12 @@ pub(super) fn functions() -> Vec<Definition> {
             whole_quotient,
         ),
         Definition::new("scale", any(1), |fields| of_numerics("scale", fields, 1, SqlType::Integer), scale),
-        Definition::new("trim_scale", any(1), |fields| of_numerics("trim_scale", fields, 1, SqlType::Numeric(None)), trim_scale),
+        Definition::new(
+            "trim_scale",
+            any(1),
+            |fields| of_numerics("trim_scale", fields, 1, SqlType::Numeric(None)),
+            trim_scale,
+        ),
         Definition::new("factorial", any(1), |_| Ok(SqlType::Numeric(Some((38, 0)))), factorial),
         Definition::new("min_scale", any(1), |fields| of_numerics("min_scale", fields, 1, SqlType::Integer), min_scale),
         Definition::new(

@@ -26,10 +26,7 @@ pub(super) fn functions() -> Vec<Definition> {
 
 /// Whether an operator can stand before ANY and ALL.
 pub(crate) fn is_known(op: &str) -> bool {
-    matches!(
-        op,
-        "=" | "<>" | "<" | "<=" | ">" | ">=" | "~" | "~*" | "!~" | "!~*" | "~~" | "~~*" | "!~~" | "!~~*"
-    )
+    matches!(op, "=" | "<>" | "<" | "<=" | ">" | ">=" | "~" | "~*" | "!~" | "!~*" | "~~" | "~~*" | "!~~" | "!~~*")
 }
 
 fn quantified(args: &ScalarFunctionArgs, any: bool) -> Result<ColumnarValue> {

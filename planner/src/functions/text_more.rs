@@ -29,10 +29,7 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("is_normalized", texts(2), |_| Ok(SqlType::Boolean), is_normalized),
         Definition::new(
             "parse_ident",
-            one_of(
-                &[&[DataType::Utf8View], &[DataType::Utf8View, DataType::Boolean]],
-                Volatility::Immutable,
-            ),
+            one_of(&[&[DataType::Utf8View], &[DataType::Utf8View, DataType::Boolean]], Volatility::Immutable),
             |_| Ok(SqlType::Array(Box::new(SqlType::Text))),
             parse_ident,
         ),
@@ -157,10 +154,8 @@ fn parse_ident(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 
 fn identifiers(text: &str, strict: bool) -> Result<Vec<String>> {
     let wrong = |detail: &str| {
-        let error = Error::new(
-            ErrorKind::InvalidParameterValue,
-            format!("string is not a valid identifier: \"{text}\""),
-        );
+        let error =
+            Error::new(ErrorKind::InvalidParameterValue, format!("string is not a valid identifier: \"{text}\""));
         Err(if detail.is_empty() { error } else { error.with_detail(detail) }.into())
     };
     let mut parts = Vec::new();
@@ -221,12 +216,14 @@ fn substring_similar(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let part = |part: &str| super::text::similar_part(part, escape.chars().next());
         let (expression, group) = match parts.as_slice() {
             [whole] => (format!("^(?:{})$", part(whole)), 0),
-            [before, wanted, behind] => {
-                (format!("^(?:{})({})(?:{})$", part(before), part(wanted), part(behind)), 1)
-            }
+            [before, wanted, behind] => (format!("^(?:{})({})(?:{})$", part(before), part(wanted), part(behind)), 1),
             _ => {
                 let kind = ErrorKind::InvalidParameterValue;
-                return Err(Error::new(kind, "SQL regular expression may not contain more than two escape-double-quote separators").into());
+                return Err(Error::new(
+                    kind,
+                    "SQL regular expression may not contain more than two escape-double-quote separators",
+                )
+                .into());
             }
         };
         let found = compiled.get(&expression, "")?.captures(text)?;

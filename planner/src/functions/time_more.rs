@@ -31,37 +31,61 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("interval_trunc", any(2), |_| Ok(SqlType::Interval), interval_trunc),
         Definition::new("timestamp_trunc", any(2), |_| Ok(SqlType::Timestamp), timestamp_trunc),
         Definition::new("extract_julian", any(1), |_| Ok(SqlType::Double), julian),
-        Definition::new("extract_quarter", any(1), |_| Ok(SqlType::Integer), |args| {
-            interval_field(args, |value| value.months % 12 / 3 + 1)
-        }),
-        Definition::new("extract_interval_decade", any(1), |_| Ok(SqlType::Integer), |args| {
-            interval_field(args, |value| value.months / 120)
-        }),
-        Definition::new("extract_interval_century", any(1), |_| Ok(SqlType::Integer), |args| {
-            interval_field(args, |value| value.months / 1200)
-        }),
-        Definition::new("extract_interval_millennium", any(1), |_| Ok(SqlType::Integer), |args| {
-            interval_field(args, |value| value.months / 12_000)
-        }),
+        Definition::new(
+            "extract_quarter",
+            any(1),
+            |_| Ok(SqlType::Integer),
+            |args| interval_field(args, |value| value.months % 12 / 3 + 1),
+        ),
+        Definition::new(
+            "extract_interval_decade",
+            any(1),
+            |_| Ok(SqlType::Integer),
+            |args| interval_field(args, |value| value.months / 120),
+        ),
+        Definition::new(
+            "extract_interval_century",
+            any(1),
+            |_| Ok(SqlType::Integer),
+            |args| interval_field(args, |value| value.months / 1200),
+        ),
+        Definition::new(
+            "extract_interval_millennium",
+            any(1),
+            |_| Ok(SqlType::Integer),
+            |args| interval_field(args, |value| value.months / 12_000),
+        ),
         Definition::new("extract_timezone", any(2), |_| Ok(SqlType::Integer), |args| zone_field(args, |offset| offset)),
-        Definition::new("extract_timezone_hour", any(2), |_| Ok(SqlType::Integer), |args| {
-            zone_field(args, |offset| offset / 3600)
-        }),
-        Definition::new("extract_timezone_minute", any(2), |_| Ok(SqlType::Integer), |args| {
-            zone_field(args, |offset| offset / 60 % 60)
-        }),
+        Definition::new(
+            "extract_timezone_hour",
+            any(2),
+            |_| Ok(SqlType::Integer),
+            |args| zone_field(args, |offset| offset / 3600),
+        ),
+        Definition::new(
+            "extract_timezone_minute",
+            any(2),
+            |_| Ok(SqlType::Integer),
+            |args| zone_field(args, |offset| offset / 60 % 60),
+        ),
         // A point in time plus an interval (or minus one: then negated), by the calendar of a zone.
         Definition::new("timestamptz_pl_interval", any(3), |_| Ok(SqlType::Timestamptz), zoned_sum),
         Definition::new("timestamptz_text", any(2), |_| Ok(SqlType::Text), |args| zoned_text(args, false)),
         Definition::new("timestamptz_json", any(2), |_| Ok(SqlType::Json), |args| zoned_text(args, true)),
         // `EXTRACT(unit FROM value)` until its types are known.
-        Definition::new("extract", any(2), |_| Ok(SqlType::Numeric(Some((38, 6)))), |_| {
-            super::definition::unexpected("EXTRACT")
-        }),
+        Definition::new(
+            "extract",
+            any(2),
+            |_| Ok(SqlType::Numeric(Some((38, 6)))),
+            |_| super::definition::unexpected("EXTRACT"),
+        ),
         Definition::new("overlaps", any(4), |_| Ok(SqlType::Boolean), overlaps),
-        Definition::new("timestamp_scale", any(2), |fields| {
-            Ok(SqlType::of_field(&fields[0]).unwrap_or(SqlType::Timestamp))
-        }, rounded_timestamps),
+        Definition::new(
+            "timestamp_scale",
+            any(2),
+            |fields| Ok(SqlType::of_field(&fields[0]).unwrap_or(SqlType::Timestamp)),
+            rounded_timestamps,
+        ),
         Definition::new("time_scale", any(2), |_| Ok(SqlType::Time), rounded_times),
         Definition::new("interval_scale", any(2), |_| Ok(SqlType::Interval), rounded_intervals),
     ]
@@ -176,7 +200,8 @@ fn timestamp_trunc(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             continue;
         }
         let year = naive(times.value(row))?.year();
-        let first = |years: i32| if year > 0 { (year - 1) / years * years + 1 } else { (year - years) / years * years + 1 };
+        let first =
+            |years: i32| if year > 0 { (year - 1) / years * years + 1 } else { (year - years) / years * years + 1 };
         let first = match units.value(row) {
             "millennium" => first(1000),
             "century" => first(100),
@@ -320,9 +345,8 @@ fn overlaps(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     });
     let [first, second] = points;
     let ((first_starts, first_ends), (second_starts, second_ends)) = (first?, second?);
-    let truths = (0..first_starts.len()).map(|row| {
-        period_overlaps((first_starts[row], first_ends[row]), (second_starts[row], second_ends[row]))
-    });
+    let truths = (0..first_starts.len())
+        .map(|row| period_overlaps((first_starts[row], first_ends[row]), (second_starts[row], second_ends[row])));
     columnar(args, Arc::new(truths.collect::<arrow::array::BooleanArray>()))
 }
 

@@ -129,9 +129,9 @@ impl NumberPattern {
                 rest = &rest[2..];
                 continue;
             }
-            let known = PIECES.iter().find(|(name, _)| {
-                rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
-            });
+            let known = PIECES
+                .iter()
+                .find(|(name, _)| rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)));
             let Some((name, piece)) = known else {
                 let escaped = first == '\\' && rest[1..].starts_with('"');
                 read.pieces.push(Piece::Literal(if escaped { '"' } else { first }.to_string()));
@@ -403,12 +403,8 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Piece::Literal(text) => self.out.push_str(text),
-                Piece::Sign
-                | Piece::Brackets
-                | Piece::Roman(_)
-                | Piece::Shift
-                | Piece::Scientific
-                | Piece::Nothing => {}
+                Piece::Sign | Piece::Brackets | Piece::Roman(_) | Piece::Shift | Piece::Scientific | Piece::Nothing => {
+                }
             }
         }
         self.out

@@ -169,9 +169,10 @@ impl Read {
             }
             Field::MonthRoman(_) => {
                 const ROMAN: [&str; 12] = ["XII", "XI", "X", "IX", "VIII", "VII", "VI", "V", "IV", "III", "II", "I"];
-                let month = ROMAN.iter().enumerate().find(|(_, name)| {
-                    rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
-                });
+                let month = ROMAN
+                    .iter()
+                    .enumerate()
+                    .find(|(_, name)| rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)));
                 let Some((at, name)) = month else { return invalid(rest, field) };
                 self.month = Some(12 - at as i64);
                 *rest = &rest[name.len()..];

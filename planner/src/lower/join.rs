@@ -22,7 +22,9 @@ impl Lowering<'_> {
         let left = self.node(&join.left)?;
         let right = self.node(&join.right)?;
         let (left_names, right_names) = (join.left.schema(), join.right.schema());
-        let pair = |(l, r): &(Expr, Expr)| of_one_type((positional(l, left_names)?, positional(r, right_names)?), &left, &right);
+        let pair = |(l, r): &(Expr, Expr)| {
+            of_one_type((positional(l, left_names)?, positional(r, right_names)?), &left, &right)
+        };
         let mut on = join.on.iter().map(pair).collect::<Result<Vec<_>>>()?;
         // Of an inner join a condition on the clock is one on its rows.
         let (filter, temporal) = match &join.filter {

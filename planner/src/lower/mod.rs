@@ -76,7 +76,8 @@ pub fn lower(
     check::supported(&logical)?;
     let optimized = optimize::optimize(window::with_whole_late_rows(logical, relations)?)?;
     let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
-    let mut root = if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
+    let mut root =
+        if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     if let Some(ttl_us) = options.state_ttl_us {
         root.node = state_ttl::forgetful(&root.node, ttl_us)?;
     }

@@ -75,10 +75,9 @@ impl Problem {
     pub(crate) fn error(&self, text: &str, type_name: &str) -> Error {
         let overflow = |error, what: &str| Error::new(ErrorKind::Data(error), format!("{what}: \"{text}\""));
         match self {
-            Self::Syntax => Error::new(
-                ErrorKind::InvalidDatetime,
-                format!("invalid input syntax for type {type_name}: \"{text}\""),
-            ),
+            Self::Syntax => {
+                Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type {type_name}: \"{text}\""))
+            }
             Self::Range => overflow(DataError::DatetimeOverflow, "date/time field value out of range"),
             Self::Displacement => overflow(DataError::ZoneDisplacement, "time zone displacement out of range"),
             Self::Zone(name) => {
@@ -136,7 +135,8 @@ fn iso(text: &str) -> Option<(NaiveDateTime, Option<i32>)> {
     if !shaped || bytes.len() == 20 || bytes.len() > 26 {
         return None;
     }
-    let part = |from: usize, to: usize| bytes[from..to].iter().fold(0_u32, |value, byte| value * 10 + u32::from(byte - b'0'));
+    let part =
+        |from: usize, to: usize| bytes[from..to].iter().fold(0_u32, |value, byte| value * 10 + u32::from(byte - b'0'));
     let micros = match bytes.len() {
         19 => 0,
         length => part(20, length) * 10_u32.pow(26 - length as u32),
@@ -201,7 +201,9 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
 
 /// The month that a word is, in full or by its first three letters.
 fn month(word: &str) -> Option<u32> {
-    let known = |name: &&str| *name == word || word.len() == 3 && name.starts_with(word) || word == "sept" && name.starts_with(word);
+    let known = |name: &&str| {
+        *name == word || word.len() == 3 && name.starts_with(word) || word == "sept" && name.starts_with(word)
+    };
     MONTHS.iter().position(|name| known(&name)).map(|at| at as u32 + 1)
 }
 
@@ -269,13 +271,15 @@ impl Fields {
     /// `2024-01-05`, `1/5/2024`, `05-jan-2024`, `2024-01-05+02`.
     fn date(&mut self, word: &str) -> Result<(), Problem> {
         let separator = word.chars().find(|character| matches!(character, '-' | '/' | '.')).ok_or(Problem::Syntax)?;
-        let (date, rest) = match word.char_indices().filter(|(_, next)| matches!(next, '+' | '-' | 'z')).find(|(at, next)| {
-            // Behind the third part an offset begins.
-            word[..*at].matches(separator).count() >= 2 && !(*next == separator && word[..*at].matches(separator).count() < 2)
-        }) {
-            Some((at, _)) => word.split_at(at),
-            None => (word, ""),
-        };
+        let (date, rest) =
+            match word.char_indices().filter(|(_, next)| matches!(next, '+' | '-' | 'z')).find(|(at, next)| {
+                // Behind the third part an offset begins.
+                word[..*at].matches(separator).count() >= 2
+                    && !(*next == separator && word[..*at].matches(separator).count() < 2)
+            }) {
+                Some((at, _)) => word.split_at(at),
+                None => (word, ""),
+            };
         let parts: Vec<&str> = date.split(separator).collect();
         let [first, second, third] = parts.as_slice() else { return Err(Problem::Syntax) };
         let named = |text: &str| month(text).map_or_else(|| number(text), Ok);

@@ -35,9 +35,7 @@ pub(super) fn relation(
         let message = "a column definition list is required for functions returning \"record\"";
         return Err(Error::new(ErrorKind::Syntax, message).at(span));
     };
-    let object = || {
-        Expr::CompoundIdentifier(vec![Ident::with_quote('"', ROWS), Ident::with_quote('"', OBJECT)])
-    };
+    let object = || Expr::CompoundIdentifier(vec![Ident::with_quote('"', ROWS), Ident::with_quote('"', OBJECT)]);
     let mut projection = Vec::with_capacity(alias.columns.len());
     for column in &alias.columns {
         let Some(data_type) = &column.data_type else {
@@ -83,7 +81,11 @@ pub(super) fn relation(
         rows.columns = vec![sql::ast::TableAliasColumnDef { name: Ident::with_quote('"', OBJECT), data_type: None }];
         select.from[0].relation = TableFactor::Function {
             lateral: false,
-            name: ObjectName::from(vec![Ident::new(if jsonb { "jsonb_array_elements" } else { "json_array_elements" })]),
+            name: ObjectName::from(vec![Ident::new(if jsonb {
+                "jsonb_array_elements"
+            } else {
+                "json_array_elements"
+            })]),
             args: list.args,
             with_ordinality: false,
             alias: Some(rows),

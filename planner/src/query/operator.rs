@@ -37,8 +37,10 @@ impl Operators {
             (Some(array), _) | (None, Some(array)) => array,
             (None, None) => return Ok(None),
         };
-        let operands = || -> Result<Vec<Expr>> { Ok(vec![resolve(left.clone(), &known)?, resolve(right.clone(), &known)?]) };
-        let both = (is_unknown(&left) || array_type(&left).is_some()) && (is_unknown(&right) || array_type(&right).is_some());
+        let operands =
+            || -> Result<Vec<Expr>> { Ok(vec![resolve(left.clone(), &known)?, resolve(right.clone(), &known)?]) };
+        let both =
+            (is_unknown(&left) || array_type(&left).is_some()) && (is_unknown(&right) || array_type(&right).is_some());
         Ok(match raw.op {
             BinaryOperator::PGOverlap if both => Some(self.own.call("array_overlap", operands()?)?),
             BinaryOperator::AtArrow if both => Some(self.own.call("array_contains", operands()?)?),
@@ -47,7 +49,9 @@ impl Operators {
                 operands.reverse();
                 Some(self.own.call("array_contains", operands)?)
             }
-            BinaryOperator::StringConcat if both && (array_type(&left) == array_type(&right) || is_unknown(&left) || is_unknown(&right)) => {
+            BinaryOperator::StringConcat
+                if both && (array_type(&left) == array_type(&right) || is_unknown(&left) || is_unknown(&right)) =>
+            {
                 Some(self.own.call("array_cat", operands()?)?)
             }
             _ => None,
@@ -64,7 +68,9 @@ impl Operators {
             matches!(raw.op, BinaryOperator::QuestionPipe | BinaryOperator::QuestionAnd | BinaryOperator::HashMinus);
         let (left, right) = match (is_jsonb(&raw.left), is_jsonb(&raw.right)) {
             (true, _) if names => (raw.left, resolve(raw.right, &SqlType::Array(Box::new(SqlType::Text)))?),
-            (true, _) if matches!(raw.op, BinaryOperator::Question | BinaryOperator::AtQuestion | BinaryOperator::AtAt) => {
+            (true, _)
+                if matches!(raw.op, BinaryOperator::Question | BinaryOperator::AtQuestion | BinaryOperator::AtAt) =>
+            {
                 (raw.left, resolve(raw.right, &SqlType::Text)?)
             }
             (true, _) => (raw.left, resolve(raw.right, &SqlType::Jsonb)?),
@@ -80,7 +86,10 @@ impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         if matches!(
             raw.op,
-            BinaryOperator::StringConcat | BinaryOperator::PGOverlap | BinaryOperator::AtArrow | BinaryOperator::ArrowAt
+            BinaryOperator::StringConcat
+                | BinaryOperator::PGOverlap
+                | BinaryOperator::AtArrow
+                | BinaryOperator::ArrowAt
         ) && let Some(planned) = self.array_operator(&raw, schema)?
         {
             return Ok(PlannerResult::Planned(planned));

@@ -64,11 +64,7 @@ pub(super) fn like(expr: &Expr) -> Option<Expr> {
 }
 
 /// The call with its operands' types settled; a comparison with a list of values where it is one.
-pub(super) fn typed(
-    mut function: ScalarFunction,
-    schema: &DFSchema,
-    own: &OwnFunctions,
-) -> DataFusionResult<PlanExpr> {
+pub(super) fn typed(mut function: ScalarFunction, schema: &DFSchema, own: &OwnFunctions) -> DataFusionResult<PlanExpr> {
     let any = function.name() == "any_of";
     let [op, value, array] = function.args.as_mut_slice() else { return Ok(PlanExpr::ScalarFunction(function)) };
     let PlanExpr::Literal(op_value, _) = &*op else { return Ok(PlanExpr::ScalarFunction(function)) };
@@ -130,7 +126,10 @@ fn listed(array: &PlanExpr) -> Option<Vec<PlanExpr>> {
         }
         PlanExpr::Literal(ScalarValue::List(list), _) => {
             let items = list.values();
-            if items.is_empty() || items.len() > MAX_LISTED || matches!(items.data_type(), arrow::datatypes::DataType::List(_)) {
+            if items.is_empty()
+                || items.len() > MAX_LISTED
+                || matches!(items.data_type(), arrow::datatypes::DataType::List(_))
+            {
                 return None;
             }
             let value = |at| ScalarValue::try_from_array(items, at).ok().map(|value| PlanExpr::Literal(value, None));

@@ -16,7 +16,9 @@ use sql::walk;
 
 use super::as_of::written as as_of;
 use super::name::{column_name, folded};
-use super::{interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast};
+use super::{
+    interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast,
+};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -85,8 +87,7 @@ impl VisitorMut for Rewriter<'_> {
             SetExpr::Select(select) => as_of::normalize(select, self.context),
             _ => Ok(()),
         };
-        let rewritten =
-            clauses(query).and_then(|()| joins(query)).and_then(|()| super::using::rewrite(query));
+        let rewritten = clauses(query).and_then(|()| joins(query)).and_then(|()| super::using::rewrite(query));
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
 
@@ -437,7 +438,9 @@ impl Rewriter<'_> {
             Expr::TypedString(typed)
                 if value_text(&typed.value.value).is_some_and(|text| moving_time(text, &typed.data_type).is_some()) =>
             {
-                if let Some(moving) = value_text(&typed.value.value).and_then(|text| moving_time(text, &typed.data_type)) {
+                if let Some(moving) =
+                    value_text(&typed.value.value).and_then(|text| moving_time(text, &typed.data_type))
+                {
                     *expr = moving;
                 }
             }
@@ -489,10 +492,7 @@ impl Rewriter<'_> {
                 }
                 _ => {}
             },
-            Expr::MemberOf(_)
-            | Expr::MatchAgainst { .. }
-            | Expr::OuterJoin(_)
-            | Expr::Prior(_) => {
+            Expr::MemberOf(_) | Expr::MatchAgainst { .. } | Expr::OuterJoin(_) | Expr::Prior(_) => {
                 return Err(Error::unsupported("this expression").at(span));
             }
             _ => {}

@@ -27,7 +27,9 @@ use crate::error::ErrorKind;
 /// Rewrites those of a plan, the innermost first. One without an outer row is left to DataFusion, unless its column is never NULL: the value is, where there
 /// is no row, which DataFusion overlooks.
 pub(super) fn aggregated(plan: LogicalPlan) -> Result<LogicalPlan> {
-    rewritten(plan, |subquery| !subquery.outer_ref_columns.is_empty() || !subquery.subquery.schema().field(0).is_nullable())
+    rewritten(plan, |subquery| {
+        !subquery.outer_ref_columns.is_empty() || !subquery.subquery.schema().field(0).is_nullable()
+    })
 }
 
 /// As [`aggregated`], for subqueries without an outer row, which become joins in a view too: one that may have several rows fails where it does.

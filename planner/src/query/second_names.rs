@@ -41,12 +41,15 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
             }
         }
         // There is no time with a zone: the local time is its nearest.
-        "current_time" if plain => Some(cast(if is_utc(zone) { call("localtimestamp", Vec::new()) } else { local() }, "time")),
+        "current_time" if plain => {
+            Some(cast(if is_utc(zone) { call("localtimestamp", Vec::new()) } else { local() }, "time"))
+        }
         "normalize" => match &function.args {
             FunctionArguments::List(list) => match list.args.as_slice() {
-                [FunctionArg::Unnamed(FunctionArgExpr::Expr(text))] => {
-                    Some(call("normalize", vec![text.clone(), Expr::value(Value::SingleQuotedString("NFC".to_owned()))]))
-                }
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(text))] => Some(call(
+                    "normalize",
+                    vec![text.clone(), Expr::value(Value::SingleQuotedString("NFC".to_owned()))],
+                )),
                 [
                     FunctionArg::Unnamed(FunctionArgExpr::Expr(text)),
                     FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(form))),
@@ -60,9 +63,10 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
         },
         "to_json" | "row_to_json" | "to_jsonb" => plain_arguments(function).and_then(|[row]| {
             let fields = super::row_value::fields(row)?;
-            let named = fields.into_iter().enumerate().flat_map(|(at, field)| {
-                [Expr::value(Value::SingleQuotedString(format!("f{}", at + 1))), field]
-            });
+            let named = fields
+                .into_iter()
+                .enumerate()
+                .flat_map(|(at, field)| [Expr::value(Value::SingleQuotedString(format!("f{}", at + 1))), field]);
             Some(call(if name == "to_jsonb" { "jsonb_build_object" } else { "json_row" }, named.collect()))
         }),
         "array_to_json" => plain_arguments(function).map(|[array]| call("to_json", vec![array.clone()])),
@@ -130,10 +134,8 @@ fn make_interval(function: &Function) -> Result<Option<Expr>> {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { op: BinaryOperator::Assignment, .. }))
         )
     };
-    let all_unnamed = list
-        .args
-        .iter()
-        .all(|argument| matches!(argument, FunctionArg::Unnamed(_)) && !is_assignment(argument));
+    let all_unnamed =
+        list.args.iter().all(|argument| matches!(argument, FunctionArg::Unnamed(_)) && !is_assignment(argument));
     if list.args.len() == PARTS.len() && all_unnamed {
         return Ok(None);
     }

@@ -160,7 +160,9 @@ impl Call {
         for arg in self.arguments()? {
             let inner = match &arg {
                 Expr::Function(function) => match (&function.args, find(&bare(&function.name))) {
-                    (FunctionArguments::List(list), Some(found)) => Some((bare(&function.name), list.args.clone(), found)),
+                    (FunctionArguments::List(list), Some(found)) => {
+                        Some((bare(&function.name), list.args.clone(), found))
+                    }
                     _ => None,
                 },
                 _ => None,

@@ -41,7 +41,9 @@ pub(super) fn of(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
 /// `json['a']`
 fn is_name(subscript: &Subscript) -> bool {
     match subscript {
-        Subscript::Index { index: Expr::Value(value) } => !matches!(value.value, Value::Number(..) | Value::Placeholder(_)),
+        Subscript::Index { index: Expr::Value(value) } => {
+            !matches!(value.value, Value::Number(..) | Value::Placeholder(_))
+        }
         _ => false,
     }
 }

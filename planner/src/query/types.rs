@@ -133,7 +133,8 @@ fn custom(name: &str, modifiers: &[String]) -> Result<SqlType> {
         // The quotes make it another type than char.
         "char" if name.ends_with("\"char\"") => SqlType::Catalog(CatalogType::Char),
         "regproc" | "regprocedure" => SqlType::Catalog(CatalogType::RegProc),
-        _ => match CatalogType::of_name(bare).filter(|known| !matches!(known, CatalogType::Void | CatalogType::Record)) {
+        _ => match CatalogType::of_name(bare).filter(|known| !matches!(known, CatalogType::Void | CatalogType::Record))
+        {
             Some(catalog_type) => SqlType::Catalog(catalog_type),
             None => return Err(unknown(bare)),
         },

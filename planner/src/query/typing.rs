@@ -9,13 +9,13 @@ use catalog::{CatalogType, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, AggregateFunctionParams, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, ScalarFunction,
-    SetComparison, WindowFunction,
+    AggregateFunction, AggregateFunctionParams, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder,
+    ScalarFunction, SetComparison, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, RecursiveQuery, Subquery,
-    Union, Unnest, Values, WindowFunctionDefinition,
+    AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, RecursiveQuery,
+    Subquery, Union, Unnest, Values, WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
@@ -347,7 +347,8 @@ impl Typing<'_> {
             "rtrim" => ("bytea_rtrim", 2),
             "octet_length" => ("bytea_length", 1),
             other => {
-                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
+                let fields =
+                    args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
                 return crate::functions::undefined(other, &fields);
             }
         };
@@ -385,8 +386,8 @@ impl Typing<'_> {
                     return self.context.functions.own.call("bytea_length", function.args);
                 }
             }
-            "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim" | "octet_length"
-            | "reverse" => {
+            "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim"
+            | "octet_length" | "reverse" => {
                 if let Some(first) = function.args.first()
                     && class_of(&first.get_type(schema)?) == Class::Bytes
                 {
@@ -480,7 +481,8 @@ fn element_types(function: &mut ScalarFunction, schema: &DFSchema) -> DataFusion
         "array_append" | "array_position" | "array_positions" | "array_remove" | "array_replace" => 0,
         "array_prepend" => 1,
         "array_cat" | "array_overlap" | "array_contains" => {
-            let known = function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;
+            let known =
+                function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;
             if let Some(known @ SqlType::Array(_)) = known {
                 for arg in function.args.iter_mut().filter(|arg| is_unknown(arg)) {
                     *arg = resolve(std::mem::take(arg), &known)?;
@@ -629,11 +631,7 @@ fn interval_extreme(
 }
 
 /// What the values of a type are sorted by, where it is not the values as Arrow compares them.
-fn sort_key(
-    expr: &Expr,
-    schema: &DFSchema,
-    own: &crate::functions::OwnFunctions,
-) -> DataFusionResult<Option<Expr>> {
+fn sort_key(expr: &Expr, schema: &DFSchema, own: &crate::functions::OwnFunctions) -> DataFusionResult<Option<Expr>> {
     if is_unknown(expr) {
         return Ok(None);
     }

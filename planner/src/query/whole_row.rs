@@ -99,9 +99,10 @@ impl WholeRows<'_> {
         let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(row)))] = list.args.as_slice() else {
             return None;
         };
-        let members = self.fields(row)?.into_iter().flat_map(|(name, column)| {
-            [Expr::value(Value::SingleQuotedString(name)), column]
-        });
+        let members = self
+            .fields(row)?
+            .into_iter()
+            .flat_map(|(name, column)| [Expr::value(Value::SingleQuotedString(name)), column]);
         let object = call(if jsonb { "jsonb_build_object" } else { "json_row" }, members.collect());
         list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(object))];
         if name == "row_to_json" {

@@ -43,11 +43,16 @@ pub(super) fn operator(
     };
     let own = &context.functions.own;
     let sum = |time: &Expr, span: Expr| own.call("timestamptz_pl_interval", vec![time.clone(), span, text(zone)]);
-    let pointed =
-        |expr: &Expr| cast::cast(expr.clone(), &SqlType::Timestamptz, Context::Explicit, schema, own, zone);
+    let pointed = |expr: &Expr| cast::cast(expr.clone(), &SqlType::Timestamptz, Context::Explicit, schema, own, zone);
     let compares = matches!(
         op,
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq | Operator::Minus
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::Minus
     );
     Ok(match (&left_type, &right_type) {
         (SqlType::Timestamptz, SqlType::Interval) if op == Operator::Plus => Some(sum(left, right.clone())?),
@@ -147,7 +152,8 @@ pub(super) fn function(
                 }
             }
         }
-        "to_json" | "to_jsonb" | "json_build_object" | "jsonb_build_object" | "json_build_array" | "jsonb_build_array" => {
+        "to_json" | "to_jsonb" | "json_build_object" | "jsonb_build_object" | "json_build_array"
+        | "jsonb_build_array" => {
             for arg in &mut function.args {
                 if type_of(arg)? == SqlType::Timestamptz {
                     *arg = own.call("timestamptz_json", vec![std::mem::take(arg), text(zone)])?;

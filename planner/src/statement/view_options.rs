@@ -75,8 +75,7 @@ impl ViewOptions {
             on_error: if *null_on_error { OnError::Null } else { OnError::Report },
             state_ttl_us: *state_ttl_us,
             retention: retention.map(|retention| Retention { column: None, ..retention }),
-            retention_column: retention
-                .and_then(|retention| Some(object.columns.get(retention.column?)?.name.clone())),
+            retention_column: retention.and_then(|retention| Some(object.columns.get(retention.column?)?.name.clone())),
             span: None,
         }
     }
@@ -154,7 +153,8 @@ fn length_us(option: &WithOption) -> Result<i64> {
             .at(option.value_span)
     };
     let text = || format!("\"{}\" is no length of time for the option \"{}\"", option.value, option.key);
-    let interval = interval::parse(&option.value).filter(|interval| interval.months == 0).ok_or_else(|| invalid(text()))?;
+    let interval =
+        interval::parse(&option.value).filter(|interval| interval.months == 0).ok_or_else(|| invalid(text()))?;
     let us = i64::from(interval.days).saturating_mul(DAY_US).saturating_add(interval.nanoseconds / 1000);
     if us <= 0 {
         return Err(invalid(format!("the option \"{}\" must be longer than nothing", option.key)));

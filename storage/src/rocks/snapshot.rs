@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 use self_cell::self_cell;
 
-use crate::{Error, Result};
 use crate::store::{Snapshot, Visit};
+use crate::{Error, Result};
 
 self_cell!(
     /// A snapshot borrows the database; here both live together.

@@ -66,7 +66,9 @@ fn step(
     }
     for Part { delta, hashes, .. } in &left {
         if (0..delta.num_rows()).any(|row| delta.weight(row) < 0) {
-            return Err(Error::Broken("a row is taken away from a temporal join's left side, which only grows".to_owned()));
+            return Err(Error::Broken(
+                "a row is taken away from a temporal join's left side, which only grows".to_owned(),
+            ));
         }
         let side = &shared.left;
         let keys = side.encoder.encode(&side.keys_of(delta.batch()), delta.num_rows())?;

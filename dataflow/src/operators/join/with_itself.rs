@@ -38,7 +38,8 @@ impl JoinWithItself {
 fn step(shared: &Shared, rows: &mut Multimap, parts: &[Part], store: &dyn Snapshot) -> Result<StepOutput> {
     let mut output = StepOutput::default();
     rows.begin_step();
-    let encode = |part: &Part| shared.left.encoder.encode(&shared.left.keys_of(part.delta.batch()), part.delta.num_rows());
+    let encode =
+        |part: &Part| shared.left.encoder.encode(&shared.left.keys_of(part.delta.batch()), part.delta.num_rows());
     for which in [Which::Left, Which::Right] {
         for part in parts {
             let (delta, keys) = (&part.delta, encode(part)?);
@@ -49,7 +50,8 @@ fn step(shared: &Shared, rows: &mut Multimap, parts: &[Part], store: &dyn Snapsh
         }
         // Between the two all of the change is added.
         for part in parts.iter().filter(|_| which == Which::Left) {
-            let encoded = shared.left.codec.encode(shared.left.columns_of(part.delta.batch()), part.delta.num_rows())?;
+            let encoded =
+                shared.left.codec.encode(shared.left.columns_of(part.delta.batch()), part.delta.num_rows())?;
             let weights: Option<&[i64]> = part.delta.weights().map(|weights| &weights.values()[..]);
             rows.add(&part.hashes, &encode(part)?, &encoded, weights, store)?;
         }

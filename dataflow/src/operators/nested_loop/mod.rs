@@ -31,13 +31,13 @@ use super::States;
 use super::closing::Closing;
 use super::join::alone::{Alone, Which, emits_pairs};
 use super::shards::{checkpoint, share};
+use crate::Result;
 use crate::exchange::{by_shard, for_shards, is_parallel};
 use crate::expression::{Condition, batch_of, nullable, with_schema};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keys::hash_keys;
 use crate::state::{Ordered, RowCodec};
-use crate::Result;
 
 /// Rows of the other side that are read and decoded at once.
 const BLOCK: usize = 4096;
@@ -218,12 +218,15 @@ impl Side {
         fields.extend([number("class"), number("place"), number("matches")]);
         let places: Vec<Option<(Class, i64)>> = intervals.iter().map(|interval| Some((*interval)?.place())).collect();
         let mut columns = delta.batch().columns().to_vec();
-        columns.push(Arc::new(places.iter().map(|place| place.map(|(class, _)| i64::from(class))).collect::<Int64Array>()));
+        columns.push(Arc::new(
+            places.iter().map(|place| place.map(|(class, _)| i64::from(class))).collect::<Int64Array>(),
+        ));
         columns.push(Arc::new(places.iter().map(|place| place.map(|(_, place)| place)).collect::<Int64Array>()));
         columns.push(Arc::new(Int64Array::from(matches)));
         let mut sent = delta.with_batch(batch_of(&Arc::new(Schema::new(fields)), columns, delta.num_rows())?);
         if places.iter().any(Option::is_none) {
-            let kept: Vec<u32> = (0_u32..).zip(&places).filter(|(_, place)| place.is_some()).map(|(row, _)| row).collect();
+            let kept: Vec<u32> =
+                (0_u32..).zip(&places).filter(|(_, place)| place.is_some()).map(|(row, _)| row).collect();
             hashes = kept.iter().map(|row| hashes[*row as usize]).collect();
             sent = sent.take(&UInt32Array::from(kept))?;
         }

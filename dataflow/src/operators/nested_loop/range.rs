@@ -147,9 +147,8 @@ fn shifted(expr: Expr, width: usize) -> Option<Expr> {
     use datafusion::common::tree_node::{Transformed, TreeNode};
     let moved = expr.transform_up(|expr| match &expr {
         Expr::Column(column) => {
-            let index = crate::expression::column_index(column).map_err(|error| {
-                datafusion::common::DataFusionError::External(Box::new(error))
-            })?;
+            let index = crate::expression::column_index(column)
+                .map_err(|error| datafusion::common::DataFusionError::External(Box::new(error)))?;
             let name = planner::incremental::column_name(index - width);
             Ok(Transformed::yes(Expr::Column(Column::new_unqualified(name))))
         }
@@ -284,7 +283,8 @@ mod tests {
 
     #[test]
     fn values_keep_their_order() {
-        let floats = [f64::NEG_INFINITY, -1.5, -f64::MIN_POSITIVE, 0.0, f64::MIN_POSITIVE, 1.5, f64::INFINITY, f64::NAN];
+        let floats =
+            [f64::NEG_INFINITY, -1.5, -f64::MIN_POSITIVE, 0.0, f64::MIN_POSITIVE, 1.5, f64::INFINITY, f64::NAN];
         assert!(floats.map(of_float).is_sorted());
         assert_eq!(of_float(-0.0), of_float(0.0));
         assert!(["", "\u{1}", "a", "ab", "b", "zzzzzzzzz", "é"].map(of_text).is_sorted());

@@ -85,19 +85,14 @@ fn ordered(which: usize) -> (Expr, fn(&Row, &Row) -> bool) {
     let plus = |column: &str, by: i64| col(column) + lit(by);
     match which {
         0 => (col("c2").between(col("c3"), plus("c4", 1)), |l, r| le(r[0], l[2]) && le(l[2], r[1].map(|v| v + 1))),
-        1 => (
-            col("c0").lt_eq(col("c4")).and(col("c3").lt_eq(col("c2"))).and(col("c1").not_eq(col("c5"))),
-            |l, r| le(l[0], r[1]) && le(r[0], l[2]) && matches!((l[1], r[2]), (Some(a), Some(b)) if a != b),
-        ),
+        1 => (col("c0").lt_eq(col("c4")).and(col("c3").lt_eq(col("c2"))).and(col("c1").not_eq(col("c5"))), |l, r| {
+            le(l[0], r[1]) && le(r[0], l[2]) && matches!((l[1], r[2]), (Some(a), Some(b)) if a != b)
+        }),
         2 => (col("c4").gt(plus("c2", 1)), |l, r| le(l[2].map(|v| v + 2), r[1])),
-        3 => (
-            col("c1").lt_eq(col("c5")),
-            |l, r| matches!((l[1], r[2]), (Some(a), Some(b)) if text(a) <= text(b)),
-        ),
-        _ => (
-            col("c2").eq(plus("c3", 1)).or(col("c2").is_null()),
-            |l, r| l[2].is_none() || matches!((l[2], r[0]), (Some(a), Some(b)) if a == b + 1),
-        ),
+        3 => (col("c1").lt_eq(col("c5")), |l, r| matches!((l[1], r[2]), (Some(a), Some(b)) if text(a) <= text(b))),
+        _ => (col("c2").eq(plus("c3", 1)).or(col("c2").is_null()), |l, r| {
+            l[2].is_none() || matches!((l[2], r[0]), (Some(a), Some(b)) if a == b + 1)
+        }),
     }
 }
 

@@ -110,7 +110,8 @@ impl Touched {
         let now = world.watermark.unwrap_or(0);
         self.0.extend(came.map(|key| (key, now)));
         // A step is a microsecond here, and what comes within one counts as its end.
-        let idle: Vec<Row> = self.0.iter().filter(|(_, at)| **at + 1 + TTL <= now).map(|(key, _)| key.clone()).collect();
+        let idle: Vec<Row> =
+            self.0.iter().filter(|(_, at)| **at + 1 + TTL <= now).map(|(key, _)| key.clone()).collect();
         self.0.retain(|key, _| !idle.contains(key));
         idle
     }

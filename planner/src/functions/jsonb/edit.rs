@@ -91,19 +91,17 @@ pub(super) fn set(json: &mut Json, path: &[Option<String>], new: &Json, create: 
     }
     change(json, path, 0, &mut |container, step| {
         match (container, step) {
-            (Json::Object(members), Step::Name(name)) => {
-                match members.iter_mut().find(|(known, _)| known == name) {
-                    Some((_, value)) => *value = new.clone(),
-                    None if create => {
-                        members.push((name.to_owned(), new.clone()));
-                        let all = std::mem::take(members);
-                        if let Json::Object(sorted) = Json::object(all) {
-                            *members = sorted;
-                        }
+            (Json::Object(members), Step::Name(name)) => match members.iter_mut().find(|(known, _)| known == name) {
+                Some((_, value)) => *value = new.clone(),
+                None if create => {
+                    members.push((name.to_owned(), new.clone()));
+                    let all = std::mem::take(members);
+                    if let Json::Object(sorted) = Json::object(all) {
+                        *members = sorted;
                     }
-                    None => {}
                 }
-            }
+                None => {}
+            },
             (Json::Array(elements), Step::Index(index)) => match position(index, elements.len()) {
                 Some(at) => elements[at] = new.clone(),
                 None if create && index < 0 => elements.insert(0, new.clone()),
@@ -226,10 +224,7 @@ fn change(
 ) -> Result<()> {
     let Some((first, rest)) = path.split_first() else { return Ok(()) };
     let Some(name) = first else {
-        return fails(
-            ErrorKind::Data(DataError::NullValue),
-            format!("path element at position {} is null", level + 1),
-        );
+        return fails(ErrorKind::Data(DataError::NullValue), format!("path element at position {} is null", level + 1));
     };
     let step = match json {
         Json::Object(_) => Step::Name(name),

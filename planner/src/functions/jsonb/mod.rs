@@ -32,19 +32,32 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("jsonb_delete", any(2), |_| Ok(SqlType::Jsonb), delete),
         Definition::new("jsonb_delete_path", any(2), |_| Ok(SqlType::Jsonb), delete_path),
         Definition::new("jsonb_set", between(3, 4), |_| Ok(SqlType::Jsonb), |args| placed(args, edit::set, true)),
-        Definition::new("jsonb_insert", between(3, 4), |_| Ok(SqlType::Jsonb), |args| placed(args, edit::insert, false)),
+        Definition::new(
+            "jsonb_insert",
+            between(3, 4),
+            |_| Ok(SqlType::Jsonb),
+            |args| placed(args, edit::insert, false),
+        ),
         Definition::new("jsonb_set_lax", between(3, 5), |_| Ok(SqlType::Jsonb), set_lax),
-        Definition::new("jsonb_strip_nulls", any(1), |_| Ok(SqlType::Jsonb), |args| {
-            mapped(args, |json| Ok(edit::stripped(json)))
-        }),
+        Definition::new(
+            "jsonb_strip_nulls",
+            any(1),
+            |_| Ok(SqlType::Jsonb),
+            |args| mapped(args, |json| Ok(edit::stripped(json))),
+        ),
         Definition::new("json_strip_nulls", any(1), |_| Ok(SqlType::Json), json_strip_nulls),
-        Definition::new("jsonb_pretty", any(1), |_| Ok(SqlType::Text), |args| {
-            shown(args, |json| {
-                let mut out = String::new();
-                edit::pretty(&json, 0, &mut out);
-                Ok(Some(out))
-            })
-        }),
+        Definition::new(
+            "jsonb_pretty",
+            any(1),
+            |_| Ok(SqlType::Text),
+            |args| {
+                shown(args, |json| {
+                    let mut out = String::new();
+                    edit::pretty(&json, 0, &mut out);
+                    Ok(Some(out))
+                })
+            },
+        ),
         Definition::new("jsonb_object", between(1, 2), |_| Ok(SqlType::Jsonb), |args| object(args, true)),
         Definition::new("json_object", between(1, 2), |_| Ok(SqlType::Json), |args| object(args, false)),
         Definition::new("jsonb_to_numeric", any(1), |_| Ok(SqlType::Numeric(None)), to_numeric),
@@ -182,7 +195,9 @@ fn set_lax(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             (false, "raise_exception") => {
                 let kind = ErrorKind::Data(DataError::NullValue);
                 let error = crate::Error::new(kind, "JSON value must not be null");
-                return Err(error.with_detail("Exception was raised because null_value_treatment is \"raise_exception\".").into());
+                return Err(error
+                    .with_detail("Exception was raised because null_value_treatment is \"raise_exception\".")
+                    .into());
             }
             _ => {
                 let names = "\"delete_key\", \"return_target\", \"use_json_null\", or \"raise_exception\"";
@@ -255,7 +270,10 @@ fn object(args: &ScalarFunctionArgs, jsonb: bool) -> Result<ColumnarValue> {
                     return subscript("array must have even number of elements");
                 }
                 let (names, values): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
-                (names.into_iter().map(|(_, name)| name).collect(), values.into_iter().map(|(_, value)| value).collect())
+                (
+                    names.into_iter().map(|(_, name)| name).collect(),
+                    values.into_iter().map(|(_, value)| value).collect(),
+                )
             }
         };
         let mut members = Vec::with_capacity(names.len());

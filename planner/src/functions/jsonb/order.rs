@@ -13,12 +13,7 @@ use crate::functions::definition::{Definition, arrays, columnar};
 use crate::functions::text::as_views;
 
 pub(super) fn functions() -> Vec<Definition> {
-    vec![Definition::new(
-        "jsonb_sort_key",
-        Signature::any(1, Volatility::Immutable),
-        |_| Ok(SqlType::Bytea),
-        sort_keys,
-    )]
+    vec![Definition::new("jsonb_sort_key", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Bytea), sort_keys)]
 }
 
 fn sort_keys(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -116,8 +111,30 @@ mod tests {
             key
         };
         let sorted = [
-            "null", "\"\"", "\"a\"", "\"ab\"", "-100", "-2.5", "-2", "-0.05", "0", "0.001", "0.5", "1", "9", "10", "100.5", "false",
-            "true", "[3]", "[1, 2]", "[1, 3]", "{}", "{\"a\": 1}", "{\"a\": 2}", "{\"b\": 0}",
+            "null",
+            "\"\"",
+            "\"a\"",
+            "\"ab\"",
+            "-100",
+            "-2.5",
+            "-2",
+            "-0.05",
+            "0",
+            "0.001",
+            "0.5",
+            "1",
+            "9",
+            "10",
+            "100.5",
+            "false",
+            "true",
+            "[3]",
+            "[1, 2]",
+            "[1, 3]",
+            "{}",
+            "{\"a\": 1}",
+            "{\"a\": 2}",
+            "{\"b\": 0}",
         ];
         for pair in sorted.windows(2) {
             assert!(key(pair[0]) < key(pair[1]), "{pair:?}");

@@ -21,12 +21,18 @@ pub(super) fn functions() -> Vec<Definition> {
     vec![
         // What UNNEST makes rows of.
         Definition::new("jsonb_path_query", arguments(), jsonbs, query),
-        Definition::new("jsonb_path_query_array", arguments(), |_| Ok(SqlType::Jsonb), |args| {
-            one(args, |items| Some(Json::Array(items)))
-        }),
-        Definition::new("jsonb_path_query_first", arguments(), |_| Ok(SqlType::Jsonb), |args| {
-            one(args, |items| items.into_iter().next())
-        }),
+        Definition::new(
+            "jsonb_path_query_array",
+            arguments(),
+            |_| Ok(SqlType::Jsonb),
+            |args| one(args, |items| Some(Json::Array(items))),
+        ),
+        Definition::new(
+            "jsonb_path_query_first",
+            arguments(),
+            |_| Ok(SqlType::Jsonb),
+            |args| one(args, |items| items.into_iter().next()),
+        ),
         Definition::new("jsonb_path_exists", arguments(), |_| Ok(SqlType::Boolean), |args| truths(args, false, exists)),
         Definition::new("jsonb_path_match", arguments(), |_| Ok(SqlType::Boolean), |args| truths(args, false, matches)),
         Definition::new("jsonb_path_exists_opr", two(), |_| Ok(SqlType::Boolean), |args| truths(args, true, exists)),

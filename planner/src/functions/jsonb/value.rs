@@ -252,9 +252,15 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits_and_lose_their_exponent() {
-        for (written, plain) in
-            [("1e5", "100000"), ("1.50", "1.50"), ("-0", "0"), ("-0.0", "0.0"), ("1.0e-5", "0.000010"), ("12.5e1", "125"), ("-1.25e1", "-12.5")]
-        {
+        for (written, plain) in [
+            ("1e5", "100000"),
+            ("1.50", "1.50"),
+            ("-0", "0"),
+            ("-0.0", "0.0"),
+            ("1.0e-5", "0.000010"),
+            ("12.5e1", "125"),
+            ("-1.25e1", "-12.5"),
+        ] {
             assert_eq!(plain_number(written).as_deref(), Some(plain), "{written}");
         }
         assert_eq!(plain_number("1e999999"), None);

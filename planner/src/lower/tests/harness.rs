@@ -141,9 +141,7 @@ impl Fixed {
                 let keys = vec![Column::new(Some(relation), "auction")];
                 return self.windows_over(relation, Windows::Session { gap_us: 10 * SECOND, keys });
             }
-            ("cumulate", relation) => {
-                (WindowKind::Cumulate { step_us: 2 * SECOND, size_us: 10 * SECOND }, relation)
-            }
+            ("cumulate", relation) => (WindowKind::Cumulate { step_us: 2 * SECOND, size_us: 10 * SECOND }, relation),
             ("hop", relation) => (WindowKind::Hop { slide_us: 2 * SECOND, size_us: 10 * SECOND }, relation),
             _ => return None,
         };

@@ -124,9 +124,9 @@ impl AsOfJoin {
                 _ => "an ASOF join with another condition than equalities and one order of both sides",
             }));
         };
-        let (left, op, right) = self
-            .comparison(order)
-            .ok_or_else(|| refused("an ASOF join with another condition than equalities and one order of both sides"))?;
+        let (left, op, right) = self.comparison(order).ok_or_else(|| {
+            refused("an ASOF join with another condition than equalities and one order of both sides")
+        })?;
         let nearest = match op {
             Operator::GtEq => Nearest::AtOrBefore,
             Operator::Gt => Nearest::Before,

@@ -6,8 +6,8 @@
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator,
-    Select, Spanned, TableFactor, TableFunctionArgs, TableWithJoins, UnaryOperator, Value,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator, Select,
+    Spanned, TableFactor, TableFunctionArgs, TableWithJoins, UnaryOperator, Value,
 };
 
 use super::Meeting;
@@ -151,7 +151,9 @@ fn sides(operator: &mut JoinOperator, meeting: Meeting, span: Option<Span>) -> R
         JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => (true, constraint),
         _ => {
             let error = Error::unsupported(format!("{written} in a join that is not INNER or LEFT"));
-            return Err(error.with_hint("Each left row meets a row of the right side: write JOIN or LEFT JOIN.").at(span));
+            return Err(error
+                .with_hint("Each left row meets a row of the right side: write JOIN or LEFT JOIN.")
+                .at(span));
         }
     };
     Ok((outer, std::mem::replace(constraint, JoinConstraint::None)))
@@ -233,4 +235,3 @@ pub(in crate::query) fn has_using(operator: &JoinOperator) -> bool {
 pub(in crate::query) fn is_mark(name: &str) -> bool {
     [Meeting::Nearest, Meeting::Now].iter().any(|meeting| meeting.mark() == name)
 }
-

@@ -91,7 +91,9 @@ pub(super) fn as_value(expr: &Expr, input: &LogicalPlan) -> Result<Option<Expr>>
 /// `exists`: DataFusion knows EXISTS here, else only the number of rows.
 fn value(expr: Expr, input: &LogicalPlan, exists: bool) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
-        Expr::InSubquery(membership) if !exists || is_of_each(&membership.subquery) || may_be_null(&membership, input)? => {
+        Expr::InSubquery(membership)
+            if !exists || is_of_each(&membership.subquery) || may_be_null(&membership, input)? =>
+        {
             let negated = membership.negated;
             let there = |test: fn(Expr) -> Expr| -> Result<Expr> {
                 let subquery = rows(&membership, input, test)?;
@@ -131,7 +133,8 @@ fn number(subquery: Subquery) -> Result<Expr> {
 
 /// Whether the rows of each outer row are an aggregate, or some of several, of which no plain join is made.
 fn is_of_each(subquery: &Subquery) -> bool {
-    !subquery.outer_ref_columns.is_empty() && (is_aggregate(&subquery.subquery) || takes_some(&subquery.subquery, false))
+    !subquery.outer_ref_columns.is_empty()
+        && (is_aggregate(&subquery.subquery) || takes_some(&subquery.subquery, false))
 }
 
 fn may_be_null(membership: &InSubquery, input: &LogicalPlan) -> Result<bool> {

@@ -96,7 +96,9 @@ fn replace(expr: Expr, input: &mut LogicalPlan, number: &mut usize, is_condition
             let schema = input.schema().clone();
             let is_join = |subquery: &Subquery| -> Result<bool> {
                 let plan = &subquery.subquery;
-                Ok(!has_unnest(plan) && !nests(plan, &schema)? && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
+                Ok(!has_unnest(plan)
+                    && !nests(plan, &schema)?
+                    && is_datafusions(plan, &schema, |condition| !condition.contains_outer())?)
             };
             let one = one.transform_up(|expr| match &expr {
                 Expr::ScalarSubquery(subquery) if is_aggregate(&subquery.subquery) && !is_join(subquery)? => {

@@ -104,7 +104,10 @@ impl Evaluation<'_> {
                         [item] if item.number().is_some() => Ok(item.number().unwrap_or_default()),
                         _ => fails(
                             DataError::JsonSingleton,
-                            format!("{name} operand of jsonpath operator {} is not a single numeric value", op.symbol()),
+                            format!(
+                                "{name} operand of jsonpath operator {} is not a single numeric value",
+                                op.symbol()
+                            ),
                         ),
                     }
                 };
@@ -167,10 +170,7 @@ impl Evaluation<'_> {
                 }
                 (Json::Object(_), None) => {}
                 _ if !scope.lenient => {
-                    return fails(
-                        DataError::JsonMember,
-                        "jsonpath member accessor can only be applied to an object",
-                    );
+                    return fails(DataError::JsonMember, "jsonpath member accessor can only be applied to an object");
                 }
                 _ => {}
             },
@@ -255,10 +255,7 @@ impl Evaluation<'_> {
                 Json::Array(elements) => found.push(Json::Number(elements.len().to_string())),
                 _ if self.path.lax => found.push(Json::Number("1".to_owned())),
                 _ => {
-                    return fails(
-                        DataError::JsonArray,
-                        "jsonpath item method .size() can only be applied to an array",
-                    );
+                    return fails(DataError::JsonArray, "jsonpath item method .size() can only be applied to an array");
                 }
             },
             Method::Ceiling => found.push(rounded(RoundingMode::Ceiling)?),

@@ -50,10 +50,7 @@ fn quotient_scale(left: &BigDecimal, right: &BigDecimal) -> i64 {
     if left_first <= right_first {
         quotient -= 1;
     }
-    (SIGNIFICANT - quotient * 4)
-        .max(left.fractional_digit_count())
-        .max(right.fractional_digit_count())
-        .clamp(0, MOST)
+    (SIGNIFICANT - quotient * 4).max(left.fractional_digit_count()).max(right.fractional_digit_count()).clamp(0, MOST)
 }
 
 /// The position of the first group of four digits that isn't zero (0 is the one before the point), and its value.

@@ -25,8 +25,8 @@ enum Token {
 }
 
 const SIGNS: &[&str] = &[
-    "**", "==", "!=", "<>", "<=", ">=", "&&", "||", "$", "@", ".", "[", "]", "(", ")", "{", "}", ",", "?", "*", "/", "%", "+",
-    "-", "<", ">", "!", "=",
+    "**", "==", "!=", "<>", "<=", ">=", "&&", "||", "$", "@", ".", "[", "]", "(", ")", "{", "}", ",", "?", "*", "/",
+    "%", "+", "-", "<", ">", "!", "=",
 ];
 
 fn wrong<T>(message: impl Into<String>) -> Result<T> {
@@ -101,7 +101,9 @@ fn number(text: &str) -> Result<(Token, &str)> {
     let bytes = text.as_bytes();
     let digits = |from: usize| from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut end = digits(0);
-    if bytes.get(end) == Some(&b'.') && !(end > 0 && bytes.get(end + 1).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'*')) {
+    if bytes.get(end) == Some(&b'.')
+        && !(end > 0 && bytes.get(end + 1).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'*'))
+    {
         end = digits(end + 1);
     }
     if matches!(bytes.get(end), Some(b'e' | b'E')) {
@@ -111,7 +113,10 @@ fn number(text: &str) -> Result<(Token, &str)> {
         }
     }
     if text[end..].starts_with(is_word) {
-        return wrong(format!("trailing junk after numeric literal at or near \"{}\" of jsonpath input", &text[..=end]));
+        return wrong(format!(
+            "trailing junk after numeric literal at or near \"{}\" of jsonpath input",
+            &text[..=end]
+        ));
     }
     Ok((Token::Number(text[..end].to_owned()), &text[end..]))
 }
@@ -311,7 +316,11 @@ impl Parser {
                 let inner = self.any()?;
                 self.expect(")")?;
                 if inner.is_predicate() && self.take_word("is") {
-                    return if self.take_word("unknown") { Ok(Node::IsUnknown(Box::new(inner))) } else { self.unexpected() };
+                    return if self.take_word("unknown") {
+                        Ok(Node::IsUnknown(Box::new(inner)))
+                    } else {
+                        self.unexpected()
+                    };
                 }
                 inner
             }
@@ -386,15 +395,8 @@ impl Parser {
         if !matches!(self.peek(), Some(Token::Sign("("))) {
             return Ok(Step::Member(name));
         }
-        let methods = [
-            Method::Type,
-            Method::Size,
-            Method::Double,
-            Method::Ceiling,
-            Method::Floor,
-            Method::Abs,
-            Method::KeyValue,
-        ];
+        let methods =
+            [Method::Type, Method::Size, Method::Double, Method::Ceiling, Method::Floor, Method::Abs, Method::KeyValue];
         if name == "datetime" {
             return Err(crate::Error::unsupported("jsonpath's method .datetime()").into());
         }
