@@ -278,9 +278,9 @@ impl Draws {
     fn values(&mut self, id: u64, rows: u64) -> String {
         let number = self.below(1 << 30);
         let last = id % SMALL_GROUP == SMALL_GROUP - 1;
-        let next = if last || number % 5 == 0 { "NULL".to_owned() } else { (id + 1).to_string() };
+        let next = if last || number.is_multiple_of(5) { "NULL".to_owned() } else { (id + 1).to_string() };
         // A ring is broken here and there: a row that points at itself.
-        let ring = if number % 5 == 0 {
+        let ring = if number.is_multiple_of(5) {
             id
         } else if last {
             id + 1 - SMALL_GROUP

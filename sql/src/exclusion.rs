@@ -97,7 +97,7 @@ fn mark(tokens: &mut Vec<TokenWithSpan>, start: usize, what: &str, place: &Token
         value.insert(0, with_place(Token::make_keyword("PARTITION")));
         value.insert(1, with_place(Token::make_keyword("BY")));
         // The name of another window stands first.
-        if ["ORDER", "ROWS", "RANGE", "GROUPS"].iter().any(|word| begins(word)) { first } else { first + 1 }
+        if ["ORDER", "ROWS", "RANGE", "GROUPS"].iter().any(begins) { first } else { first + 1 }
     };
     tokens.splice(at..at, value);
 }

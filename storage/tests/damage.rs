@@ -196,7 +196,7 @@ fn without_its_note_a_shortened_log_is_an_earlier_state() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("data");
     fill(&data);
-    let log = files(&data).into_iter().filter(|file| kind(file) == "log").next_back().unwrap();
+    let log = files(&data).into_iter().rfind(|file| kind(file) == "log").unwrap();
     let length = fs::metadata(&log).unwrap().len();
     fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length / 2).unwrap();
     let error = read(&data).unwrap_err();

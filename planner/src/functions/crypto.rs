@@ -23,7 +23,7 @@ pub(super) fn functions() -> Vec<Definition> {
             |fields| of_data("digest", fields, &[0], SqlType::Bytea),
             |args| {
                 let columns = arrays(args)?;
-                named(args, &columns, 1, |row, kind| Ok(kind.digest(&row[0])))
+                named(args, &columns, 1, |row, kind| Ok(kind.digest(row[0])))
             },
         ),
         Definition::new(
@@ -32,7 +32,7 @@ pub(super) fn functions() -> Vec<Definition> {
             |fields| of_data("hmac", fields, &[0, 1], SqlType::Bytea),
             |args| {
                 let columns = arrays(args)?;
-                named(args, &columns, 2, |row, kind| kind.keyed(&row[0], &row[1]))
+                named(args, &columns, 2, |row, kind| kind.keyed(row[0], row[1]))
             },
         ),
         Definition::new(

@@ -204,7 +204,7 @@ fn month(word: &str) -> Option<u32> {
     let known = |name: &&str| {
         *name == word || word.len() == 3 && name.starts_with(word) || word == "sept" && name.starts_with(word)
     };
-    MONTHS.iter().position(|name| known(&name)).map(|at| at as u32 + 1)
+    MONTHS.iter().position(known).map(|at| at as u32 + 1)
 }
 
 impl Fields {

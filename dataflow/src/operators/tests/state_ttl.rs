@@ -186,7 +186,7 @@ impl Joined {
     fn step(&mut self, world: &World<'_>, both: bool) -> Bag<TextRow> {
         world.came[0].iter().for_each(|(row, weight)| add(&mut self.left, row.clone(), *weight));
         world.came[1].iter().for_each(|(row, weight)| add(&mut self.right, row.clone(), *weight));
-        let sides = if both { &world.came[..] } else { &world.came[..1] };
+        let sides = if both { world.came } else { &world.came[..1] };
         let came: Vec<Row> = sides.iter().flatten().map(|(row, _)| row[..1].to_vec()).collect();
         for key in self.touched.step(world, came.into_iter()) {
             let mut frozen = std::mem::take(&mut self.frozen);
