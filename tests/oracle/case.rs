@@ -114,7 +114,7 @@ impl Case {
             steps.push(Step::Change(choices()));
         }
         (0..VIEWS).for_each(|_| steps.push(Step::View(choices())));
-        let durable = seed % 4 != 0;
+        let durable = !seed.is_multiple_of(4);
         for change in 0..CHANGES {
             steps.push(Step::Change(choices()));
             if random.one_in(6) {
@@ -125,8 +125,8 @@ impl Case {
                 steps.push(Step::Restart);
             }
         }
-        let workers = if seed % 2 == 0 { 1 } else { 4 };
-        Self { kind, workers, tiny: seed / 2 % 2 == 0, durable, schema, steps }
+        let workers = if seed.is_multiple_of(2) { 1 } else { 4 };
+        Self { kind, workers, tiny: (seed / 2).is_multiple_of(2), durable, schema, steps }
     }
 
     /// Runs it; what was random becomes recorded.

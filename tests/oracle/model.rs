@@ -324,7 +324,7 @@ fn value(field: &Field, random: &mut Random) -> Value {
     match field.kind {
         Kind::Int if field.name == "b" => Value::Int(random.below(9) as i64 - 4),
         Kind::Int => Value::Int(random.below(5) as i64),
-        Kind::Text => Value::Text(*random.pick::<&'static str>(&WORDS)),
+        Kind::Text => Value::Text(random.pick::<&'static str>(&WORDS)),
         Kind::Float => Value::Float((random.below(33) as f64 - 16.0) / 4.0),
         Kind::Numeric => Value::Numeric((i128::from(random.below(17)) - 8) * 25),
         Kind::Time => Value::Time(random.below(13) as i64 * 30),

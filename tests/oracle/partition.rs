@@ -24,7 +24,7 @@ fn names(columns: &[Column]) -> Vec<(String, Kind)> {
 }
 
 fn direction(random: &mut Random) -> &'static str {
-    *random.pick::<&'static str>(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
+    random.pick::<&'static str>(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
 }
 
 /// All columns, beginning anywhere, in either direction.

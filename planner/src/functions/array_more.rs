@@ -143,13 +143,13 @@ fn searched(
     let mut same = Same::of(&element_type(&lists))?;
     let wanted = same.rows(&columns[1])?;
     let all = same.rows(lists.values())?;
-    for row in 0..lists.len() {
+    for (row, wanted) in wanted.iter().enumerate() {
         if lists.is_null(row) {
             found(row, None)?;
             continue;
         }
         let (first, after) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
-        found(row, Some((&all[first..after], &wanted[row])))?;
+        found(row, Some((&all[first..after], wanted)))?;
     }
     Ok(())
 }
@@ -459,7 +459,7 @@ fn part_of(values: &ArrayRef, ranges: &[(i64, i64)]) -> Result<ArrayRef> {
 /// Compares the elements of two arrays; those that are NULL are `None`.
 fn compared(
     args: &ScalarFunctionArgs,
-    holds: fn(&[Option<OwnedRow>], &[Option<OwnedRow>]) -> bool,
+    holds: impl Fn(&[Option<OwnedRow>], &[Option<OwnedRow>]) -> bool,
 ) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let (left, right) = (lists(&columns[0])?, lists(&columns[1])?);

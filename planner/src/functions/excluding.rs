@@ -200,8 +200,8 @@ impl PartitionEvaluator for Evaluator {
         let peers = peers.get(place).cloned().unwrap_or(row..row + 1);
         let frame = if range.is_empty() { 0..0 } else { range.clone() };
         let excluded = match self.of.exclusion {
-            Exclusion::CurrentRow => vec![row..row + 1],
-            Exclusion::Group => vec![peers],
+            Exclusion::CurrentRow => std::iter::once(row..row + 1).collect(),
+            Exclusion::Group => std::iter::once(peers).collect(),
             Exclusion::Ties => vec![peers.start..row, row + 1..peers.end],
         };
         let within = |range: Range<usize>| range.start.max(frame.start)..range.end.min(frame.end);

@@ -322,10 +322,13 @@ pub(super) fn offset_text(seconds: i32) -> String {
     }
 }
 
+/// Microseconds since 1970.
+type Moments = Vec<Option<i64>>;
+
 /// Whether two periods have a moment in common: each has a beginning and an end, or a length, in either order.
 fn overlaps(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
-    let points = [0, 2].map(|start| -> Result<(Vec<Option<i64>>, Vec<Option<i64>>)> {
+    let points = [0, 2].map(|start| -> Result<(Moments, Moments)> {
         let starts = moments(&columns[start])?;
         let ends = match columns[start + 1].data_type() {
             DataType::Interval(_) => {

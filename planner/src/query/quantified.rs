@@ -87,7 +87,7 @@ pub(super) fn typed(mut function: ScalarFunction, schema: &DFSchema, own: &OwnFu
     let value_type = sql_type_of(value, schema)?;
     let (left, right) = (class_of(&value.get_type(schema)?), class_of(&element.data_type()));
     let fits = comparable(left, right) && !(text_pattern && left != Class::Text && left != Class::Unknown);
-    if !fits && !(left == Class::Other && right == Class::Other) {
+    if !fits && (left != Class::Other || right != Class::Other) {
         return Err(missing_operator(&op, &value_type, element).into());
     }
     if let (true, Some(listed)) = (matches!((op.as_str(), any), ("=", true) | ("<>", false)), listed(array)) {

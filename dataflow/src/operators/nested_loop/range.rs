@@ -64,6 +64,9 @@ impl Interval {
     }
 }
 
+/// What is compared of the left side, whether it must be below the right one, and what of the right side.
+type Bound = (Expr, bool, Expr);
+
 /// The bounds that a condition gives the rows of one side.
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -87,7 +90,7 @@ pub(super) fn bounds(condition: Option<&Expr>, left: &SchemaRef, right: &SchemaR
     let above = orders.iter().filter(|(_, is_below, _)| !*is_below).collect::<Vec<_>>();
     // Two that are about one value make the shortest intervals.
     let pairs = below.iter().flat_map(|b| above.iter().map(move |a| (Some(*b), Some(*a))));
-    let alike = |pair: &(Option<&(Expr, bool, Expr)>, Option<&(Expr, bool, Expr)>)| match pair {
+    let alike = |pair: &(Option<&Bound>, Option<&Bound>)| match pair {
         (Some(below), Some(above)) => below.0 == above.0 || below.2 == above.2,
         _ => false,
     };
@@ -123,7 +126,7 @@ fn comparisons(condition: &Expr) -> Vec<(Expr, Operator, Expr)> {
 }
 
 /// An order of both sides, by expressions over the columns of each: whether the left one isn't greater, or isn't less.
-fn order((left, op, right): (Expr, Operator, Expr), width: usize) -> Option<(Expr, bool, Expr)> {
+fn order((left, op, right): (Expr, Operator, Expr), width: usize) -> Option<Bound> {
     let is_below = match op {
         Operator::Lt | Operator::LtEq => true,
         Operator::Gt | Operator::GtEq => false,

@@ -113,13 +113,15 @@ impl Windows {
         };
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.calls];
         let mut left: Vec<ArrayRef> = Vec::new();
+        let rows = 0..sorted.num_rows();
+        let whole = std::slice::from_ref(&rows);
         for call in calls {
             let carried = carried.as_ref().map(|carried| &carried[call.carried.clone()]);
             let mut states = Vec::new();
             let column = match (&call.function, call.carried.is_empty()) {
-                (_, true) => call.evaluate(order, sorted, &[0..sorted.num_rows()])?,
+                (_, true) => call.evaluate(order, sorted, whole)?,
                 (Function::Window(_), false) => {
-                    let column = call.evaluate(order, sorted, &[0..sorted.num_rows()])?;
+                    let column = call.evaluate(order, sorted, whole)?;
                     let (column, places) = later(&column, carried, call.function.counts_rows(), marks)?;
                     left.push(places);
                     column
