@@ -147,7 +147,7 @@ fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
     if random.one_in(3) {
         on.push_str(&format!(" AND {}", predicate(random, &both, 1)));
     }
-    let kind: &str = random.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
+    let kind: &str = random.pick::<&'static str>(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
     relation(kind, format!(" ON {on}"))
 }
 
