@@ -20,7 +20,7 @@ impl Random {
 
     /// Makes these choices, then ever the first one.
     pub fn choosing(choices: &[u64]) -> Self {
-        Self { state: 0, chosen: Some(choices.to_owned().into_iter()), record: Some(Vec::new()) }
+        Self { state: 0, chosen: Some(Vec::from(choices).into_iter()), record: Some(Vec::new()) }
     }
 
     /// The choices of a stream that records them.
