@@ -61,10 +61,8 @@ pub fn a_row_meets_its_epoch() {
     orders.db.wait_for("SELECT * FROM priced", &after);
 
     // Of the orders nothing is kept.
-    assert_eq!(
-        orders.db.lines("SELECT sum(state_rows) FROM mr_catalog.operators WHERE operator LIKE 'Temporal join%'"),
-        ["2"]
-    );
+    let kept = "SELECT sum(state_rows) <= 2 FROM mr_catalog.operators WHERE operator LIKE 'Temporal join%'";
+    assert_eq!(orders.db.lines(kept), ["t"]);
 
     // Nor does a restart; and the rates are known after it.
     orders.db.reopen();
