@@ -31,14 +31,14 @@ pub enum AlterAction {
     SetSchema(Ident),
     /// SWAP WITH name: each gets the other's name.
     Swap(ObjectName),
-    /// RENAME [COLUMN] from TO to.
+    /// `RENAME [COLUMN] from TO to`.
     RenameColumn {
         /// The column.
         from: Ident,
         /// Its new name.
         to: Ident,
     },
-    /// ADD [COLUMN] … and DROP [COLUMN] …, one or more.
+    /// `ADD [COLUMN] …` and `DROP [COLUMN] …`, one or more.
     Columns(Vec<ColumnChange>),
     /// AS query: another definition of a materialized view.
     As(Box<Query>),
@@ -47,7 +47,7 @@ pub enum AlterAction {
 /// A part of ALTER TABLE.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ColumnChange {
-    /// ADD [COLUMN] [IF NOT EXISTS] name type ….
+    /// `ADD [COLUMN] [IF NOT EXISTS] name type …`.
     Add {
         /// IF NOT EXISTS.
         if_not_exists: bool,
@@ -56,7 +56,7 @@ pub enum ColumnChange {
         /// Constraints that are not done.
         unsupported: Vec<UnsupportedConstraint>,
     },
-    /// DROP [COLUMN] [IF EXISTS] name [CASCADE | RESTRICT].
+    /// `DROP [COLUMN] [IF EXISTS] name [CASCADE | RESTRICT]`.
     Drop {
         /// IF EXISTS.
         if_exists: bool,
