@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanBuilder, Int32Builder, ListArray, ListBuilder, StringViewBuilder, UInt32Array,
-    make_array, new_empty_array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, concat, take};
@@ -354,16 +353,6 @@ fn cat(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 /// Numbers of a row; `None` if one is NULL.
-fn row_numbers(columns: &[ArrayRef], row: usize) -> Option<Vec<i64>> {
-    columns
-        .iter()
-        .map(|column| {
-            let numbers = column.as_primitive_opt::<Int64Type>()?;
-            numbers.is_valid(row).then(|| numbers.value(row))
-        })
-        .collect()
-}
-
 /// An element; NULL outside of the array, and where there are fewer subscripts than dimensions, or more.
 fn subscript(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
@@ -371,33 +360,39 @@ fn subscript(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let lists = lists(first)?;
     let subscripts =
         subscripts.iter().map(|column| cast(column, &DataType::Int64)).collect::<std::result::Result<Vec<_>, _>>()?;
-    let mut found: Vec<ArrayRef> = Vec::with_capacity(lists.len());
-    let target = args.return_field.data_type();
-    for row in 0..lists.len() {
-        let element = match (lists.is_valid(row), row_numbers(&subscripts, row)) {
-            (true, Some(wanted)) => element_of(&lists.value(row), &wanted),
-            _ => None,
-        };
-        found.push(match element {
-            Some(element) => cast(&element, target)?,
-            None => new_null_array(target, 1),
-        });
+    // What is inside of each dimension but the last, and the elements.
+    let mut inner = Vec::new();
+    let mut elements = lists.values().clone();
+    while let Some(lists) = elements.as_list_opt::<i32>().cloned() {
+        elements = lists.values().clone();
+        inner.push(lists);
     }
-    let found = match found.is_empty() {
-        true => new_empty_array(target),
-        false => concat(&found.iter().map(AsRef::as_ref).collect::<Vec<_>>())?,
+    let places: UInt32Array = match subscripts.split_first() {
+        Some((outer, rest)) if rest.len() == inner.len() => {
+            let place = |row| {
+                let mut place = item(&lists, row, number(outer, row)?)?;
+                for (lists, subscript) in inner.iter().zip(rest) {
+                    place = item(lists, place, number(subscript, row)?)?;
+                }
+                u32::try_from(place).ok()
+            };
+            (0..lists.len()).map(place).collect()
+        }
+        _ => UInt32Array::new_null(lists.len()),
     };
-    columnar(args, found)
+    columnar(args, cast(&take(&elements, &places, None)?, args.return_field.data_type())?)
 }
 
-fn element_of(values: &ArrayRef, subscripts: &[i64]) -> Option<ArrayRef> {
-    let (first, rest) = subscripts.split_first()?;
-    let at = usize::try_from(first - 1).ok().filter(|at| *at < values.len())?;
-    match (values.as_list_opt::<i32>(), rest.is_empty()) {
-        (Some(inner), false) => inner.is_valid(at).then(|| inner.value(at)).and_then(|inner| element_of(&inner, rest)),
-        (None, true) => Some(make_array(values.to_data().slice(at, 1))),
-        _ => None,
-    }
+/// Where among its elements a list has the one of this number, counted from 1.
+fn item(lists: &ListArray, row: usize, number: i64) -> Option<usize> {
+    let at = usize::try_from(number.checked_sub(1)?).ok()?;
+    let (start, end) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
+    (lists.is_valid(row) && at < end - start).then_some(start + at)
+}
+
+fn number(column: &ArrayRef, row: usize) -> Option<i64> {
+    let numbers = column.as_primitive_opt::<Int64Type>()?;
+    numbers.is_valid(row).then(|| numbers.value(row))
 }
 
 /// A part of an array, in each dimension.

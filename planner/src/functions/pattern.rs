@@ -38,11 +38,11 @@ impl Pattern {
         self.0.captures(text).map_err(run_away)
     }
 
-    /// Its matches from a byte on, one behind the other.
-    pub(crate) fn all<'t>(&self, text: &'t str, from: usize) -> Result<Vec<Captures<'t>>> {
+    /// Its matches from a byte on, one behind the other, `most` of them.
+    pub(crate) fn matches<'t>(&self, text: &'t str, from: usize, most: usize) -> Result<Vec<Captures<'t>>> {
         let mut found = Vec::new();
         let mut at = from;
-        while at <= text.len() {
+        while at <= text.len() && found.len() < most {
             let Some(captures) = self.0.captures_from_pos(text, at).map_err(run_away)? else { break };
             let Some(whole) = captures.get(0) else { break };
             let (start, end) = (whole.start(), whole.end());
@@ -65,15 +65,28 @@ fn run_away(error: fancy_regex::Error) -> datafusion::common::DataFusionError {
 
 /// Compiled expressions of one call, by pattern and options.
 #[derive(Default)]
-pub(super) struct Compiled(HashMap<(String, String), Pattern>);
+pub(super) struct Compiled {
+    patterns: Vec<(String, String, Pattern)>,
+    places: HashMap<(String, String), usize>,
+    /// The one that was asked for last: mostly the next row has the same.
+    last: usize,
+}
 
 impl Compiled {
     pub(super) fn get(&mut self, pattern: &str, options: &str) -> Result<&Pattern> {
-        let key = (pattern.to_owned(), options.to_owned());
-        if !self.0.contains_key(&key) {
-            self.0.insert(key.clone(), compile(pattern, options)?);
+        let is_last = |(text, with, _): &(String, String, Pattern)| text == pattern && with == options;
+        if !self.patterns.get(self.last).is_some_and(is_last) {
+            let key = (pattern.to_owned(), options.to_owned());
+            self.last = match self.places.get(&key) {
+                Some(place) => *place,
+                None => {
+                    self.patterns.push((key.0.clone(), key.1.clone(), compile(pattern, options)?));
+                    self.places.insert(key, self.patterns.len() - 1);
+                    self.patterns.len() - 1
+                }
+            };
         }
-        self.0.get(&key).ok_or_else(|| Error::internal("it was put there a line above").into())
+        Ok(&self.patterns[self.last].2)
     }
 }
 

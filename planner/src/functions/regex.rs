@@ -193,8 +193,7 @@ fn regexp_matches(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let options = arguments.text(2, row);
         let pattern = compiled.get(arguments.text(1, row), &options.replace('g', ""))?;
         let text = arguments.text(0, row);
-        let found =
-            if options.contains('g') { pattern.all(text, 0)? } else { pattern.captures(text)?.into_iter().collect() };
+        let found = pattern.matches(text, 0, if options.contains('g') { usize::MAX } else { 1 })?;
         for captures in &found {
             push_groups(pattern, captures, builder.values().values());
             builder.values().append(true);
@@ -230,15 +229,14 @@ fn regexp_replace(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         };
         let mut out = String::with_capacity(text.len());
         let mut done = 0;
-        for (number, found) in (1..).zip(&pattern.all(text, from)?) {
+        // 0 stands for all of them.
+        let most = if count == 0 { usize::MAX } else { usize::try_from(count).unwrap_or(usize::MAX) };
+        for (number, found) in (1..).zip(&pattern.matches(text, from, most)?) {
             let Some(whole) = found.get(0) else { continue };
             if count == 0 || count == number {
                 out.push_str(&text[done..whole.start()]);
                 push_replacement(replacement, found, &mut out);
                 done = whole.end();
-            }
-            if count == number {
-                break;
             }
         }
         out.push_str(&text[done..]);
@@ -288,7 +286,8 @@ fn regexp_count(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         no_global(arguments.text(3, row), "regexp_count")?;
         let pattern = compiled.get(arguments.text(1, row), arguments.text(3, row))?;
         let text = arguments.text(0, row);
-        let count = byte_of(text, start).map_or(Ok(0), |from| pattern.all(text, from).map(|found| found.len()))?;
+        let count = byte_of(text, start)
+            .map_or(Ok(0), |from| pattern.matches(text, from, usize::MAX).map(|found| found.len()))?;
         builder.append_value(count as i32);
     }
     columnar(args, Arc::new(builder.finish()))
@@ -350,8 +349,9 @@ fn nth(
     let pattern = compiled.get(arguments.text(1, row), options)?;
     let text = arguments.text(0, row);
     let Some(from) = byte_of(text, start) else { return Ok(None) };
-    let found = pattern.all(text, from)?;
-    let found = usize::try_from(count - 1).ok().and_then(|at| found.get(at));
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let found = pattern.matches(text, from, count)?;
+    let found = found.get(count - 1);
     Ok(found.and_then(|found| found.get(group as usize)).map(|found| (found.start(), found.end())))
 }
 
@@ -379,7 +379,7 @@ fn split(args: &ScalarFunctionArgs, function: &str) -> Result<ColumnarValue> {
 fn parts<'a>(text: &'a str, pattern: &Pattern) -> Result<Vec<&'a str>> {
     let mut parts = Vec::new();
     let mut start = 0;
-    for found in pattern.all(text, 0)? {
+    for found in pattern.matches(text, 0, usize::MAX)? {
         let Some(found) = found.get(0) else { continue };
         if found.start() == found.end() && (found.start() <= start || found.start() == text.len()) {
             continue;
