@@ -6,6 +6,7 @@
 
 mod as_of;
 mod partition;
+mod readable;
 mod rebuild;
 mod recursive;
 mod retention;

@@ -26,9 +26,9 @@ use arrow::array::{ArrayRef, Int64Array, StringViewArray, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use delta::{Delta, consolidate};
 use planner::incremental::{Effect, Recursive as Node};
-use storage::ChangeSet;
+use storage::{ChangeSet, Snapshot};
 
-use super::States;
+use super::{Emit, States, counted};
 use crate::Result;
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::failures::ERROR_SCHEMA;
@@ -81,6 +81,18 @@ impl Recursive {
             effects: std::iter::once(Effect::Adds).chain(node.outers.iter().map(|outer| outer.effect)).collect(),
             schema,
         })
+    }
+
+    /// Reads the rows of a recursion without `ALL`.
+    pub(super) fn contents(
+        node: &Node,
+        states: &mut dyn States,
+        store: &dyn Snapshot,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let schema = nullable(&node.schema);
+        let is_there = |[_, is_there]: [i64; 2]| i64::from(is_there > 0);
+        counted::contents(states.state("rows"), &schema, is_there, store, emit)
     }
 
     /// Brings the recursion to its end with these changes of its inputs; `None`, and nothing has happened, if it has none.
