@@ -281,6 +281,7 @@ impl Graph {
         let begins = match root.as_ref() {
             Node::Constant(_) => true,
             Node::Aggregate(node) => node.keys.is_empty(),
+            Node::Recursive(node) => node.rounds,
             _ => false,
         };
         let begun = begins && self.shared.contains_key(root);

@@ -44,7 +44,7 @@ pub use join::{Join, JoinWithItself, TemporalJoin};
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
-pub use recursive::Recursive;
+pub use recursive::{Recursive, Rounds};
 pub use retention::Retention;
 pub use session::{Session, assign_sessions};
 pub use set_operation::SetOperation;
@@ -89,6 +89,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Unnest(node) => Box::new(Unnest::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
         Node::Partition(node) => Box::new(Partition::new(node, states)?),
+        Node::Recursive(node) if node.rounds => Box::new(Rounds::new(node, states)?),
         Node::Recursive(node) => Box::new(Recursive::new(node, states)?),
         Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),
         Node::Retention(node) => Box::new(Retention::new(node, states)?),

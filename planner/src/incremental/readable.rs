@@ -18,7 +18,7 @@ impl Node {
             }
             Self::Distinct(_) => self.schema().fields().iter().any(|f| has_floats(f.data_type())).then_some(FLOATS),
             Self::SetOperation(_) => None,
-            Self::Recursive(node) if node.all => Some("its rows are not kept"),
+            Self::Recursive(node) if node.all || node.rounds => Some("its rows are not kept one by one"),
             Self::Recursive(_) => None,
             Self::Join(node) if node.left_expiry.is_some() || node.right_expiry.is_some() => {
                 Some("the state of rows that find no match any more is freed")

@@ -79,6 +79,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        flow(super::common_tables::in_order(query))?;
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
         row_value::in_order_by(query);

@@ -80,9 +80,18 @@ impl Typing<'_> {
             LogicalPlan::Values(values) => self.values(values, outer),
             LogicalPlan::RecursiveQuery(query) => {
                 let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
-                let first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
-                let term = recursion::with_rows_of(Arc::unwrap_or_clone(recursive_term), &name, first.schema())?;
-                let term = recursion::without_casts(self.node(term, outer)?, first.schema())?;
+                let mut first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
+                let written = Arc::unwrap_or_clone(recursive_term);
+                let typed = |first: &DFSchema| -> DataFusionResult<LogicalPlan> {
+                    self.node(recursion::with_rows_of(written.clone(), &name, first)?, outer)
+                };
+                let mut term = typed(first.schema())?;
+                if let Some(wide) = recursion::widened(&first, &term)? {
+                    first = wide;
+                    term = typed(first.schema())?;
+                }
+                recursion::check_types(&first, &term, &name)?;
+                let term = recursion::without_casts(term, first.schema())?;
                 LogicalPlanBuilder::from(first).to_recursive_query(name, term, is_distinct)?.build()
             }
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
