@@ -10,6 +10,7 @@ mod engine;
 mod isolation;
 mod kafka;
 mod load;
+mod operations;
 mod oracle;
 mod simulation;
 mod sqllogictest;
@@ -27,6 +28,7 @@ fn main() {
     trials.extend(engine::trials());
     trials.extend(isolation::trials());
     trials.extend(load::trials());
+    trials.extend(operations::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(tpch::trials());
     trials.extend(watermarks::trials());
