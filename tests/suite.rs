@@ -10,6 +10,7 @@ mod engine;
 mod isolation;
 mod kafka;
 mod load;
+mod nexmark;
 mod operations;
 mod oracle;
 mod simulation;
@@ -31,6 +32,7 @@ fn main() {
     trials.extend(operations::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(tpch::trials());
+    trials.extend(nexmark::trials());
     trials.extend(watermarks::trials());
     trials.extend(clients::trials());
     trials.extend(kafka::trials());
