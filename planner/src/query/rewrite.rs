@@ -15,6 +15,7 @@ use sql::ast::{
 use sql::walk;
 
 use super::as_of::written as as_of;
+use super::from_columns::FromColumns;
 use super::name::{column_name, folded};
 use super::{
     interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast,
@@ -37,7 +38,8 @@ pub(crate) struct Rewritten {
 /// second attempt when names of a wildcard and others collide.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
-    let mut rewriter = Rewriter { context, all_unique, depth: 0, rewritten: Rewritten::default() };
+    let columns = super::using::occurs(query).then(|| FromColumns::new(context));
+    let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(rewriter.rewritten),
         ControlFlow::Break(error) => Err(*error),
@@ -47,7 +49,8 @@ pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bo
 /// Rewrites an expression in place.
 pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<()> {
     set_returning::refuse(expr, "here")?;
-    let mut rewriter = Rewriter { context, all_unique: false, depth: 1, rewritten: Rewritten::default() };
+    let columns = Some(FromColumns::new(context));
+    let mut rewriter = Rewriter { context, all_unique: false, depth: 1, columns, rewritten: Rewritten::default() };
     match walk::change(expr, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),
@@ -58,6 +61,8 @@ struct Rewriter<'a> {
     context: &'a PlanContext<'a>,
     all_unique: bool,
     depth: usize,
+    /// The columns of what stands in FROM, where USING or NATURAL need them.
+    columns: Option<FromColumns<'a>>,
     rewritten: Rewritten,
 }
 
@@ -79,20 +84,22 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        self.columns.iter_mut().for_each(|columns| columns.enter(query));
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
         row_value::in_order_by(query);
         flow(super::windows::in_query(query))?;
-        let joins = |query: &mut Query| match &mut *query.body {
-            SetExpr::Select(select) => as_of::normalize(select, self.context),
-            _ => Ok(()),
-        };
-        let rewritten = clauses(query).and_then(|()| joins(query)).and_then(|()| super::using::rewrite(query));
+        let rewritten = clauses(query).and_then(|()| joins(&mut query.body, self.context));
+        let rewritten = rewritten.and_then(|()| match &mut self.columns {
+            Some(columns) => super::using::rewrite(query, columns),
+            None => Ok(()),
+        });
         flow(rewritten.and_then(|()| set_returning::in_query(query)))
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> Flow {
         self.depth -= 1;
+        self.columns.iter_mut().for_each(FromColumns::leave);
         ControlFlow::Continue(())
     }
 
@@ -100,7 +107,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = supported_select(select).and_then(|()| placement::check(select, self.context.functions)) {
             return ControlFlow::Break(Box::new(error));
         }
-        if let Err(error) = as_of::normalize(select, self.context).and_then(|()| as_of::mark(select)) {
+        if let Err(error) = as_of::mark(select) {
             return ControlFlow::Break(Box::new(error));
         }
         super::grouping::in_select(select);
@@ -129,6 +136,18 @@ impl VisitorMut for Rewriter<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> Flow {
         flow(self.expr(expr))
+    }
+}
+
+/// Gives joins with one row of the right side their form, in all SELECTs of a body.
+fn joins(body: &mut SetExpr, context: &PlanContext<'_>) -> Result<()> {
+    match body {
+        SetExpr::Select(select) => as_of::normalize(select, context),
+        SetExpr::SetOperation { left, right, .. } => {
+            joins(left, context)?;
+            joins(right, context)
+        }
+        _ => Ok(()),
     }
 }
 
