@@ -49,6 +49,7 @@ fn place_name(place: Place) -> &'static str {
     match place {
         Place::Row => "row_number()",
         Place::Rank => "rank()",
+        Place::DenseRank => "dense_rank()",
     }
 }
 

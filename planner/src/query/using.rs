@@ -128,8 +128,7 @@ fn merges(table: &TableWithJoins) -> bool {
     let by_itself = |operator: &JoinOperator| {
         matches!(constraint(operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
     };
-    inside(&table.relation)
-        || table.joins.iter().any(|join| by_itself(&join.join_operator) || inside(&join.relation))
+    inside(&table.relation) || table.joins.iter().any(|join| by_itself(&join.join_operator) || inside(&join.relation))
 }
 
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
@@ -286,7 +285,7 @@ fn joined(table: &mut TableWithJoins, before: &[Part], names: &mut FromColumns<'
 
 /// The columns of one thing in FROM, which gets a name if it has none.
 fn relation(factor: &mut TableFactor, before: &[Part], names: &mut FromColumns<'_>) -> Result<Vec<Part>> {
-    match factor {
+    match &mut *factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => return joined(table_with_joins, before, names),
         TableFactor::NestedJoin { table_with_joins, alias } => {
             let mut subquery = select_all()?;
