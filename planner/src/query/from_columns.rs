@@ -127,7 +127,8 @@ impl<'a> FromColumns<'a> {
         }
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
-                let parts: Vec<String> = name.0.iter().map(|part| part.as_ident().map(folded)).collect::<Option<_>>()?;
+                let parts: Vec<String> =
+                    name.0.iter().map(|part| part.as_ident().map(folded)).collect::<Option<_>>()?;
                 Some(renamed(self.of_name(&parts)?, alias.as_ref()))
             }
             TableFactor::Table { name, alias, args: Some(args), .. } if table_function::is_one(name) => {

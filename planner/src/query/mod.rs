@@ -24,6 +24,7 @@ mod literals;
 pub(crate) mod lookup;
 pub(crate) mod name;
 mod number;
+mod one_group;
 pub(crate) mod operator;
 pub(crate) mod output;
 mod own_aggregate;

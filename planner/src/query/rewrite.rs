@@ -111,6 +111,7 @@ impl VisitorMut for Rewriter<'_> {
             return ControlFlow::Break(Box::new(error));
         }
         super::grouping::in_select(select);
+        super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();
         let outermost = self.depth == 1;
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
@@ -752,7 +753,7 @@ fn moving_time(text: &str, data_type: &DataType) -> Option<Expr> {
     Some(written_cast::call(moment, data_type.clone()))
 }
 
-fn subquery_of(expr: &Expr) -> Option<Box<Query>> {
+pub(super) fn subquery_of(expr: &Expr) -> Option<Box<Query>> {
     match expr {
         Expr::Subquery(query) => Some(query.clone()),
         Expr::Nested(inner) => subquery_of(inner),

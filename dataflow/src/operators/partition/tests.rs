@@ -267,8 +267,7 @@ fn top_oracle(rows: &Bag<Row>, keys: usize, top: &Top) -> Bag<TextRow> {
 }
 
 fn any_top() -> impl Strategy<Value = Top> {
-    let place =
-        prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank)), Just(Some(Place::DenseRank))];
+    let place = prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank)), Just(Some(Place::DenseRank))];
     let fetch = prop_oneof![4 => (0..4_usize).prop_map(Some), 1 => Just(None)];
     (any::<bool>(), 0..3_usize, fetch, any::<bool>(), place).prop_map(|(ordered, offset, fetch, ties, place)| Top {
         order: if ordered { vec![key(1, true)] } else { vec![] },
