@@ -28,6 +28,7 @@ use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
 use super::{exclusion, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::ErrorKind;
+use crate::functions::by_row::ByRow;
 use crate::{Error, PlanContext, Result};
 
 /// Types a plan.
@@ -223,7 +224,15 @@ impl Typing<'_> {
                 if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
                     argument_types(func, &mut params.args, schema)?;
                 }
-                Expr::WindowFunction(Box::new(exclusion::planned(WindowFunction { fun, params }, schema)?))
+                let WindowFunction { fun, params } = exclusion::planned(WindowFunction { fun, params }, schema)?;
+                let fun = match &fun {
+                    WindowFunctionDefinition::WindowUDF(function) if params.null_treatment.is_none() => {
+                        let by_row = ByRow::instead_of(function, &params.args);
+                        by_row.map_or(fun, WindowFunctionDefinition::WindowUDF)
+                    }
+                    _ => fun,
+                };
+                Expr::WindowFunction(Box::new(WindowFunction { fun, params }))
             }
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery, schema, outer)?),
             Expr::Exists(Exists { subquery, negated }) => {
