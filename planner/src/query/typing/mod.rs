@@ -4,6 +4,7 @@
 mod aggregates;
 mod elements;
 mod functions;
+mod keys;
 mod values;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use datafusion::logical_expr::{
 
 use self::aggregates::{argument_types, interval_extreme};
 use self::elements::with_element_types;
+pub(super) use self::keys::key;
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
 use super::{exclusion, recursion, set_comparison, set_operation, written_cast, zoned};
@@ -109,7 +111,7 @@ impl Typing<'_> {
             plan => {
                 let plan = plan.map_children(|child| Ok(Transformed::yes(self.node(child, outer)?)))?.data;
                 if let LogicalPlan::Join(join) = &plan
-                    && let Some(operation) = set_operation::of_join(join)?
+                    && let Some(operation) = set_operation::of_join(join, &self.context.functions.own)?
                 {
                     return Ok(operation);
                 }
@@ -128,7 +130,7 @@ impl Typing<'_> {
                             let name = preserver.save(&expr);
                             let typed = self.expr(expr, &schema, outer)?;
                             let own = &self.context.functions.own;
-                            match sorts.then(|| sort_key(&typed, &schema, own)).transpose()?.flatten() {
+                            match sorts.then(|| keys::order(&typed, &schema, own)).transpose()?.flatten() {
                                 Some(key) => key,
                                 None => name.restore(typed),
                             }
@@ -136,7 +138,7 @@ impl Typing<'_> {
                     };
                     Ok(Transformed::yes(expr))
                 })?;
-                with_element_types(plan.data.recompute_schema()?)
+                keys::grouped(with_element_types(plan.data.recompute_schema()?)?, &self.context.functions.own)
             }
         }
     }
@@ -197,7 +199,7 @@ impl Typing<'_> {
                 self.unify(&mut all, schema)?;
                 list.expr = Box::new(all.remove(0));
                 list.list = all;
-                Expr::InList(list)
+                keys::in_list(list, schema, own)?
             }
             Expr::Case(case) => self.case(case, schema)?,
             Expr::Like(mut like) => {
@@ -214,6 +216,11 @@ impl Typing<'_> {
             },
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 argument_types(&func, &mut params.args, schema)?;
+                if let ("count", true, [value]) = (func.name(), params.distinct, params.args.as_mut_slice())
+                    && let Some(key) = keys::key(value, schema, own)?
+                {
+                    *value = key;
+                }
                 match interval_extreme(&func, &params, schema, own)? {
                     Some(extreme) => extreme,
                     None => Expr::AggregateFunction(AggregateFunction { func, params }),
@@ -223,6 +230,16 @@ impl Typing<'_> {
                 let WindowFunction { fun, mut params } = *function;
                 if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
                     argument_types(func, &mut params.args, schema)?;
+                }
+                for part in &mut params.partition_by {
+                    if let Some(key) = keys::key(part, schema, own)? {
+                        *part = key;
+                    }
+                }
+                for part in &mut params.order_by {
+                    if let Some(key) = keys::key(&part.expr, schema, own)? {
+                        part.expr = key;
+                    }
                 }
                 let WindowFunction { fun, params } = exclusion::planned(WindowFunction { fun, params }, schema)?;
                 let fun = match &fun {
@@ -240,8 +257,8 @@ impl Typing<'_> {
             }
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
                 let subquery = self.subquery(subquery, schema, outer)?;
-                let expr = against_subquery(*expr, &subquery)?;
-                Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated })
+                let expr = Box::new(against_subquery(*expr, &subquery)?);
+                keys::in_subquery(InSubquery { expr, subquery, negated }, schema, own)?
             }
             Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
                 let subquery = self.subquery(subquery, schema, outer)?;
@@ -338,19 +355,6 @@ fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
         Some(sql_type) => resolve(expr, &sql_type)?,
         None => expr,
     })
-}
-
-/// What the values of a type are sorted by, where it is not the values as Arrow compares them.
-fn sort_key(expr: &Expr, schema: &DFSchema, own: &crate::functions::OwnFunctions) -> DataFusionResult<Option<Expr>> {
-    if is_unknown(expr) {
-        return Ok(None);
-    }
-    let function = match sql_type_of(expr, schema)? {
-        SqlType::Jsonb => "jsonb_sort_key",
-        SqlType::Interval => "interval_length",
-        _ => return Ok(None),
-    };
-    own.call(function, vec![expr.clone()]).map(Some)
 }
 
 /// What the expressions of a node see.
