@@ -261,7 +261,7 @@ struct Run {
     step: usize,
 }
 
-type Rows = Vec<Vec<String>>;
+pub type Rows = Vec<Vec<String>>;
 
 impl Run {
     fn fail(&self, kind: &str, message: String) -> Failure {
@@ -673,7 +673,8 @@ fn is_within(rows: &Rows, others: &Rows) -> bool {
     rows.iter().all(|row| others.any(|other| other == row))
 }
 
-fn sorted(rows: Rows) -> Rows {
+/// Rows in order, each value in one form.
+pub fn sorted(rows: Rows) -> Rows {
     let mut rows: Vec<Vec<_>> = rows.into_iter().map(|row| row.into_iter().map(canonical).collect()).collect();
     rows.sort();
     rows

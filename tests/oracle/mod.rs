@@ -30,9 +30,11 @@ use libtest_mimic::Trial;
 
 use crate::support::random::Random;
 use crate::support::trial;
+pub use case::sorted as canonical_rows;
 use case::{Case, Views};
 use definition::Definition;
 use model::Model;
+pub use postgres::Postgres;
 
 /// Groups of cases, so that they share the machine's cores.
 const GROUPS: u64 = 6;
