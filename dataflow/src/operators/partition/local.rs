@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use storage::Snapshot;
 
-use super::blocks::{BLOCK_ROWS, Blocks, Piece, Positions, expand};
+use super::blocks::{BLOCK_ROWS, Block, Blocks, Piece, Positions, expand};
 use super::order::{Order, Partitions};
 use super::ranked::Standing;
 use super::region::{Change, Context, Saved, Touched};
