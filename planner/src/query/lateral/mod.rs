@@ -11,6 +11,7 @@
 //! (Neumann, Kemper: "Unnesting Arbitrary Queries", BTW 2015.)
 
 mod attach;
+mod bound;
 mod hoist;
 mod membership;
 mod subquery;
