@@ -170,7 +170,7 @@ impl Simulation<'_> {
         for what in definitions.chain(CLIENTS) {
             self.facts.insert(what.to_owned(), fact(&catalog, what));
         }
-        self.begin_again();
+        self.begin_again(epoch);
         let life = self.life.as_ref().expect("it has just started");
         let source = life.find("events");
         if let Some(input) = source.and_then(|source| life.coordinator.inputs.get(&source)) {
