@@ -8,6 +8,7 @@ mod crypto;
 mod definition;
 pub(crate) mod excluding;
 mod guarded;
+pub mod interval_total;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
@@ -15,6 +16,7 @@ mod jsonb;
 mod mode;
 mod numeric;
 mod numeric_more;
+mod numeric_powers;
 pub(crate) mod pattern;
 pub(crate) mod quantified;
 mod record;
@@ -22,6 +24,7 @@ mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
+pub mod spread;
 mod sum;
 mod text;
 mod text_more;
@@ -33,6 +36,7 @@ mod to_char_number;
 mod to_char_read;
 pub(crate) mod to_number;
 mod uuid;
+pub mod wide;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -76,6 +80,7 @@ impl OwnFunctions {
             excluding::functions(),
             numeric::functions(),
             numeric_more::functions(),
+            numeric_powers::functions(),
             quantified::functions(),
             record::functions(),
             regex::functions(),
@@ -152,7 +157,8 @@ impl FunctionRegistry {
                 registry.higher_order.insert(name.to_owned(), function.clone());
             }
         }
-        for function in [average::function(), sum::function()].into_iter().chain(mode::functions()) {
+        let own_aggregates = [average::function(), sum::function()].into_iter();
+        for function in own_aggregates.chain(mode::functions()).chain(spread::functions()) {
             registry.register_aggregate(function);
         }
         // PostgreSQL's second names.

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use catalog::SqlType;
 use catalog::sql_type::NUMERIC_DEFAULT;
 use datafusion::common::{DataFusionError, Result, ScalarValue, cast::as_decimal128_array};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 
 use super::definition::{Definition, arrays, columnar, unexpected};
 use crate::Error;
@@ -21,7 +21,12 @@ const QUOTIENT_SCALE: i8 = 16;
 
 pub(super) fn functions() -> Vec<Definition> {
     vec![
-        Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
+        Definition::new(
+            "numeric_div",
+            Signature::one_of(vec![TypeSignature::Any(2), TypeSignature::Any(3)], Volatility::Immutable),
+            division_type,
+            divide,
+        ),
         Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
         Definition::new("float_round", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Double), float_round),
         Definition::new(
@@ -127,13 +132,17 @@ fn scale_of(field: &FieldRef) -> Result<i8> {
     }
 }
 
+/// A third argument, a NULL, has the type of the quotient.
 fn division_type(fields: &[FieldRef]) -> Result<SqlType> {
+    if let [_, _, result] = fields {
+        return Ok(SqlType::Numeric(Some((38, scale_of(result)?))));
+    }
     let scale = scale_of(&fields[0])?.max(scale_of(&fields[1])?).max(QUOTIENT_SCALE);
     Ok(SqlType::Numeric(Some((38, scale))))
 }
 
 fn divide(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let columns = arrays(args)?;
+    let columns = ColumnarValue::values_to_arrays(&args.args[..2])?;
     let (left, right) = (as_decimal128_array(&columns[0])?, as_decimal128_array(&columns[1])?);
     let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else {
         return unexpected("numeric_div");

@@ -1,4 +1,4 @@
-//! `sum`: DataFusion's, but for numerics. DataFusion's sums of these wrap around beyond 128 bits; these are kept whole, and reading one that no
+//! `sum`: DataFusion's, but for numerics and intervals. DataFusion's sums of these wrap around beyond 128 bits; these are kept whole, and reading one that no
 //! numeric holds is an error.
 
 use std::sync::Arc;
@@ -13,17 +13,21 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature, StatisticsArgs,
 };
 
+use super::interval_total::{self, INTERVAL};
 use crate::Error;
 use crate::error::ErrorKind;
 
 /// `sum`, as SQL calls it.
 pub(super) fn function() -> Arc<AggregateUDF> {
-    Arc::new(AggregateUDF::from(Sum { inner: Inner::new() }))
+    let inner = Inner::new();
+    let signature = interval_total::also_intervals(inner.signature());
+    Arc::new(AggregateUDF::from(Sum { inner, signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Sum {
     inner: Inner,
+    signature: Signature,
 }
 
 /// Whether it is a sum of numerics, each of which counts.
@@ -37,14 +41,17 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arg_types)
+        if arg_types == [INTERVAL] { Ok(INTERVAL) } else { self.inner.return_type(arg_types) }
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if *args.return_type() == INTERVAL && !args.is_distinct {
+            return Ok(Box::new(interval_total::Total::new(false)));
+        }
         match is_exact(&args) {
             true => Ok(Box::new(One { total: Total::default(), count: 0, data_type: args.return_type().clone() })),
             false => self.inner.accumulator(args),
@@ -52,15 +59,22 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if is_exact(&args) { self.accumulator(args) } else { self.inner.create_sliding_accumulator(args) }
+        if is_exact(&args) || *args.return_type() == INTERVAL {
+            self.accumulator(args)
+        } else {
+            self.inner.create_sliding_accumulator(args)
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        if *args.return_type() == INTERVAL && !args.is_distinct {
+            return Ok(interval_total::state_fields(args.name));
+        }
         self.inner.state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        *args.return_type() != INTERVAL && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {

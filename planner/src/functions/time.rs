@@ -53,18 +53,8 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("timezone", any(2), zone_type, at_time_zone),
         Definition::new("timestamp_diff", any(2), |_| Ok(SqlType::Interval), difference),
         Definition::new("age", two_timestamps(), |_| Ok(SqlType::Interval), age),
-        Definition::new(
-            "interval_mul",
-            interval_and_number(),
-            |_| Ok(SqlType::Interval),
-            |args| scale(args, |factor| factor),
-        ),
-        Definition::new(
-            "interval_div",
-            interval_and_number(),
-            |_| Ok(SqlType::Interval),
-            |args| scale(args, |factor| 1.0 / factor),
-        ),
+        Definition::new("interval_mul", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, false)),
+        Definition::new("interval_div", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, true)),
         Definition::new(
             "make_interval",
             one_of(&[&parts], Volatility::Immutable),
@@ -389,8 +379,8 @@ fn days_in_month(year: i32, month: u32) -> i32 {
     }
 }
 
-/// An interval times a number; fractions of months and days spill into the smaller parts.
-fn scale(args: &ScalarFunctionArgs, factor: impl Fn(f64) -> f64) -> Result<ColumnarValue> {
+/// An interval times a number, or divided by one.
+fn scale(args: &ScalarFunctionArgs, divides: bool) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let values = columns[0].as_primitive::<IntervalMonthDayNanoType>();
     let factors: &Float64Array = columns[1].as_primitive::<Float64Type>();
@@ -400,18 +390,41 @@ fn scale(args: &ScalarFunctionArgs, factor: impl Fn(f64) -> f64) -> Result<Colum
             builder.append_null();
             continue;
         }
-        let factor = factor(factors.value(row));
-        if !factor.is_finite() {
+        let (value, factor) = (values.value(row), factors.value(row));
+        if divides && factor == 0.0 {
             return Err(Error::new(ErrorKind::DivisionByZero, "division by zero").into());
         }
-        let value = values.value(row);
-        let months = f64::from(value.months) * factor;
-        let days = f64::from(value.days) * factor + months.fract() * 30.0;
-        let nanos = value.nanoseconds as f64 * factor + (days.fract() * DAY_US as f64).round() * 1000.0;
-        let micros = (nanos / 1000.0).round() as i64;
-        builder.append_value(IntervalMonthDayNano::new(months.trunc() as i32, days.trunc() as i32, micros * 1000));
+        let scaled = if divides { scaled(value, |part| part / factor) } else { scaled(value, |part| part * factor) };
+        builder.append_value(scaled.ok_or_else(interval_out_of_range)?);
     }
     columnar(args, Arc::new(builder.finish()))
+}
+
+pub(super) fn interval_out_of_range() -> datafusion::common::DataFusionError {
+    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "interval out of range").into()
+}
+
+/// An interval with each part scaled; what is left of months and days spills into the smaller parts, as PostgreSQL rounds it. `None` beyond what
+/// an interval holds.
+pub(super) fn scaled(value: IntervalMonthDayNano, scale: impl Fn(f64) -> f64) -> Option<IntervalMonthDayNano> {
+    const DAY_SECONDS: f64 = 86_400.0;
+    let to_micros = |seconds: f64| (seconds * 1e6).round_ties_even() / 1e6;
+    let whole = |part: f64| (part.abs() <= f64::from(i32::MAX)).then(|| part.trunc());
+    let (all_months, all_days) = (scale(f64::from(value.months)), scale(f64::from(value.days)));
+    let (months, mut days) = (whole(all_months)?, whole(all_days)?);
+    let days_of_months = to_micros((all_months - months) * 30.0);
+    let mut seconds = to_micros((all_days - days + days_of_months - days_of_months.trunc()) * DAY_SECONDS);
+    if seconds.abs() >= DAY_SECONDS {
+        let more = (seconds / DAY_SECONDS).trunc();
+        days += more;
+        seconds -= more * DAY_SECONDS;
+    }
+    let days = whole(days + days_of_months.trunc())?;
+    let micros = (scale(value.nanoseconds as f64 / 1000.0) + seconds * 1e6).round_ties_even();
+    if micros.is_nan() || micros.abs() >= i64::MAX as f64 / 1000.0 {
+        return None;
+    }
+    Some(IntervalMonthDayNano::new(months as i32, days as i32, micros as i64 * 1000))
 }
 
 /// `make_interval(years, months, weeks, days, hours, minutes, seconds)`.
@@ -428,7 +441,7 @@ fn make_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             let months = part(0, row)?.checked_mul(12)?.checked_add(part(1, row)?)?;
             let days = part(2, row)?.checked_mul(7)?.checked_add(part(3, row)?)?;
             let minutes = part(4, row)?.checked_mul(60)?.checked_add(part(5, row)?)?;
-            let micros = minutes.checked_mul(60_000_000)?.checked_add((seconds.value(row) * 1e6).round() as i64)?;
+            let micros = minutes.checked_mul(60_000_000)?.checked_add(whole_micros(seconds.value(row))?)?;
             Some(IntervalMonthDayNano::new(
                 i32::try_from(months).ok()?,
                 i32::try_from(days).ok()?,
@@ -439,10 +452,16 @@ fn make_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         match (any_null, made()) {
             (true, _) => builder.append_null(),
             (false, Some(interval)) => builder.append_value(interval),
-            (false, None) => return invalid("interval out of range".to_owned()),
+            (false, None) => return Err(interval_out_of_range()),
         }
     }
     columnar(args, Arc::new(builder.finish()))
+}
+
+/// Seconds as microseconds, to the nearest; `None` for NaN and what no interval holds.
+fn whole_micros(seconds: f64) -> Option<i64> {
+    let micros = (seconds * 1e6).round_ties_even();
+    (micros.abs() < i64::MAX as f64 / 1000.0).then_some(micros as i64)
 }
 
 /// A field of EXTRACT that is a number of microseconds, as a decimal of `scale` digits over seconds, milliseconds or microseconds.

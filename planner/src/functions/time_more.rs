@@ -18,9 +18,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Vol
 
 use super::definition::{Definition, arrays, columnar, constant_text, invalid};
 use super::text::as_views;
-use super::time::{DAY_US, Zone, micros, naive, out_of_range};
+use super::time::{DAY_US, Zone, interval_out_of_range, micros, naive, out_of_range};
 use crate::Error;
-use crate::error::{DataError, ErrorKind};
+use crate::error::ErrorKind;
 
 pub(super) fn functions() -> Vec<Definition> {
     let any = |count| Signature::any(count, Volatility::Immutable);
@@ -97,10 +97,6 @@ fn month_day_nano() -> DataType {
 
 fn interval_column(column: &ArrayRef) -> Result<PrimitiveArray<IntervalMonthDayNanoType>> {
     Ok(cast(column, &month_day_nano())?.as_primitive::<IntervalMonthDayNanoType>().clone())
-}
-
-fn interval_out_of_range() -> datafusion::common::DataFusionError {
-    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "interval out of range").into()
 }
 
 fn intervals(

@@ -32,6 +32,7 @@ mod placement;
 pub(crate) mod provider;
 mod quantified;
 mod recursion;
+mod result_scale;
 pub(crate) mod rewrite;
 mod row_in;
 mod row_value;

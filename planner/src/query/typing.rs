@@ -22,7 +22,9 @@ use super::cast::{self, Context};
 use super::operator::{
     Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded,
 };
-use super::{exclusion, literals, quantified, recursion, set_comparison, set_operation, written_cast, zoned};
+use super::{
+    exclusion, literals, quantified, recursion, result_scale, set_comparison, set_operation, written_cast, zoned,
+};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -371,6 +373,10 @@ impl Typing<'_> {
             }
         }
         element_types(&mut function, schema)?;
+        let own = &self.context.functions.own;
+        if let Some(planned) = result_scale::function(function.name(), &function.args, schema, own)? {
+            return Ok(planned);
+        }
         match function.name() {
             "any_of" | "all_of" => {
                 let planned = quantified::typed(function, schema, &self.context.functions.own)?;
