@@ -8,19 +8,18 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Decimal128Array};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::average::{Avg, avg_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
 };
 
 use super::interval_total::{self, INTERVAL};
 
 /// `avg`, as SQL calls it.
 pub fn function() -> Arc<AggregateUDF> {
-    let inner = Avg::new();
-    let signature = interval_total::also_intervals(inner.signature());
-    Arc::new(AggregateUDF::from(Average { inner, signature }))
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(AggregateUDF::from(Average { inner: Avg::new(), signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -40,6 +39,10 @@ impl AggregateUDFImpl for Average {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        interval_total::coerced(arg_types, &[INTERVAL], &avg_udaf())
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {

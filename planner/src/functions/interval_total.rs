@@ -7,18 +7,25 @@ use arrow::datatypes::{
     DataType, Field, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF};
 
 use super::time::{interval_out_of_range, scaled};
 
 /// The type of intervals.
 pub(super) const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
-/// A signature that takes intervals too.
-pub(super) fn also_intervals(inner: &Signature) -> Signature {
-    let intervals = TypeSignature::Exact(vec![INTERVAL]);
-    Signature::one_of(vec![intervals, inner.type_signature.clone()], Volatility::Immutable)
+/// The type that an aggregate takes an argument of one as, which is `own` or one of DataFusion's.
+pub(super) fn coerced(types: &[DataType], own: &[DataType], inner: &AggregateUDF) -> Result<Vec<DataType>> {
+    if let [given] = types
+        && own.contains(given)
+    {
+        return Ok(types.to_vec());
+    }
+    let fields: Vec<FieldRef> = types.iter().map(|given| Arc::new(Field::new("", given.clone(), true))).collect();
+    let fields = fields_with_udf(&fields, inner)?;
+    Ok(fields.iter().map(|field| field.data_type().clone()).collect())
 }
 
 /// Months, days and microseconds of some intervals, and how many these are.

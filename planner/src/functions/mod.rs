@@ -1,6 +1,7 @@
 //! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
 
 mod array;
+mod array_cast;
 mod array_more;
 mod average;
 mod bytes;
@@ -13,6 +14,7 @@ mod json;
 mod json_build;
 pub(crate) mod json_contains;
 mod jsonb;
+mod letters;
 mod mode;
 mod numeric;
 mod numeric_more;
@@ -24,11 +26,13 @@ mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
+mod shared;
 pub mod spread;
 mod sum;
 mod text;
 mod text_more;
 mod time;
+mod time_bin;
 mod time_make;
 mod time_more;
 mod to_char;
@@ -70,10 +74,12 @@ impl OwnFunctions {
     fn new() -> Self {
         let groups = [
             array::functions(),
+            array_cast::functions(),
             array_more::functions(),
             bytes::functions(),
             crypto::functions(),
             json::functions(),
+            letters::functions(),
             json_build::functions(),
             json_contains::functions(),
             jsonb::functions(),
@@ -90,6 +96,7 @@ impl OwnFunctions {
             text::functions(),
             text_more::functions(),
             time::functions(),
+            time_bin::functions(),
             time_make::functions(),
             time_more::functions(),
             to_char::functions(),
@@ -101,7 +108,8 @@ impl OwnFunctions {
             (function.name().to_owned(), function)
         });
         // `^` is planned to a call of power.
-        let guarded = guarded::functions().into_iter().map(|function| (function.name().to_owned(), function));
+        let of_datafusion = guarded::functions().into_iter().chain(shared::functions(guarded::substring()));
+        let guarded = of_datafusion.map(|function| (function.name().to_owned(), function));
         Self(Arc::new(guarded.chain(functions).collect()))
     }
 

@@ -25,6 +25,7 @@ use super::text::as_views;
 use crate::Error;
 use crate::error::{DataError, ErrorKind};
 use crate::query::{datetime, interval, literal};
+use crate::time_zone::{PosixZone, iso_offset};
 
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
@@ -178,17 +179,21 @@ pub(super) fn naive(micros: i64) -> Result<NaiveDateTime> {
 fn zone_type(fields: &[FieldRef]) -> Result<SqlType> {
     Ok(match fields[1].data_type() {
         DataType::Timestamp(_, Some(_)) => SqlType::Timestamp,
+        DataType::Time32(_) | DataType::Time64(_) => {
+            return Err(Error::unsupported("time with time zone").with_hint("Use a timestamp.").into());
+        }
         _ => SqlType::Timestamptz,
     })
 }
 
-/// A time zone: an IANA name, or an offset.
+/// A time zone: one with a history, or an offset.
 pub(super) enum Zone {
     Named(chrono_tz::Tz),
-    Fixed(FixedOffset),
+    Fixed { offset: FixedOffset, name: String },
 }
 
 impl Zone {
+    /// By its name, an abbreviation, or an offset as POSIX counts it, westward.
     pub(super) fn of(name: &str) -> Result<Self> {
         let trimmed = name.trim();
         if let Ok(zone) = trimmed.parse::<chrono_tz::Tz>() {
@@ -198,16 +203,28 @@ impl Zone {
         if let Some(zone) = zones.find(|zone| zone.name().eq_ignore_ascii_case(trimmed)).copied() {
             return Ok(Self::Named(zone));
         }
-        match offset(trimmed).and_then(FixedOffset::east_opt) {
-            Some(offset) => Ok(Self::Fixed(offset)),
+        let fixed = match datetime::abbreviated_offset(&trimmed.to_lowercase()) {
+            Some(seconds) => Some((seconds, trimmed)),
+            None => PosixZone::parse(trimmed).map(|zone| (zone.offset, zone.name)),
+        };
+        match fixed.and_then(|(seconds, name)| Some((FixedOffset::east_opt(seconds)?, name))) {
+            Some((offset, name)) => Ok(Self::Fixed { offset, name: name.to_owned() }),
             None => invalid(format!("time zone \"{name}\" not recognized")),
+        }
+    }
+
+    /// As [`Zone::of`], with an offset alone counted eastward, as ISO 8601 does.
+    pub(super) fn of_iso(name: &str) -> Result<Self> {
+        match iso_offset(name.trim()).and_then(FixedOffset::east_opt) {
+            Some(offset) => Ok(Self::Fixed { offset, name: String::new() }),
+            None => Self::of(name),
         }
     }
 
     pub(super) fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
         let offset = match self {
             Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix(),
-            Self::Fixed(offset) => *offset,
+            Self::Fixed { offset, .. } => *offset,
         };
         utc + offset
     }
@@ -217,21 +234,21 @@ impl Zone {
         (self.to_local(utc) - utc).num_seconds() as i32
     }
 
-    /// What the zone is called at a point in time: `EDT`; nothing for an offset.
+    /// What the zone is called at a point in time: `EDT`; nothing for an offset alone.
     pub(super) fn abbreviation_at(&self, utc: NaiveDateTime) -> String {
         match self {
             Self::Named(zone) => {
                 let offset = zone.offset_from_utc_datetime(&utc);
                 chrono_tz::OffsetName::abbreviation(&offset).unwrap_or_default().to_owned()
             }
-            Self::Fixed(_) => String::new(),
+            Self::Fixed { name, .. } => name.clone(),
         }
     }
 
     /// A local time that occurs twice is the later one by the standard offset, one that doesn't occur is moved over the gap: as PostgreSQL does.
     pub(super) fn to_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
         match self {
-            Self::Fixed(offset) => local - *offset,
+            Self::Fixed { offset, .. } => local - *offset,
             Self::Named(zone) => match zone.offset_from_local_datetime(&local).latest() {
                 Some(offset) => local - offset.fix(),
                 None => {
@@ -247,21 +264,6 @@ impl Zone {
 pub(crate) fn offset_of_zone(name: &str, local: NaiveDateTime) -> Option<i32> {
     let zone = Zone::of(name).ok()?;
     i32::try_from((local - zone.to_utc(local)).num_seconds()).ok()
-}
-
-/// Seconds east of Greenwich for `+02`, `-03:30`, `UTC+2` (which POSIX, and so PostgreSQL, counts westward).
-fn offset(text: &str) -> Option<i32> {
-    let at = text.find(['+', '-'])?;
-    let westward = at > 0;
-    let digits = &text[at + 1..];
-    let (hours, minutes) = match digits.split_once(':') {
-        Some((hours, minutes)) => (hours, minutes),
-        None if digits.len() == 4 => digits.split_at(2),
-        None => (digits, "0"),
-    };
-    let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
-    let negative = (text.as_bytes()[at] == b'-') != westward;
-    Some(if negative { -seconds } else { seconds })
 }
 
 fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -582,8 +584,7 @@ fn read_intervals(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             None => builder.append_null(),
             Some((_, Some(interval))) => builder.append_value(interval),
             Some((text, None)) => {
-                let message = format!("invalid input syntax for type interval: \"{text}\"");
-                return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
+                return Err(interval::unreadable(text).into());
             }
         }
     }
@@ -597,10 +598,11 @@ mod tests {
 
     #[test]
     fn offsets_are_counted_as_postgresql_counts_them() {
-        assert_eq!(
-            (offset("+02"), offset("-03:30"), offset("UTC+2"), offset("nowhere")),
-            (Some(7200), Some(-12_600), Some(-7200), None)
-        );
+        let noon = "2024-07-01T12:00:00".parse::<NaiveDateTime>().unwrap();
+        let offset = |zone: Result<Zone>| zone.ok().map(|zone| zone.offset_at(noon));
+        assert_eq!((offset(Zone::of("+02")), offset(Zone::of("UTC+2"))), (Some(-7200), Some(-7200)));
+        assert_eq!((offset(Zone::of_iso("+02")), offset(Zone::of_iso("UTC+2"))), (Some(7200), Some(-7200)));
+        assert_eq!((offset(Zone::of("PDT")), offset(Zone::of("nowhere"))), (Some(-25_200), None));
     }
 
     #[test]

@@ -144,6 +144,11 @@ pub(crate) fn unit_of(text: &str) -> String {
     units::singular(&text.to_lowercase()).to_owned()
 }
 
+/// The unit to which `date_trunc` cuts values of a type.
+pub(crate) fn unit_to_trunc(unit: &str, sql_type: &catalog::SqlType) -> Result<String> {
+    units::of_trunc(unit, sql_type)
+}
+
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
 pub(crate) fn plan_part(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
     let planned = |query: &ast::Query| {

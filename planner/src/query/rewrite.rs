@@ -17,7 +17,7 @@ use sql::walk;
 use super::as_of::written as as_of;
 use super::name::{column_name, folded};
 use super::{
-    interval, literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast,
+    interval, literal, literals, number, operator, placement, quantified, row_value, set_returning, types, written_cast,
 };
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
@@ -389,19 +389,32 @@ impl Rewriter<'_> {
             {
                 *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
             }
+            // As functions they are found where others are.
+            Expr::Substring { expr: text, substring_from, substring_for, .. } => {
+                let first = || Expr::value(Value::Number("1".to_owned(), false));
+                let mut arguments = vec![(**text).clone(), substring_from.as_deref().cloned().unwrap_or_else(first)];
+                arguments.extend(substring_for.as_deref().cloned());
+                *expr = call("substr", arguments);
+            }
+            Expr::Position { expr: sought, r#in } => {
+                *expr = call("strpos", vec![(**r#in).clone(), (**sought).clone()]);
+            }
+            Expr::Overlay { expr: text, overlay_what, overlay_from, overlay_for } => {
+                let mut arguments = vec![(**text).clone(), (**overlay_what).clone(), (**overlay_from).clone()];
+                arguments.extend(overlay_for.as_deref().cloned());
+                let mut overlay = call("overlay", arguments);
+                if let Expr::Function(function) = &mut overlay {
+                    literals::read(function, "overlay");
+                }
+                *expr = overlay;
+            }
             Expr::Extract { field, expr: value, .. } => {
                 let field = field.to_string();
                 let unit = Expr::value(Value::SingleQuotedString(field.trim_matches('\'').to_lowercase()));
                 *expr = call("extract", vec![unit, (**value).clone()]);
             }
             Expr::AtTimeZone { timestamp, time_zone } => {
-                let zone = match string_literal(time_zone).map(|text| (text.get(..1), text)) {
-                    // A bare offset is POSIX's, which is counted westward; `timezone` counts it eastward.
-                    Some((Some("+"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('+', "-", 1))),
-                    Some((Some("-"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('-', "+", 1))),
-                    _ => (**time_zone).clone(),
-                };
-                *expr = call("timezone", vec![zone, (**timestamp).clone()]);
+                *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
             }
             Expr::Collate { expr: inner, collation } => {
                 let name = collation.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
@@ -412,7 +425,13 @@ impl Rewriter<'_> {
                 *expr = (**inner).clone();
             }
             // DataFusion's planner forgets outer rows and the types of parameters within brackets.
-            Expr::Array(array) => *expr = call("make_array", std::mem::take(&mut array.elem)),
+            Expr::Array(array) => {
+                if ragged(&array.elem) {
+                    let message = "multidimensional arrays must have array expressions with matching dimensions";
+                    return Err(Error::new(ErrorKind::InvalidSubscript, message).at(span));
+                }
+                *expr = call("make_array", std::mem::take(&mut array.elem));
+            }
             Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
                     *op = named_operator(parts, span)?;
@@ -425,8 +444,12 @@ impl Rewriter<'_> {
                 *expr = call(name, vec![(**left).clone(), (**right).clone()]);
             }
             Expr::Interval(interval) => {
-                let literal = interval_literal(interval, span)?;
-                *interval = literal;
+                let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
+                *interval = interval_literal(interval, span)?;
+                if let Some(digits) = digits.filter(|digits| *digits < 6) {
+                    let digits = Expr::value(Value::Number(digits.to_string(), false));
+                    *expr = call("interval_scale", vec![expr.clone(), digits]);
+                }
             }
             Expr::Cast { expr: inner, data_type, array: false, .. }
                 if string_literal(inner).is_some_and(|text| moving_time(text, data_type).is_some()) =>
@@ -470,6 +493,10 @@ impl Rewriter<'_> {
                 let target = types::sql_type(&typed.data_type).map_err(|error| error.at(span))?;
                 if let Some(text) = value_text(&typed.value.value) {
                     literal::parse(text, &operator::of_literal(text, target)).map_err(|error| error.at(span))?;
+                }
+                if let Some((function, digits)) = types::seconds_rounding(&typed.data_type) {
+                    let value = written_cast::call(Expr::Value(typed.value.clone()), typed.data_type.clone());
+                    *expr = call(function, vec![value, Expr::value(Value::Number(digits.to_string(), false))]);
                 }
             }
             Expr::Value(value) => match &mut value.value {
@@ -538,6 +565,7 @@ impl Rewriter<'_> {
             };
             return Ok(Some(Expr::Nested(Box::new(remainder))));
         }
+        literals::read(function, &name);
         if let Some(replacement) = super::second_names::replaced(&name, function, self.context)? {
             return Ok(Some(replacement));
         }
@@ -591,6 +619,19 @@ impl Rewriter<'_> {
         let function = format!("{name}_in");
         self.context.functions.find_scalar(&function).map(|_| function)
     }
+}
+
+/// Whether arrays within an array have different lengths.
+fn ragged(elements: &[Expr]) -> bool {
+    let lengths = elements.iter().map(|element| match element {
+        Expr::Function(function) if function.name.to_string() == "make_array" => match &function.args {
+            FunctionArguments::List(list) => Some(list.args.len()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let known: Vec<usize> = lengths.flatten().collect();
+    known.windows(2).any(|pair| pair[0] != pair[1])
 }
 
 /// `ARRAY(SELECT x FROM … ORDER BY y)` as an aggregate of that subquery's rows.
@@ -856,17 +897,10 @@ fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> Result<ast::
             .with_hint("Use make_interval, or multiply an interval.")
             .at(span));
     };
-    let text = match &literal.leading_field {
-        // `INTERVAL '5' MINUTE`, but also `INTERVAL '1 02:03' DAY TO MINUTE`, where the text says it all.
-        Some(field) if literal.last_field.is_none() && written.trim().parse::<f64>().is_ok() => {
-            format!("{written} {field}")
-        }
-        _ => written.to_owned(),
-    };
-    let value = interval::parse(&text).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{written}\""))
-            .at(span)
-    })?;
+    let field = |field: &Option<ast::DateTimeField>| field.as_ref().map(|field| field.to_string().to_lowercase());
+    let fields = (field(&literal.leading_field), field(&literal.last_field));
+    let value = interval::parse_within(written, (fields.0.as_deref(), fields.1.as_deref()))
+        .ok_or_else(|| interval::unreadable(written).at(span))?;
     Ok(ast::Interval {
         value: Box::new(Expr::value(Value::SingleQuotedString(datafusion_text(value)))),
         leading_field: None,

@@ -25,7 +25,7 @@ use super::operator::{
 use super::{
     exclusion, literals, quantified, recursion, result_scale, set_comparison, set_operation, written_cast, zoned,
 };
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 use crate::{Error, PlanContext, Result};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
@@ -246,6 +246,7 @@ impl Typing<'_> {
                 if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
                     argument_types(func, &mut params.args, schema)?;
                 }
+                positive_place(&fun, &params.args)?;
                 Expr::WindowFunction(Box::new(exclusion::planned(WindowFunction { fun, params }, schema)?))
             }
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery, schema, outer)?),
@@ -302,7 +303,17 @@ impl Typing<'_> {
                 self.unify(&mut whens, schema)?;
                 whens.pop().map(Box::new)
             }
-            None => None,
+            None => {
+                for when in &whens {
+                    let sql_type = sql_type_of(when, schema)?;
+                    if !is_unknown(when) && sql_type != SqlType::Boolean {
+                        let name = type_name(&sql_type);
+                        let message = format!("argument of CASE/WHEN must be type boolean, not type {name}");
+                        return Err(Error::new(ErrorKind::DatatypeMismatch, message).into());
+                    }
+                }
+                None
+            }
         };
         let when_then_expr = whens.into_iter().map(Box::new).zip(results.into_iter().map(Box::new)).collect();
         Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
@@ -348,6 +359,7 @@ impl Typing<'_> {
             "ltrim" => ("bytea_ltrim", 2),
             "rtrim" => ("bytea_rtrim", 2),
             "octet_length" => ("bytea_length", 1),
+            "bit_length" => ("bytea_bit_length", 1),
             other => {
                 let fields =
                     args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
@@ -358,6 +370,23 @@ impl Typing<'_> {
             *arg = resolve(std::mem::take(arg), &SqlType::Bytea)?;
         }
         own.call(name, args)
+    }
+
+    /// The stride is an interval, the times are of one type: points in time, unless one of them is a local time.
+    fn date_bin_arguments(&self, args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
+        let Some((stride, times)) = args.split_first_mut() else { return Ok(()) };
+        *stride = resolve(std::mem::take(stride), &SqlType::Interval)?;
+        let is_local = |arg: &Expr| Ok(!is_unknown(arg) && sql_type_of(arg, schema)? == SqlType::Timestamp);
+        let local = times.iter().map(is_local).collect::<DataFusionResult<Vec<_>>>()?.contains(&true);
+        let target = if local { SqlType::Timestamp } else { SqlType::Timestamptz };
+        let (own, zone) = (&self.context.functions.own, &self.context.settings.time_zone);
+        for arg in times {
+            let moves = is_unknown(arg) || sql_type_of(arg, schema)? == SqlType::Date;
+            if moves {
+                *arg = cast::cast(std::mem::take(arg), &target, Context::Explicit, schema, own, zone)?;
+            }
+        }
+        Ok(())
     }
 
     fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> DataFusionResult<Expr> {
@@ -393,10 +422,12 @@ impl Typing<'_> {
                 }
             }
             "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim"
-            | "octet_length" | "reverse" => {
-                if let Some(first) = function.args.first()
-                    && class_of(&first.get_type(schema)?) == Class::Bytes
-                {
+            | "octet_length" | "bit_length" | "reverse" | "upper" | "lower" => {
+                let types = function.args.iter().map(|arg| arg.get_type(schema));
+                let classes = types.map(|data_type| Ok(class_of(&data_type?))).collect::<DataFusionResult<Vec<_>>>()?;
+                // Of `strpos` the second may be a literal; else the first says it.
+                let both = function.name() == "strpos" && classes.contains(&Class::Bytes);
+                if both || classes.first() == Some(&Class::Bytes) {
                     return self.of_bytes(function, schema);
                 }
             }
@@ -413,6 +444,22 @@ impl Typing<'_> {
                     && class_of(&value.get_type(schema)?) == Class::Float
                 {
                     return self.context.functions.own.call("float_round", function.args);
+                }
+                if let [value, Expr::Literal(digits, _)] = function.args.as_mut_slice()
+                    && let Ok(wanted) = digits.to_string().parse::<i8>()
+                {
+                    let data_type = value.get_type(schema)?;
+                    if class_of(&data_type) == Class::Integer {
+                        *value = super::operator::as_decimal(std::mem::take(value), &data_type);
+                    }
+                    if let DataType::Decimal128(precision, scale) = value.get_type(schema)?
+                        && wanted > scale
+                    {
+                        let whole = i16::from(precision) - i16::from(scale);
+                        let scale = i16::from(wanted).min(38 - whole).max(i16::from(scale));
+                        let target = DataType::Decimal128((whole + scale).clamp(1, 38) as u8, scale as i8);
+                        return Ok(super::operator::cast(std::mem::take(value), target));
+                    }
                 }
             }
             // Cut to fewer digits, a numeric has fewer.
@@ -452,6 +499,13 @@ impl Typing<'_> {
                     return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
                 }
             }
+            "array_subscript" if sql_type_of(&function.args[0], schema)? == SqlType::Jsonb => {
+                let own = &self.context.functions.own;
+                let mut args = function.args.into_iter();
+                let root = args.next().unwrap_or_default();
+                return args.try_fold(root, |value, key| own.call("json_get", vec![value, narrowed(key)]));
+            }
+            "date_bin" => self.date_bin_arguments(&mut function.args, schema)?,
             "generate_series" => series_arguments(&mut function.args, schema)?,
             _ => {
                 // A parameter among numbers is a number.
@@ -531,6 +585,23 @@ fn is_negative(expr: &Expr) -> bool {
     }
 }
 
+/// `Err` for a constant number of buckets, or a place, that isn't above zero.
+fn positive_place(function: &WindowFunctionDefinition, args: &[Expr]) -> Result<()> {
+    let (place, error) = match function.name() {
+        "ntile" => (0, DataError::Ntile),
+        "nth_value" => (1, DataError::NthValue),
+        _ => return Ok(()),
+    };
+    let Some(Expr::Literal(value, _)) = args.get(place) else { return Ok(()) };
+    match value.to_string().parse::<i64>() {
+        Ok(..=0) => {
+            let message = format!("argument of {} must be greater than zero", function.name());
+            Err(Error::new(ErrorKind::Data(error), message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Arguments without a type take that of the series; the third of times is an interval.
 fn series_arguments(args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
     let fields = args.iter().map(|arg| match is_unknown(arg) {
@@ -559,6 +630,9 @@ fn against_subquery(expr: Expr, subquery: &Subquery) -> DataFusionResult<Expr> {
 fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
     let [arg] = args else {
         return match func.name() {
+            "string_agg" if class_of(&args[0].get_type(schema)?) == Class::Bytes && !is_unknown(&args[0]) => {
+                Err(Error::unsupported("string_agg of bytea").into())
+            }
             "count" if args.len() > 1 => {
                 let fields =
                     args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<DataFusionResult<Vec<_>>>()?;
