@@ -10,6 +10,7 @@ mod engine;
 mod isolation;
 mod kafka;
 mod load;
+mod nexmark;
 mod oracle;
 mod simulation;
 mod sqllogictest;
@@ -29,6 +30,7 @@ fn main() {
     trials.extend(load::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(tpch::trials());
+    trials.extend(nexmark::trials());
     trials.extend(watermarks::trials());
     trials.extend(clients::trials());
     trials.extend(kafka::trials());

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::advisory::AdvisoryLocks;
 use crate::command::{Command, CommandSender, Doorbell, command_channel};
 use crate::commit::Committer;
 use crate::coordinator::{Coordinator, Parts, storage_error};
+use crate::outside::Outside;
 use crate::published::{Published, PublishedCell};
 use crate::query::Queries;
 use crate::runtime::Runtime;
@@ -60,22 +61,27 @@ impl Engine {
     /// # Errors
     /// If another engine uses the directory, if it is damaged, or if a view's definition can't be planned any more.
     pub fn open(settings: Settings) -> Result<Self> {
-        let store: Arc<dyn Store> = match &settings.data_dir {
-            None => Arc::new(MemoryStore::default()),
-            Some(directory) => {
-                let options = RocksOptions {
-                    block_cache_bytes: settings.memory_budget_bytes / STORE_SHARE / 2,
-                    memtable_bytes: (settings.memory_budget_bytes / STORE_SHARE / 4).clamp(4 << 20, 64 << 20),
-                    ..RocksOptions::default()
-                };
-                Arc::new(RocksStore::open(directory, &options).map_err(storage_error)?)
-            }
-        };
+        let store = opened_store(&settings)?;
         Self::open_on(settings, store)
+    }
+
+    /// As [`Engine::open`], with epochs whose timestamps are those of a clock that somebody else sets, microseconds since 1970: for tests.
+    ///
+    /// An epoch takes place when something is written, not when the clock is set.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_at(settings: Settings, clock: Arc<AtomicI64>) -> Result<Self> {
+        let store = opened_store(&settings)?;
+        Self::open_in(settings, store, crate::outside::System::shared_at(clock))
     }
 
     /// As [`Engine::open`], over a store of one's own: for simulations.
     pub fn open_on(settings: Settings, store: Arc<dyn Store>) -> Result<Self> {
+        Self::open_in(settings, store, crate::outside::System::shared())
+    }
+
+    fn open_in(settings: Settings, store: Arc<dyn Store>, outside: Arc<dyn Outside>) -> Result<Self> {
         let server_id = server_id(&*store)?;
         let snapshot = store.snapshot().map_err(storage_error)?;
         let saved = recovery::epoch(&snapshot)?;
@@ -97,7 +103,7 @@ impl Engine {
             saved,
             catalog,
             server_id: server_id.clone(),
-            outside: crate::outside::System::shared(),
+            outside,
             committer,
             published: published.clone(),
             runtime: runtime.clone(),
@@ -192,6 +198,17 @@ impl Drop for Shared {
             tracing::error!("the epoch thread panicked");
         }
     }
+}
+
+/// The store that the settings say.
+fn opened_store(settings: &Settings) -> Result<Arc<dyn Store>> {
+    let Some(directory) = &settings.data_dir else { return Ok(Arc::new(MemoryStore::default())) };
+    let options = RocksOptions {
+        block_cache_bytes: settings.memory_budget_bytes / STORE_SHARE / 2,
+        memtable_bytes: (settings.memory_budget_bytes / STORE_SHARE / 4).clamp(4 << 20, 64 << 20),
+        ..RocksOptions::default()
+    };
+    Ok(Arc::new(RocksStore::open(directory, &options).map_err(storage_error)?))
 }
 
 pub(crate) fn graph_settings(settings: &Settings) -> GraphSettings {

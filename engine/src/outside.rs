@@ -3,6 +3,7 @@
 //! One component, given to the engine when it is made, so that a simulation can take its place: there time passes when a seed says so, and one
 //! thread does everything, in an order that the seed decides.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -41,12 +42,21 @@ pub(crate) trait Outside: Send + Sync {
 }
 
 /// The world as it is.
-pub(crate) struct System;
+#[derive(Default)]
+pub(crate) struct System {
+    /// What time it is, microseconds since 1970, where somebody else says so.
+    clock: Option<Arc<AtomicI64>>,
+}
 
 impl System {
     /// As a component.
     pub(crate) fn shared() -> Arc<dyn Outside> {
-        Arc::new(Self)
+        Arc::new(Self::default())
+    }
+
+    /// As a component, by another clock.
+    pub(crate) fn shared_at(clock: Arc<AtomicI64>) -> Arc<dyn Outside> {
+        Arc::new(Self { clock: Some(clock) })
     }
 }
 
@@ -56,6 +66,9 @@ impl Outside for System {
     }
 
     fn now_us(&self) -> Result<i64> {
+        if let Some(clock) = &self.clock {
+            return Ok(clock.load(Ordering::SeqCst));
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let since = since.map_err(|_| Error::internal("the clock is before 1970"))?;
         i64::try_from(since.as_micros()).map_err(|_| Error::internal("the clock is beyond all years"))

@@ -6,6 +6,7 @@
 
 mod as_of;
 mod partition;
+mod reach;
 mod rebuild;
 mod recursive;
 mod retention;
@@ -19,6 +20,7 @@ use catalog::{LatePolicy, ObjectId};
 pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
 pub use partition::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
+pub use reach::{Extent, Ranked, Reach};
 pub use recursive::{Effect, Hole, Outer, Recursive};
 pub use retention::Retention;
 pub use state_ttl::{Forgetful, Forgotten, Idle};

@@ -7,6 +7,8 @@ use crate::support::random::Random;
 
 const TRANSACTIONS: i64 = 200;
 const PARENTS: u64 = 12;
+/// Epochs between the first and the last that a subscriber sees, at the least: less would show little.
+const EPOCHS: usize = 20;
 
 const TABLES: &str = "CREATE TABLE parents (id int PRIMARY KEY, total int, children int);
     CREATE TABLE children (id int PRIMARY KEY, parent int, amount int);
@@ -49,13 +51,16 @@ pub fn outer_joins_and_views_over_views_agree_in_every_epoch() {
     let mut followers = Vec::new();
     let mut session = db.session();
     followers.push(std::thread::spawn(move || {
+        let mut epochs = 0;
         let agrees = |epoch, all: &Contents| {
+            epochs += 1;
             assert!(all.len() == 1, "epoch {epoch}: {all:?}");
             let zero = all.keys().all(|row| row[1..].iter().all(|value| value == "0"));
             assert!(zero, "state in epoch {epoch}: {all:?}");
         };
         let last = TRANSACTIONS.to_string();
         drop(follow(&mut session, "SUBSCRIBE TO state", agrees, |all| all.keys().any(|row| row[0] == last)));
+        assert!(epochs >= EPOCHS, "only {epochs} epochs were seen");
     }));
     let mut session = db.session();
     followers.push(std::thread::spawn(move || {
@@ -83,12 +88,17 @@ pub fn outer_joins_and_views_over_views_agree_in_every_epoch() {
         }
         run("INSERT INTO parents VALUES (-1, 0, 0)");
     });
+    // Two queries see two epochs: what they say of one parent differs now and then, or nothing moved while it was looked at.
+    let mut apart = 0;
     while !writer.is_finished() {
         for query in NOTHING {
             let found = db.lines(query);
             assert!(found.is_empty(), "{query}\n{found:?}");
         }
+        let said = db.lines("SELECT sum(total) FROM parents");
+        apart += usize::from(said != db.lines("SELECT sum(amount) FROM children"));
     }
+    assert!(apart > 0, "nothing moved between two queries");
     writer.join().unwrap();
     followers.into_iter().for_each(|follower| follower.join().unwrap());
     db.reopen();

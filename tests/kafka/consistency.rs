@@ -10,6 +10,8 @@ use crate::support::random::Random;
 
 const TRANSFERS: u64 = 40_000;
 const ACCOUNTS: u64 = 50;
+/// Epochs between the first and the last that a subscriber sees, at the least: less would show little.
+const EPOCHS: usize = 5;
 
 /// Credits and debits come from one topic by two ways, meet in a join and in a sum over it.
 const VIEWS: [&str; 6] = [
@@ -55,8 +57,14 @@ pub fn money_is_only_moved() {
     for _ in 0..2 {
         let mut session = db.session();
         readers.push(std::thread::spawn(move || {
-            let zero = |epoch, all: &Contents| assert_eq!(sum(all, 0), 0, "total in epoch {epoch}: {all:?}");
-            follow(&mut session, "SUBSCRIBE TO total", zero, |all| sum(all, 1) == moved)
+            let mut epochs = 0;
+            let zero = |epoch, all: &Contents| {
+                epochs += 1;
+                assert_eq!(sum(all, 0), 0, "total in epoch {epoch}: {all:?}");
+            };
+            let last = follow(&mut session, "SUBSCRIBE TO total", zero, |all| sum(all, 1) == moved);
+            assert!(epochs >= EPOCHS, "only {epochs} epochs were seen");
+            last
         }));
         let mut session = db.session();
         readers.push(std::thread::spawn(move || {
@@ -78,6 +86,7 @@ pub fn money_is_only_moved() {
     });
 
     let until = Instant::now() + Duration::from_secs(120);
+    let mut apart = 0;
     loop {
         assert_eq!(
             db.lines(
@@ -85,6 +94,9 @@ pub fn money_is_only_moved() {
             ),
             ["t"]
         );
+        // Two queries see two epochs: between them money came to one side, or nothing moved while it was looked at.
+        let credit = db.lines("SELECT coalesce(sum(amount), 0) FROM credits");
+        apart += usize::from(credit != db.lines("SELECT coalesce(sum(amount), 0) FROM debits"));
         assert_eq!(db.lines("SELECT count(*) FROM total WHERE total <> 0"), ["0"]);
         assert_eq!(db.lines("SELECT count(*) FROM unmatched"), ["0"]);
         if db.lines("SELECT n, alone FROM counted") == [format!("{TRANSFERS}|0")] {
@@ -92,6 +104,7 @@ pub fn money_is_only_moved() {
         }
         assert!(Instant::now() < until, "all transfers arrive");
     }
+    assert!(apart > 0, "nothing moved between two queries");
     sender.join().unwrap();
     for reader in readers {
         assert_eq!(sum(&reader.join().unwrap(), 1), moved);

@@ -2,23 +2,35 @@
 //! LATERAL with LIMIT 1.
 
 use super::expression::{Kind, predicate};
+use super::model::{LOG, TABLES};
 use super::query::{self, equality, source};
 use super::sql::{Query, Relation, Sql, outputs};
 use crate::support::random::Random;
 
 /// An ASOF join of two relations, perhaps with a condition above it.
 pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    let (left, right) = (source(random, relations, depth, "l"), source(random, relations, depth, "r"));
+    let left = source(random, relations, depth, "l");
+    let log_has_order = relations[LOG].columns.iter().all(|column| column.kind.has_order());
+    let right = match log_has_order && random.one_in(3) {
+        true => relations[LOG].clone().named("r"),
+        false => source(random, relations, depth, "r").in_order("r"),
+    };
     let kind = *random.pick(&[Kind::Int, Kind::Time, Kind::Numeric]);
     let (times, others) = (left.of_kind(kind), right.of_kind(kind));
     if times.is_empty() || others.is_empty() {
         return query::generate(random, relations, depth);
     }
-    let (time, other) = (random.pick(&times).name.clone(), random.pick(&others).name.clone());
-    let (operator, order) = *random.pick(&[(">=", "DESC"), (">", "DESC"), ("<=", "ASC"), ("<", "ASC")]);
+    let (time, mut other) = (random.pick(&times).name.clone(), random.pick(&others).name.clone());
+    let (mut operator, mut order) = *random.pick(&[(">=", "DESC"), (">", "DESC"), ("<=", "ASC"), ("<", "ASC")]);
+    // The version of a source's row at the time of the left one: `log` has its time in `at`.
+    let by_version = right.grows && kind == Kind::Time && !random.one_in(3);
+    if by_version {
+        (other, operator, order) = ("r.at".to_owned(), ">=", "DESC");
+    }
     let mut on = format!("{time} {operator} {other}");
-    if !random.one_in(6) {
-        on = format!("{} AND {on}", equality(random, &left, &right));
+    let keys = if by_version || !random.one_in(6) { Some(equality(random, &left, &right)) } else { None };
+    if let Some(keys) = &keys {
+        on = format!("{keys} AND {on}");
     }
     let join = if random.one_in(2) { "LEFT JOIN" } else { "JOIN" };
     let both: Vec<_> = left.columns.iter().chain(&right.columns).cloned().collect();
@@ -41,7 +53,13 @@ pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Qu
         format!("SELECT {names} FROM (SELECT {names} FROM ({all}) AS numbered WHERE place = 1) AS met{tail}")
     });
     let nearest = format!("(SELECT * FROM {} WHERE {on} ORDER BY {order} LIMIT 1) AS r", right.sql.postgres);
-    let view = format!("SELECT {list} FROM {} ASOF {join} {} ON {on}", left.sql.view, right.sql.view);
+    let view = match (by_version, keys) {
+        (true, Some(keys)) => format!(
+            "SELECT {list} FROM {} {join} {} FOR SYSTEM_TIME AS OF {time} AS r ON {keys}",
+            left.sql.view, TABLES[LOG]
+        ),
+        _ => format!("SELECT {list} FROM {} ASOF {join} {} ON {on}", left.sql.view, right.sql.view),
+    };
     let sql = Sql {
         view: format!("SELECT {names} FROM ({view}) AS met{tail}"),
         batch,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field as ArrowField, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, IntervalMonthDayNano, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
@@ -20,10 +20,13 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::expression::Kind;
 use super::model::{Field, Model, START_S, TABLES, Table, Value};
+use super::sql::Column;
 
 /// The tables as DataFusion reads them: once with all of its optimizer rules, once with only those without which queries can't be
 /// executed. Where the two disagree, a rule is wrong, and the plainer answer is the better one.
-pub fn contexts(model: &Model) -> [SessionContext; 2] {
+///
+/// `more` are tables beside the model's.
+pub fn contexts(model: &Model, more: &[(String, Vec<RecordBatch>)]) -> [SessionContext; 2] {
     let builder = || {
         let mut config = SessionConfig::new().with_target_partitions(1);
         // As in the engine: IS NOT TRUE is never NULL, which its physical expression doesn't know.
@@ -44,6 +47,12 @@ pub fn contexts(model: &Model) -> [SessionContext; 2] {
             let batch = batch(table);
             let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
             context.register_table(*name, Arc::new(table)).unwrap();
+        }
+        for (name, batches) in more {
+            if let Some(first) = batches.first() {
+                let table = MemTable::try_new(first.schema(), vec![batches.clone()]).unwrap();
+                context.register_table(name.as_str(), Arc::new(table)).unwrap();
+            }
         }
         context
     })
@@ -71,10 +80,10 @@ fn array(field: &Field, values: &[Value]) -> ArrayRef {
         (Kind::Int, "smallint") => Arc::new(ints().map(|v| v.map(|v| v as i16)).collect::<Int16Array>()),
         (Kind::Int, "int") => Arc::new(ints().map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
         (Kind::Int, _) => Arc::new(ints().collect::<Int64Array>()),
-        (Kind::Text | Kind::List, _) => Arc::new(collect(
+        (Kind::Text | Kind::Json, _) => Arc::new(collect(
             values,
             |value| match value {
-                Value::Text(s) => Some(s),
+                Value::Text(s) | Value::Json(s) => Some(s),
                 _ => None,
             },
             StringArray::from,
@@ -110,6 +119,32 @@ fn array(field: &Field, values: &[Value]) -> ArrayRef {
             debug_assert_eq!(*arrow::array::Array::data_type(&times), DataType::Timestamp(TimeUnit::Microsecond, None));
             Arc::new(times)
         }
+        (Kind::Moment, _) => {
+            let times = collect(
+                values,
+                |value| match value {
+                    Value::Moment(at) => Some((START_S + at) * 1_000_000),
+                    _ => None,
+                },
+                TimestampMicrosecondArray::from,
+            );
+            Arc::new(times.with_timezone("+00:00"))
+        }
+        (Kind::Interval, _) => Arc::new(collect(
+            values,
+            |value| match value {
+                Value::Interval(s) => Some(IntervalMonthDayNano::new(0, 0, s * 1_000_000_000)),
+                _ => None,
+            },
+            IntervalMonthDayNanoArray::from,
+        )),
+        (Kind::List, _) => {
+            let lists = values.iter().map(|value| match value {
+                Value::List(numbers) => Some(numbers.iter().map(|number| Some(*number)).collect::<Vec<_>>()),
+                _ => None,
+            });
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))
+        }
         (Kind::Bool, _) => Arc::new(collect(
             values,
             |value| match value {
@@ -123,6 +158,54 @@ fn array(field: &Field, values: &[Value]) -> ArrayRef {
 
 fn collect<T, A>(values: &[Value], get: impl Fn(Value) -> Option<T>, array: impl Fn(Vec<Option<T>>) -> A) -> A {
     array(values.iter().map(|value| get(*value)).collect())
+}
+
+/// Whether DataFusion can be asked: it knows the functions and means by them what PostgreSQL does, and shows the result's values alike.
+pub fn can_be_asked(sql: &str, columns: &[Column]) -> bool {
+    let shown_alike = |column: &Column| !matches!(column.kind, Kind::List | Kind::Interval | Kind::Json);
+    columns.iter().all(shown_alike) && !OTHERWISE.iter().any(|text| sql.contains(text))
+}
+
+/// What DataFusion hasn't, or has in its own way.
+const OTHERWISE: [&str; 24] = [
+    "JSONB",
+    "jsonb",
+    "->",
+    " ? ",
+    "@>",
+    "ANY (",
+    "SIMILAR TO",
+    "cardinality(",
+    "array_to_string(",
+    "array_remove(",
+    "[1:2]",
+    ")[1]",
+    "to_char(",
+    "split_part(",
+    "regexp_replace(",
+    "corr(",
+    "covar_",
+    "regr_",
+    "EXCLUDE",
+    // A difference of times is no interval.
+    "extract(epoch",
+    "sum(INTERVAL",
+    "WITH ORDINALITY",
+    " < (2, 'x'))",
+    "AT TIME ZONE",
+];
+
+/// A query's result.
+pub async fn collected(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let frame = context.sql(sql).await?;
+    let fields: Vec<_> =
+        frame.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let mut batches = vec![RecordBatch::new_empty(schema.clone())];
+    for batch in frame.collect().await? {
+        batches.push(RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?);
+    }
+    Ok(batches)
 }
 
 /// A query's rows as text; NULL reads `NULL`.

@@ -10,10 +10,16 @@ pub enum Kind {
     Text,
     Float,
     Numeric,
+    /// A timestamp.
     Time,
     Bool,
-    /// An array of bigints; no column of a table is one.
+    /// An array of bigints.
     List,
+    /// A timestamptz.
+    Moment,
+    /// An interval of hours or less.
+    Interval,
+    Json,
 }
 
 impl Kind {
@@ -29,12 +35,25 @@ impl Kind {
             Self::Numeric,
             Self::Time,
             Self::Bool,
+            Self::Moment,
+            Self::Interval,
+            Self::List,
+            Self::Json,
         ])
     }
 
     /// A kind to group, join or union by.
     pub fn key(random: &mut Random) -> Self {
-        *random.pick(&[Self::Int, Self::Int, Self::Int, Self::Text, Self::Text, Self::Numeric, Self::Time, Self::Bool])
+        let common = [Self::Int, Self::Int, Self::Int, Self::Text, Self::Text, Self::Numeric, Self::Time, Self::Bool];
+        if random.one_in(6) {
+            return *random.pick(&[Self::Moment, Self::Interval, Self::List, Self::Json]);
+        }
+        *random.pick(&common)
+    }
+
+    /// Whether its values have an order that all agree on.
+    pub fn has_order(self) -> bool {
+        self != Self::Json
     }
 }
 
@@ -52,7 +71,10 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
             Kind::Numeric => format!("CAST({}.25 AS NUMERIC(8,2))", random.below(4)),
             Kind::Time => format!("TIMESTAMP '2024-01-01 00:0{}:30'", random.below(6)),
             Kind::Bool => random.pick(&["true", "false"]).to_string(),
-            Kind::List => "CAST(NULL AS BIGINT[])".to_owned(),
+            Kind::List => random.pick(&["CAST(NULL AS BIGINT[])", "CAST(ARRAY[1, 2] AS BIGINT[])"]).to_string(),
+            Kind::Moment => format!("TIMESTAMPTZ '2024-01-01 00:0{}:30+00'", random.below(6)),
+            Kind::Interval => format!("INTERVAL '{} seconds'", 30 * random.below(4)),
+            Kind::Json => "CAST('{\"k\": 3, \"t\": \"y\"}' AS JSONB)".to_owned(),
         };
     }
     let depth = depth - 1;
@@ -60,6 +82,9 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
     match kind {
         Kind::Int => {
             let (left, right, text) = (sub(Kind::Int), sub(Kind::Int), sub(Kind::Text));
+            if random.one_in(4) {
+                return int_of(random, columns, depth);
+            }
             match random.below(12) {
                 0 => format!("({left} + {right})"),
                 1 => format!("({left} - {right})"),
@@ -77,6 +102,9 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
         }
         Kind::Text => {
             let (left, right) = (sub(Kind::Text), sub(Kind::Text));
+            if random.one_in(4) {
+                return text_of(random, columns, depth);
+            }
             match random.below(7) {
                 0 => format!("upper({left})"),
                 1 => format!("({left} || {right})"),
@@ -98,14 +126,111 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
         }
         Kind::Time => {
             let (left, right) = (sub(Kind::Time), sub(Kind::Time));
-            match random.below(3) {
+            match random.below(6) {
                 0 => format!("({left} + INTERVAL '1 minute')"),
                 1 => format!("date_trunc('minute', {left})"),
+                2 => format!("date_bin(INTERVAL '2 minutes', {left}, TIMESTAMP '1970-01-01')"),
+                3 => format!("({left} + {})", expression(random, columns, Kind::Interval, depth)),
+                4 => format!("({} AT TIME ZONE 'UTC')", expression(random, columns, Kind::Moment, depth)),
                 _ => format!("coalesce({left}, {right})"),
             }
         }
         Kind::Bool => predicate(random, columns, depth),
-        Kind::List => sub(Kind::List),
+        Kind::List => {
+            let (left, right, int) = (sub(Kind::List), sub(Kind::List), sub(Kind::Int));
+            match random.below(6) {
+                0 => format!("CAST(ARRAY[{int}, 3] AS BIGINT[])"),
+                1 => format!("array_append({left}, CAST({int} AS BIGINT))"),
+                2 => format!("({left} || {right})"),
+                3 => format!("({left})[1:2]"),
+                4 => format!("array_remove({left}, CAST({int} AS BIGINT))"),
+                _ => format!("coalesce({left}, {right})"),
+            }
+        }
+        Kind::Moment => {
+            let (left, right, other) = (sub(Kind::Moment), sub(Kind::Moment), sub(Kind::Interval));
+            match random.below(5) {
+                0 => format!("({left} + {other})"),
+                1 => format!("date_trunc('minute', {left})"),
+                2 => format!("({} AT TIME ZONE 'UTC')", expression(random, columns, Kind::Time, depth)),
+                3 => format!("greatest({left}, {right})"),
+                _ => format!("coalesce({left}, {right})"),
+            }
+        }
+        Kind::Interval => {
+            let (left, right) = (sub(Kind::Interval), sub(Kind::Interval));
+            let (time, other) = (sub(Kind::Time), sub(Kind::Time));
+            match random.below(5) {
+                0 => format!("({left} + {right})"),
+                1 => format!("({left} * 2)"),
+                2 => format!("({time} - {other})"),
+                3 => format!("(-{left})"),
+                _ => format!("coalesce({left}, {right})"),
+            }
+        }
+        Kind::Json => {
+            let (left, int, text) = (sub(Kind::Json), sub(Kind::Int), sub(Kind::Text));
+            match random.below(4) {
+                0 => format!("({left} -> 'n')"),
+                1 => format!("jsonb_build_object('k', {int}, 't', {text})"),
+                2 => format!("to_jsonb({int})"),
+                _ => format!("coalesce({left}, {})", expression(random, columns, Kind::Json, 0)),
+            }
+        }
+    }
+}
+
+/// An integer of values of other kinds.
+fn int_of(random: &mut Random, columns: &[Column], depth: usize) -> String {
+    let mut of = |kind| expression(random, columns, kind, depth);
+    let (list, json, time, interval) = (of(Kind::List), of(Kind::Json), of(Kind::Time), of(Kind::Interval));
+    match random.below(6) {
+        0 => format!("cardinality({list})"),
+        1 => format!("({list})[1]"),
+        2 => format!("CAST({json} ->> 'k' AS INT)"),
+        3 => format!("CAST(extract(minute FROM {time}) AS INT)"),
+        4 => format!("CAST(extract(epoch FROM {interval}) AS INT)"),
+        _ => format!("position('x' IN {})", expression(random, columns, Kind::Text, depth)),
+    }
+}
+
+/// A text of values of other kinds, and by patterns.
+fn text_of(random: &mut Random, columns: &[Column], depth: usize) -> String {
+    let mut of = |kind| expression(random, columns, kind, depth);
+    let (text, list, json, time) = (of(Kind::Text), of(Kind::List), of(Kind::Json), of(Kind::Time));
+    match random.below(6) {
+        0 => format!("({json} ->> 't')"),
+        1 => format!("array_to_string({list}, '-')"),
+        2 => format!("to_char({time}, 'HH24:MI:SS')"),
+        3 => format!("regexp_replace({text}, '[xX]', 'z')"),
+        4 => format!("split_part({text}, 'x', 1)"),
+        _ => format!("left({text}, 1)"),
+    }
+}
+
+/// A condition on values of the rarer kinds.
+fn rare_predicate(random: &mut Random, columns: &[Column]) -> String {
+    let mut of = |kind| expression(random, columns, kind, 0);
+    let (int, text, list, json) = (of(Kind::Int), of(Kind::Text), of(Kind::List), of(Kind::Json));
+    match random.below(10) {
+        0 => format!("({int} = ANY ({list}))"),
+        1 => format!("({json} @> '{{\"k\": 1}}')"),
+        2 => format!("({json} ? 'k')"),
+        3 => format!(
+            "({} < {})",
+            expression(random, columns, Kind::Moment, 0),
+            expression(random, columns, Kind::Moment, 0)
+        ),
+        4 => {
+            let (left, right) =
+                (expression(random, columns, Kind::Interval, 0), expression(random, columns, Kind::Interval, 0));
+            format!("({left} >= {right})")
+        }
+        5 => format!("({text} ~ '^[xX]')"),
+        6 => format!("({text} SIMILAR TO '(x|y)%')"),
+        7 => format!("(({int}, {text}) < (2, 'x'))"),
+        8 => format!("({list} @> CAST(ARRAY[1] AS BIGINT[]))"),
+        _ => format!("({int} IS NOT DISTINCT FROM {})", expression(random, columns, Kind::Int, 0)),
     }
 }
 
@@ -118,6 +243,9 @@ pub fn predicate(random: &mut Random, columns: &[Column], depth: usize) -> Strin
             1 => format!("({left} OR {right})"),
             _ => format!("(NOT ({left}))"),
         };
+    }
+    if random.one_in(5) {
+        return rare_predicate(random, columns);
     }
     let mut leaf = |kind| expression(random, columns, kind, 0);
     let (int, text) = (leaf(Kind::Int), leaf(Kind::Text));
@@ -147,7 +275,21 @@ pub fn call(random: &mut Random, columns: &[Column]) -> (String, Kind) {
     let int = expression(random, columns, Kind::Int, 1);
     let mut of = |kind| expression(random, columns, kind, 1);
     let (float, text, numeric, time) = (of(Kind::Float), of(Kind::Text), of(Kind::Numeric), of(Kind::Time));
-    let (text, kind) = match random.below(24) {
+    let (interval, moment) = (of(Kind::Interval), of(Kind::Moment));
+    let (text, kind) = match random.below(34) {
+        24 => (format!("sum({interval})"), Kind::Interval),
+        25 => (format!("max({interval})"), Kind::Interval),
+        26 => (format!("min({moment})"), Kind::Moment),
+        27 => (format!("avg({int})"), Kind::Numeric),
+        28 => (format!("bit_and({int})"), Kind::Int),
+        29 => {
+            let other = expression(random, columns, Kind::Float, 0);
+            let function = random.pick(&["corr", "covar_samp", "covar_pop", "regr_slope", "regr_intercept", "regr_r2"]);
+            (format!("{function}({float}, {other})"), Kind::Float)
+        }
+        30 => (format!("max({moment})"), Kind::Moment),
+        31 => (format!("bit_or({int})"), Kind::Int),
+        32 => (format!("count(DISTINCT {moment})"), Kind::Int),
         0 | 1 => ("count(*)".to_owned(), Kind::Int),
         2 => (format!("count({int})"), Kind::Int),
         3 => (format!("count({text})"), Kind::Int),

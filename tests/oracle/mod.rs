@@ -10,6 +10,8 @@
 mod as_of;
 mod batch;
 mod case;
+mod coverage;
+mod definition;
 mod expression;
 mod model;
 mod partition;
@@ -22,11 +24,17 @@ mod sql;
 mod subquery;
 mod window;
 
+use std::collections::BTreeMap;
+
 use libtest_mimic::Trial;
 
 use crate::support::random::Random;
 use crate::support::trial;
+pub use case::sorted as canonical_rows;
 use case::{Case, Views};
+use definition::Definition;
+use model::Model;
+pub use postgres::Postgres;
 
 /// Groups of cases, so that they share the machine's cores.
 const GROUPS: u64 = 6;
@@ -44,7 +52,29 @@ pub fn trials() -> Vec<Trial> {
         let name = format!("oracle::random_recursions_{group}");
         trial(&name, move || run_all(first + (GROUPS + group) * 1_000, 2 * cases, Views::Recursive))
     };
-    (0..GROUPS).map(group).chain((0..2).map(recursions)).collect()
+    let grammar = trial("oracle::the_grammar_has_every_construct", the_grammar_has_every_construct);
+    (0..GROUPS).map(group).chain((0..2).map(recursions)).chain([grammar]).collect()
+}
+
+/// Definitions that are drawn, of which each construct is in a few.
+const DRAWN: u64 = 4_000;
+/// The fewest of them that may have a construct.
+const FEWEST: u64 = 8;
+
+/// What the grammar has lost is no longer shown by any seed.
+fn the_grammar_has_every_construct() {
+    let mut seen: BTreeMap<&str, u64> = coverage::all().map(|name| (name, 0)).collect();
+    for seed in 0..DRAWN {
+        let mut random = Random::new(seed);
+        let mut relations = Model::generate(&mut random, Some("log.jsonl".into())).relations();
+        relations.push(definition::generate(&mut random, &relations, 1).query.as_view("view0"));
+        let Definition { with, query, emit, .. } = definition::generate(&mut random, &relations, 2);
+        for name in coverage::constructs(&format!("{with} AS {}{emit}", query.sql.view)) {
+            *seen.entry(name).or_default() += 1;
+        }
+    }
+    let rare: Vec<_> = seen.iter().filter(|(_, count)| **count < FEWEST).collect();
+    assert!(rare.is_empty(), "of {DRAWN} definitions these are in few: {rare:?}");
 }
 
 /// Cases from a seed on. With MILLRACE_TEST_KEEP_GOING=1 all failures are printed before the run fails.
@@ -58,7 +88,7 @@ fn run_all(first: u64, cases: u64, kind: Views) {
             failed.push(seed);
         }
     }
-    eprintln!("seeds {first} to {}, all groups so far:\n{}", first + cases - 1, case::counts());
+    eprintln!("seeds {first} to {}, all groups so far:\n{}", first + cases - 1, case::counts() + &coverage::report());
     assert!(failed.is_empty(), "these seeds fail: {failed:?}");
 }
 
@@ -68,10 +98,11 @@ fn run_case(seed: u64, kind: Views) -> Result<(), String> {
     let first = failure.message.clone();
     let (case, failure) = shrink::shrink(case, failure);
     Err(format!(
-        "seed {seed} ({kind:?}): {first}\n\nas small as it got, with {} workers{}{}:\n{}\n\n{}",
+        "seed {seed} ({kind:?}): {first}\n\nas small as it got, with {} workers{}{}{}:\n{}\n\n{}",
         case.workers,
         if case.tiny { ", little memory" } else { "" },
         if case.durable { ", on disk" } else { "" },
+        if case.stream { ", with a source" } else { "" },
         failure.script.join("\n"),
         failure.message,
     ))

@@ -1,5 +1,7 @@
 //! The tables as plain rows: random columns, and what DML makes of their rows.
 
+use std::path::PathBuf;
+
 use super::expression::Kind;
 use super::sql::{Column, Relation, Sql, column};
 use crate::support::random::Random;
@@ -16,6 +18,13 @@ pub enum Value {
     /// Seconds since [`START_S`].
     Time(i64),
     Bool(bool),
+    /// Seconds since [`START_S`].
+    Moment(i64),
+    /// In seconds.
+    Interval(i64),
+    List(&'static [i64]),
+    /// As both sides write it.
+    Json(&'static str),
 }
 
 /// A column of a table.
@@ -36,21 +45,49 @@ pub struct Table {
     key: Vec<usize>,
 }
 
-/// Two keyed tables and one without a key.
+/// Two keyed tables, one without a key, and one whose rows are only ever added: a source, or a table like the others.
 #[derive(Debug)]
 pub struct Model {
     pub tables: Vec<Table>,
     next_id: i64,
+    /// What time it is, in seconds since [`START_S`], and a half more: no row's time is ever now.
+    pub clock_s: i64,
+    /// The file that the source follows.
+    pub file: Option<PathBuf>,
+}
+
+/// What a change is.
+#[derive(Debug)]
+pub enum Change {
+    /// Statements, which are one transaction.
+    Statement(String),
+    /// Lines for the source's file, and the statement that adds the same rows to a table.
+    Append { lines: String, statement: String },
 }
 
 /// 2024-01-01 00:00:00.
 pub const START_S: i64 = 1_704_067_200;
-pub const TABLES: [&str; 3] = ["t0", "t1", "bag"];
-const WORDS: [&str; 5] = ["x", "y", "xy", "", "X y"];
+pub const TABLES: [&str; 4] = ["t0", "t1", "bag", "log"];
+/// The place of the one that only grows.
+pub const LOG: usize = 3;
+/// How far the times of `log` may be behind the latest, in seconds: nothing is ever late.
+pub const DELAY_S: i64 = 30;
+const BAG: usize = 2;
+const WORDS: [&str; 6] = ["x", "y", "xy", "", "X y", "7"];
+const LISTS: [&[i64]; 4] = [&[], &[1], &[2, 1], &[0, 3, 3]];
+const DOCUMENTS: [&str; 5] = [
+    r#"{"k": 1, "t": "x"}"#,
+    r#"{"k": 2, "n": {"k": 3, "t": "y"}}"#,
+    r#"{"k": null, "t": "x y"}"#,
+    r#"[1, {"k": 1}]"#,
+    r#"{}"#,
+];
 
 impl Model {
     /// Tables of random columns: `id`, two integers `a` and `b`, and some of the other kinds.
-    pub fn generate(random: &mut Random) -> Self {
+    ///
+    /// With a file, `log` is a source that follows it.
+    pub fn generate(random: &mut Random, file: Option<PathBuf>) -> Self {
         let table = |number| {
             let mut fields = vec![field("id", Kind::Int, "int", true)];
             let integer = |random: &mut Random| *random.pick(&["int", "int", "bigint", "smallint"]);
@@ -64,10 +101,17 @@ impl Model {
                 ("ok", Kind::Bool, "boolean"),
                 ("w", Kind::Text, "varchar(10)"),
                 ("c", Kind::Int, "bigint"),
+                ("tz", Kind::Moment, "timestamptz"),
+                ("d", Kind::Interval, "interval"),
+                ("l", Kind::List, "bigint[]"),
+                ("j", Kind::Json, "jsonb"),
             ];
             for (name, kind, sql_type) in more {
-                if !random.one_in(5) {
-                    fields.push(field(name, kind, sql_type, random.one_in(6)));
+                let is_needed = number == LOG && name == "at";
+                // Without it, all of its columns have an order.
+                let is_left_out = if number == LOG && name == "j" { random.one_in(2) } else { random.one_in(5) };
+                if !is_left_out || is_needed {
+                    fields.push(field(name, kind, sql_type, random.one_in(6) && !is_needed));
                 }
             }
             let turned = random.below(fields.len() as u64) as usize;
@@ -85,10 +129,11 @@ impl Model {
             }
             Table { fields, rows: Vec::new(), key }
         };
-        Self { tables: (0..TABLES.len()).map(table).collect(), next_id: 0 }
+        Self { tables: (0..TABLES.len()).map(table).collect(), next_id: 0, clock_s: 0, file }
     }
 
-    pub fn definitions(&self) -> Vec<String> {
+    /// What makes the tables; for PostgreSQL, or without a file, all of them are tables.
+    pub fn definitions(&self, for_postgres: bool) -> Vec<String> {
         let definition = |(name, table): (&&str, &Table)| {
             let column = |field: &Field| {
                 let not_null = if field.not_null { " NOT NULL" } else { "" };
@@ -99,6 +144,14 @@ impl Model {
                 let names: Vec<_> = table.key.iter().map(|column| table.fields[*column].name).collect();
                 parts.push(format!("PRIMARY KEY ({})", names.join(", ")));
             }
+            if let (true, Some(file), false) = (*name == TABLES[LOG], &self.file, for_postgres) {
+                return format!(
+                    "CREATE SOURCE {name} ({}, WATERMARK FOR at AS at - INTERVAL '{DELAY_S} seconds')
+                     WITH (connector = 'file', path = '{}', format = 'json', mode = 'follow', poll_interval = '2ms', idle_timeout = 'off')",
+                    parts.join(", "),
+                    file.display()
+                );
+            }
             format!("CREATE TABLE {name} ({})", parts.join(", "))
         };
         TABLES.iter().zip(&self.tables).map(definition).collect()
@@ -107,18 +160,54 @@ impl Model {
     pub fn relations(&self) -> Vec<Relation> {
         let relation = |(name, table): (&&str, &Table)| {
             let columns: Vec<Column> = table.fields.iter().map(|field| column(field.name, field.kind)).collect();
-            Relation { sql: Sql::text(*name), columns }
+            Relation { sql: Sql::text(*name), columns, key: table.key_names(), grows: false }
         };
-        TABLES.iter().zip(&self.tables).map(relation).collect()
+        let mut relations: Vec<_> = TABLES.iter().zip(&self.tables).map(relation).collect();
+        relations[LOG].grows = self.file.is_some();
+        relations
     }
 
-    /// Changes the model and says by which statements, which are one transaction.
-    pub fn change(&mut self, random: &mut Random) -> String {
+    /// Changes the model and says how.
+    pub fn change(&mut self, random: &mut Random) -> Change {
+        if random.one_in(5) {
+            let begin = self.tables[LOG].rows.len();
+            let statement = self.insert(LOG, random);
+            let lines = self.tables[LOG].rows[begin..].iter().map(|row| self.tables[LOG].line(row)).collect();
+            return if self.file.is_some() {
+                Change::Append { lines, statement }
+            } else {
+                Change::Statement(statement)
+            };
+        }
         if !random.one_in(6) {
-            return self.statement(random);
+            return Change::Statement(self.statement(random));
         }
         let statements: Vec<_> = (0..2 + random.below(3)).map(|_| self.statement(random)).collect();
-        format!("BEGIN; {}; COMMIT", statements.join("; "))
+        Change::Statement(format!("BEGIN; {}; COMMIT", statements.join("; ")))
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, random: &mut Random) {
+        self.clock_s += 1 + random.below(90) as i64;
+    }
+
+    /// The moment that it is, microseconds since 1970.
+    pub fn clock_us(&self) -> i64 {
+        (START_S + self.clock_s) * 1_000_000 + 500_000
+    }
+
+    /// The moment that it is, as text.
+    pub fn clock(&self) -> String {
+        let s = self.clock_s;
+        format!("2024-01-01 {:02}:{:02}:{:02}.5", s / 3600, s / 60 % 60, s % 60)
+    }
+
+    /// The greatest id of the table that only grows.
+    pub fn last_logged(&self) -> i64 {
+        let id = self.tables[LOG].position("id");
+        let ids =
+            self.tables[LOG].rows.iter().filter_map(|row| if let Value::Int(id) = row[id] { Some(id) } else { None });
+        ids.max().unwrap_or(0)
     }
 
     fn statement(&mut self, random: &mut Random) -> String {
@@ -141,12 +230,18 @@ impl Model {
 
     fn new_row(&mut self, table: usize, random: &mut Random) -> Vec<Value> {
         self.next_id += 1;
-        let is_bag = self.tables[table].key.is_empty();
+        let is_bag = table == BAG;
+        let latest = self.tables[table].latest_s();
         let fields = self.tables[table].fields.iter();
         fields
             .map(|field| match field.name {
                 "id" if is_bag => Value::Int(random.below(3) as i64),
                 "id" => Value::Int(self.next_id),
+                // Not late, and on the whole later and later.
+                "at" if table == LOG => {
+                    let behind_s = (latest - DELAY_S).max(0) / 10 * 10 + 10;
+                    Value::Time(behind_s + random.below(9) as i64 * 10)
+                }
                 _ => value(field, random),
             })
             .collect()
@@ -246,6 +341,24 @@ impl Model {
 }
 
 impl Table {
+    fn key_names(&self) -> Vec<String> {
+        self.key.iter().map(|column| self.fields[*column].name.to_owned()).collect()
+    }
+
+    /// The latest of its times.
+    fn latest_s(&self) -> i64 {
+        let Some(at) = self.fields.iter().position(|field| field.name == "at") else { return 0 };
+        let times = self.rows.iter().filter_map(|row| if let Value::Time(at) = row[at] { Some(at) } else { None });
+        times.max().unwrap_or(0)
+    }
+
+    /// A row as a JSON object, a line.
+    fn line(&self, row: &[Value]) -> String {
+        let member = |(field, value): (&Field, &Value)| format!("\"{}\":{}", field.name, json(*value));
+        let members: Vec<_> = self.fields.iter().zip(row).map(member).collect();
+        format!("{{{}}}\n", members.join(","))
+    }
+
     fn position(&self, name: &str) -> usize {
         self.fields.iter().position(|field| field.name == name).expect("every table has it")
     }
@@ -296,7 +409,21 @@ impl Table {
                     other => other,
                 }),
             ),
-            Kind::Text | Kind::List => {
+            Kind::Moment => (
+                format!("{name} + INTERVAL '1 minute'"),
+                Box::new(|value| match value {
+                    Value::Moment(at) => Value::Moment(at + 60),
+                    other => other,
+                }),
+            ),
+            Kind::Interval => (
+                format!("{name} + INTERVAL '30 seconds'"),
+                Box::new(|value| match value {
+                    Value::Interval(s) => Value::Interval(s + 30),
+                    other => other,
+                }),
+            ),
+            Kind::Text | Kind::List | Kind::Json => {
                 let new = value(field, random);
                 (literal(new), Box::new(move |_| new))
             }
@@ -329,7 +456,10 @@ fn value(field: &Field, random: &mut Random) -> Value {
         Kind::Numeric => Value::Numeric((i128::from(random.below(17)) - 8) * 25),
         Kind::Time => Value::Time(random.below(13) as i64 * 30),
         Kind::Bool => Value::Bool(random.one_in(2)),
-        Kind::List => Value::Null,
+        Kind::List => Value::List(random.pick::<&'static [i64]>(&LISTS)),
+        Kind::Moment => Value::Moment(random.below(13) as i64 * 30),
+        Kind::Interval => Value::Interval(random.below(9) as i64 * 30 - 120),
+        Kind::Json => Value::Json(random.pick::<&'static str>(&DOCUMENTS)),
     }
 }
 
@@ -344,7 +474,33 @@ fn literal(value: Value) -> String {
         Value::Text(s) => format!("'{s}'"),
         Value::Float(f) => format!("{f:?}"),
         Value::Numeric(n) => format!("{:.2}", n as f64 / 100.0),
-        Value::Time(s) => format!("'2024-01-01 {:02}:{:02}:{:02}'", s / 3600, s / 60 % 60, s % 60),
+        Value::Time(s) => format!("'{}'", time(s)),
         Value::Bool(ok) => ok.to_string(),
+        Value::Moment(s) => format!("'{}+00'", time(s)),
+        Value::Interval(s) => format!("'{s} seconds'"),
+        Value::List(numbers) => format!("'{{{}}}'", list(numbers)),
+        Value::Json(document) => format!("'{document}'"),
+    }
+}
+
+fn time(s: i64) -> String {
+    format!("2024-01-01 {:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+fn list(numbers: &[i64]) -> String {
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// A value as JSON has it.
+fn json(value: Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Int(_) | Value::Float(_) | Value::Numeric(_) | Value::Bool(_) => literal(value),
+        Value::Text(s) => format!("\"{s}\""),
+        Value::Time(s) => format!("\"{}\"", time(s)),
+        Value::Moment(s) => format!("\"{}Z\"", time(s)),
+        Value::Interval(s) => format!("\"{s} seconds\""),
+        Value::List(numbers) => format!("[{}]", list(numbers)),
+        Value::Json(document) => document.to_owned(),
     }
 }

@@ -7,14 +7,15 @@ use super::sql::{Column, Query, Relation, Sql, column, outputs, select};
 use crate::support::random::Random;
 
 pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    let from = source(random, relations, depth, "w");
-    match random.below(9) {
-        0 | 1 => windows(random, &from),
-        2 => ranges(random, &from),
+    let from = source(random, relations, depth, "w").in_order("w");
+    match random.below(14) {
+        0 | 1 | 9 | 10 => windows(random, &from),
+        2 | 11 => ranges(random, &from),
         3 => first_rows(random, &from),
         4 => with_ties(random, &from),
         5 | 6 => first_of_each(random, &from),
         7 => distinct_on(random, &from),
+        // 8, 12 and 13.
         _ => aggregates(random, &from),
     }
 }
@@ -53,8 +54,13 @@ fn frame(random: &mut Random) -> String {
         " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
         " GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW",
         " GROUPS BETWEEN CURRENT ROW AND 1 FOLLOWING",
+        " GROUPS BETWEEN 2 PRECEDING AND 1 FOLLOWING",
     ];
-    (*random.pick(&bounds)).to_owned()
+    let bounds = *random.pick(&bounds);
+    if bounds.is_empty() || !random.one_in(3) {
+        return bounds.to_owned();
+    }
+    format!("{bounds} EXCLUDE {}", random.pick(&["CURRENT ROW", "GROUP", "TIES", "NO OTHERS"]))
 }
 
 fn call_filter(random: &mut Random, columns: &[Column]) -> String {
@@ -78,7 +84,10 @@ fn windows(random: &mut Random, from: &Relation) -> Query {
         };
         let (frame, int) = (frame(random), expression(random, &from.columns, Kind::Int, 1));
         let filter = call_filter(random, &from.columns);
-        expressions.push(match random.below(17) {
+        expressions.push(match random.below(19) {
+            // PostgreSQL doesn't have it.
+            16 => (format!("lag({int}) IGNORE NULLS OVER ({over})"), Kind::Int),
+            17 => (format!("last_value({int}) IGNORE NULLS OVER ({over}{frame})"), Kind::Int),
             0 => (format!("row_number() OVER ({over})"), Kind::Int),
             1 => (format!("rank() OVER ({over})"), Kind::Int),
             2 => (format!("dense_rank() OVER ({over})"), Kind::Int),
@@ -110,7 +119,11 @@ fn windows(random: &mut Random, from: &Relation) -> Query {
 fn ranges(random: &mut Random, from: &Relation) -> Query {
     let mut expressions = names(&from.columns);
     let kind = *random.pick(&[Kind::Int, Kind::Numeric, Kind::Float, Kind::Time]);
-    let by = expression(random, &from.columns, kind, 0);
+    let columns = from.of_kind(kind);
+    let by = match columns.is_empty() {
+        true => expression(random, &from.columns, kind, 0),
+        false => random.pick(&columns).name.clone(),
+    };
     let (one, two) = match kind {
         Kind::Time => ("INTERVAL '1 minute'", "INTERVAL '2 minutes'"),
         _ => ("1", "2"),
@@ -124,8 +137,13 @@ fn ranges(random: &mut Random, from: &Relation) -> Query {
             format!(" RANGE BETWEEN {one} PRECEDING AND {two} FOLLOWING"),
             format!(" RANGE BETWEEN CURRENT ROW AND {one} FOLLOWING"),
             " RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING".to_owned(),
+            " GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW".to_owned(),
+            " GROUPS BETWEEN 1 FOLLOWING AND 2 FOLLOWING".to_owned(),
         ];
-        let bound = if is_column { random.pick(&bounds).clone() } else { String::new() };
+        let mut bound = if is_column { random.pick(&bounds).clone() } else { String::new() };
+        if !bound.is_empty() && random.one_in(3) {
+            bound.push_str(random.pick::<&'static str>(&[" EXCLUDE CURRENT ROW", " EXCLUDE GROUP", " EXCLUDE TIES"]));
+        }
         let over = format!("{}ORDER BY {by}{}{bound}", partition_by(random, &from.columns), direction(random));
         let int = expression(random, &from.columns, Kind::Int, 0);
         let filter = call_filter(random, &from.columns);
@@ -250,7 +268,22 @@ fn aggregates(random: &mut Random, from: &Relation) -> Query {
         let (int, text) =
             (expression(random, &from.columns, Kind::Int, 1), expression(random, &from.columns, Kind::Text, 1));
         let filter = call_filter(random, &from.columns);
-        let (call, kind, known) = match random.below(13) {
+        let (call, kind, known) = match random.below(20) {
+            13 => (format!("jsonb_agg({int} ORDER BY {order}){filter}"), Kind::Json, false),
+            14 => {
+                (format!("jsonb_object_agg(coalesce({text}, ''), {int} ORDER BY {order}){filter}"), Kind::Json, false)
+            }
+            15 => {
+                let float = expression(random, &from.columns, Kind::Float, 0);
+                (format!("regr_slope({float}, {int}){filter}"), Kind::Float, false)
+            }
+            16 => {
+                let time = expression(random, &from.columns, Kind::Time, 0);
+                (format!("percentile_disc(0.25) WITHIN GROUP (ORDER BY {time}){filter}"), Kind::Time, false)
+            }
+            // PostgreSQL has none of these.
+            17 => (format!("first_value({int} ORDER BY {order})"), Kind::Int, true),
+            18 => (format!("median(CAST({int} AS DOUBLE PRECISION))"), Kind::Float, true),
             0 => (format!("string_agg({text}, ',' ORDER BY {order})"), Kind::Text, true),
             1 => (format!("bit_or({int})"), Kind::Int, true),
             2 => (format!("bit_xor({int})"), Kind::Int, true),

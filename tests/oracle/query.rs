@@ -2,13 +2,16 @@
 
 use super::expression::{Kind, call, expression, predicate};
 use super::model::TABLES;
-use super::sql::{Column, Query, Relation, Sql, outputs, select};
+use super::sql::{Column, Query, Relation, Sql, column, outputs, select};
 use super::{as_of, partition, recursion, rows, subquery, window};
 use crate::support::random::Random;
 
 /// A query over these relations, of which the first are the tables, with subqueries up to `depth`.
 pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    match random.below(36) {
+    match random.below(44) {
+        36 | 37 => using(random, relations, depth),
+        38 => values(random),
+        39..=43 => partition::generate(random, relations, depth),
         0..=2 => project(random, relations, depth),
         3..=6 => aggregate(random, relations, depth),
         7..=10 => join(random, relations, depth),
@@ -59,9 +62,10 @@ pub fn aggregate(random: &mut Random, relations: &[Relation], depth: usize) -> Q
 /// Aggregates over rows with a condition.
 pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     let mut keys = Vec::new();
+    let deep = usize::from(random.one_in(2));
     for _ in 0..random.below(3) {
         let kind = Kind::key(random);
-        keys.push((expression(random, &from.columns, kind, 1), kind));
+        keys.push((expression(random, &from.columns, kind, deep), kind));
     }
     let mut expressions = keys.clone();
     for _ in 0..1 + random.below(4) {
@@ -72,7 +76,7 @@ pub fn grouped(random: &mut Random, from: Relation, mut tail: String) -> Query {
     // DataFusion knows no positions in grouping sets, where a constant would be one, and a key stands once.
     let plain =
         texts.iter().all(|key| key.contains('.') && !key.contains('(')) && (texts.len() < 2 || texts[0] != texts[1]);
-    let sets = plain && !keys.is_empty() && random.one_in(3);
+    let sets = plain && !keys.is_empty() && random.one_in(2);
     if sets {
         let keys = texts.join(", ");
         tail.push_str(&match random.below(3) {
@@ -121,14 +125,86 @@ fn join(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     select(&format!("SELECT {list}"), &from, &tail, columns)
 }
 
+/// Joins by names: USING and NATURAL, whose columns are the one or the other side's.
+fn using(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+    let keys: Vec<Kind> = (0..1 + random.below(2)).map(|_| Kind::key(random)).collect();
+    let mut side = |alias: &str| {
+        let from = source(random, relations, depth, "f");
+        let mut list: Vec<String> = Vec::new();
+        for (number, key) in keys.iter().enumerate() {
+            list.push(format!("{} AS k{number}", expression(random, &from.columns, *key, 1)));
+        }
+        let more = random.pick(&from.columns).clone();
+        list.push(format!("{} AS {alias}0", more.name));
+        let query = select(&format!("SELECT {}", list.join(", ")), &from, &filter(random, &from.columns), vec![]);
+        (query.as_subquery().named(alias), column(&format!("{alias}0"), more.kind))
+    };
+    let ((left, left_column), (right, right_column)) = (side("l"), side("r"));
+    let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
+    let names: Vec<String> = (0..keys.len()).map(|number| format!("k{number}")).collect();
+    let mut columns: Vec<Column> = names.iter().zip(&keys).map(|(name, kind)| column(name, *kind)).collect();
+    columns.extend([left_column, right_column]);
+    let chosen: Vec<(String, Kind)> =
+        (0..1 + random.below(4)).map(|_| random.pick(&columns).clone()).map(|c| (c.name, c.kind)).collect();
+    let (list, outputs) = outputs(&chosen);
+    let join = match random.one_in(2) {
+        true => format!(" NATURAL {kind} "),
+        false => format!(" {kind} "),
+    };
+    let on = if join.contains("NATURAL") { String::new() } else { format!(" USING ({})", names.join(", ")) };
+    let tail = if random.one_in(3) { format!(" WHERE {}", predicate(random, &columns, 1)) } else { String::new() };
+    let sql = Sql::text(format!("SELECT {list} FROM ")).with(&left.sql).and(&join).with(&right.sql).and(&on).and(&tail);
+    // The same by a condition, over a query that gives its columns one name.
+    let equal: Vec<String> = names.iter().map(|name| format!("l.{name} = r.{name}")).collect();
+    let merged: Vec<String> = names.iter().map(|name| format!("coalesce(l.{name}, r.{name}) AS {name}")).collect();
+    let all = Sql::text(format!("SELECT {list} FROM (SELECT {}, l.l0, r.r0 FROM ", merged.join(", ")));
+    let all = all.with(&left.sql).and(&format!(" {kind} ")).with(&right.sql);
+    let all = all.and(&format!(" ON {}) AS merged{tail}", equal.join(" AND ")));
+    Query { sql: Sql { batch: all.batch, ..sql }, columns: outputs }
+}
+
+/// Rows that stand in the query itself.
+fn values(random: &mut Random) -> Query {
+    let rows: Vec<String> = (0..1 + random.below(3))
+        .map(|_| format!("({}, {})", random.pick(&["1", "2", "NULL", "3"]), random.pick(&["'x'", "'y'", "NULL"])))
+        .chain(["(0, 'z')".to_owned()])
+        .collect();
+    let from = Sql::text(format!("(VALUES {}) AS v (a, s)", rows.join(", ")));
+    let from = Relation::new(from, vec![column("v.a", Kind::Int), column("v.s", Kind::Text)]);
+    let (list, columns) = outputs(&[("v.a".to_owned(), Kind::Int), ("v.s".to_owned(), Kind::Text)]);
+    select(&format!("SELECT {list}"), &from, &filter(random, &from.columns), columns)
+}
+
+/// A condition that a range of the other side meets.
+fn range(random: &mut Random, left: &Relation, right: &Relation) -> Option<String> {
+    let kind = *random.pick(&[Kind::Time, Kind::Int, Kind::Moment, Kind::Numeric]);
+    let (lefts, rights) = (left.of_kind(kind), right.of_kind(kind));
+    if lefts.is_empty() || rights.is_empty() {
+        return None;
+    }
+    let (value, low, high) = (&random.pick(&lefts).name, &random.pick(&rights).name, &random.pick(&rights).name);
+    Some(match kind {
+        Kind::Time | Kind::Moment => format!("{value} BETWEEN {low} - INTERVAL '1 minute' AND {low}"),
+        _ => format!("{value} BETWEEN {low} AND {high} + 1"),
+    })
+}
+
 /// Two relations as one, on any condition.
 fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
     let both: Vec<_> = left.columns.iter().chain(&right.columns).cloned().collect();
     let relation = |kind: &str, tail: String| {
         let sql = left.sql.clone().and(&format!(" {kind} ")).with(&right.sql).and(&tail);
-        Relation { sql, columns: both.clone() }
+        Relation::new(sql, both.clone())
     };
-    match random.below(12) {
+    match random.below(14) {
+        12 | 13 => {
+            if let Some(on) = range(random, &left, &right) {
+                let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
+                let equal =
+                    if random.one_in(3) { format!(" AND {}", equality(random, &left, &right)) } else { String::new() };
+                return relation(kind, format!(" ON {on}{equal}"));
+            }
+        }
         // Without an equality: by a range, or by nothing at all. PostgreSQL has no FULL JOIN of that kind.
         10 => {
             let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
@@ -160,6 +236,7 @@ pub fn equality(random: &mut Random, left: &Relation, right: &Relation) -> Strin
             let (left, right) = (&random.pick(&left).name, &random.pick(&right).name);
             return match (kind, random.below(6)) {
                 (Kind::Int, 5) => format!("{left} + 1 = {right}"),
+                (_, 4) => format!("{left} IS NOT DISTINCT FROM {right}"),
                 _ => format!("{left} = {right}"),
             };
         }
@@ -167,11 +244,24 @@ pub fn equality(random: &mut Random, left: &Relation, right: &Relation) -> Strin
     format!("({} IS NULL) = ({} IS NULL)", random.pick(&left.columns).name, random.pick(&right.columns).name)
 }
 
+/// A query that has the columns of another one, of which it has fewer rows, or more.
+pub fn changed(random: &mut Random, query: &Query, more: bool) -> Query {
+    let from = query.as_subquery().named("q");
+    let (list, columns) = outputs(&from.columns.iter().map(|c| (c.name.clone(), c.kind)).collect::<Vec<_>>());
+    let fewer =
+        select(&format!("SELECT {list}"), &from, &format!(" WHERE {}", predicate(random, &from.columns, 1)), columns);
+    let fewer = Query { columns: query.columns.clone(), ..fewer };
+    if !more {
+        return fewer;
+    }
+    Query { sql: query.sql.clone().and(" UNION ALL ").with(&fewer.sql), columns: fewer.columns }
+}
+
 /// A common table expression that is named once or twice.
 fn with(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let common = generate(random, relations, depth.saturating_sub(1));
     let name = format!("common{depth}");
-    let named = Relation { sql: Sql::text(&name), columns: common.columns.clone() };
+    let named = Relation::new(Sql::text(&name), common.columns.clone());
     let mut known = relations.to_vec();
     known.truncate(TABLES.len());
     let mut names = vec![named.clone()];

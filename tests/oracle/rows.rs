@@ -9,7 +9,10 @@ use crate::support::random::Random;
 pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let from = source(random, relations, depth, "e");
     let key = from.columns.iter().find(|column| column.kind == Kind::Int).cloned();
-    match (random.below(7), key) {
+    match (random.below(10), key) {
+        (7, _) => texts(random, &from),
+        (8, _) => documents(random, &from),
+        (9, _) => numbered(random, &from),
         (6, _) => in_list(random, &from),
         (4 | 5, Some(key)) => first_rows(random, &from, &key),
         (2 | 3, _) => lateral(random, relations, &from),
@@ -74,6 +77,53 @@ fn beside(random: &mut Random, from: &Relation) -> Query {
     selected(random, from, &[(v, Kind::Int)], sql)
 }
 
+/// With their places, beside the row that they are made of.
+fn numbered(random: &mut Random, from: &Relation) -> Query {
+    let v = new_name(from);
+    let (call, _) = elements(random, &from.columns);
+    let join = random.pick(&[" CROSS JOIN LATERAL", " LEFT JOIN LATERAL"]);
+    let on = if join.contains("LEFT") { " ON true" } else { "" };
+    let sql = from.sql.clone().and(&format!("{join} {call} WITH ORDINALITY AS x({v}, place){on}"));
+    selected(random, from, &[("place".to_owned(), Kind::Int), (v, Kind::Int)], sql)
+}
+
+/// The parts of a text.
+fn texts(random: &mut Random, from: &Relation) -> Query {
+    let v = new_name(from);
+    let text = expression(random, &from.columns, Kind::Text, 1);
+    let call = match random.below(2) {
+        0 => format!("regexp_split_to_table({text}, '[ x]')"),
+        _ => format!("string_to_table({text}, ' ')"),
+    };
+    let sql = from.sql.clone().and(&format!(" CROSS JOIN LATERAL {call} AS x({v})")).not_for_batch();
+    selected(random, from, &[(v, Kind::Text)], sql)
+}
+
+/// The parts of a JSON document, or the elements of an array column.
+fn documents(random: &mut Random, from: &Relation) -> Query {
+    let v = new_name(from);
+    let json = expression(random, &from.columns, Kind::Json, 0);
+    let array = format!("CASE WHEN jsonb_typeof({json}) = 'array' THEN {json} END");
+    let object = format!("CASE WHEN jsonb_typeof({json}) = 'object' THEN {json} END");
+    let (call, more) = match random.below(5) {
+        0 => (format!("jsonb_array_elements({array}) AS x({v})"), vec![(v, Kind::Json)]),
+        1 => (format!("jsonb_object_keys({object}) AS x({v})"), vec![(v, Kind::Text)]),
+        2 => {
+            (format!("jsonb_each({object}) AS x({v}, value)"), vec![(v, Kind::Text), ("value".to_owned(), Kind::Json)])
+        }
+        3 => (
+            format!("jsonb_array_elements_text({array}) WITH ORDINALITY AS x({v}, place)"),
+            vec![(v, Kind::Text), ("place".to_owned(), Kind::Int)],
+        ),
+        _ => {
+            let list = expression(random, &from.columns, Kind::List, 1);
+            (format!("unnest({list}) AS x({v})"), vec![(v, Kind::Int)])
+        }
+    };
+    let sql = from.sql.clone().and(&format!(" CROSS JOIN LATERAL {call}")).not_for_batch();
+    selected(random, from, &more, sql)
+}
+
 /// The first rows of a table for each row, by an equality.
 fn first_rows(random: &mut Random, from: &Relation, key: &Column) -> Query {
     let v = new_name(from);
@@ -109,10 +159,15 @@ fn lateral(random: &mut Random, relations: &[Relation], from: &Relation) -> Quer
         tail.push_str(&format!(" AND {}", predicate(random, &both, 0)));
     }
     let value = expression(random, &inner.columns, Kind::Int, 0);
-    let order: Vec<_> = inner.columns.iter().map(|column| column.name.clone()).collect();
+    let ordered = inner.columns.iter().filter(|column| column.kind.has_order());
+    let order: Vec<_> = ordered.map(|column| column.name.clone()).chain(["1 + 1".to_owned()]).collect();
     let order = order.join(", ");
     let rows = |head: String, tail: String| Sql::text(head).with(&inner.sql).and(&tail);
-    let subquery = match random.below(7) {
+    let subquery = match random.below(8) {
+        6 => rows(
+            format!("SELECT {value} AS {v} FROM "),
+            format!("{tail} ORDER BY {value} + 0 FETCH FIRST {} ROWS WITH TIES", 1 + random.below(2)),
+        ),
         0 => rows(format!("SELECT {value} AS {v} FROM "), tail),
         1 => rows(format!("SELECT count(*) + {mine} AS {v} FROM "), tail),
         2 => rows(format!("SELECT max({value}) AS {v} FROM "), tail),

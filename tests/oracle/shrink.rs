@@ -58,10 +58,17 @@ impl Search {
             Case { workers: 1, ..case.clone() },
             Case { tiny: false, ..case.clone() },
             Case { durable, ..case.clone() },
+            Case { stream: false, ..case.clone() },
         ] {
-            let simpler =
-                Case { workers: simpler.workers.min(case.workers), tiny: simpler.tiny && case.tiny, ..simpler };
-            if (simpler.workers, simpler.tiny, simpler.durable) != (case.workers, case.tiny, case.durable) {
+            let simpler = Case {
+                workers: simpler.workers.min(case.workers),
+                tiny: simpler.tiny && case.tiny,
+                stream: simpler.stream && case.stream,
+                ..simpler
+            };
+            if (simpler.workers, simpler.tiny, simpler.durable, simpler.stream)
+                != (case.workers, case.tiny, case.durable, case.stream)
+            {
                 self.attempt(case, failure, simpler);
             }
         }
@@ -145,7 +152,7 @@ fn part(case: &mut Case, place: usize) -> Option<&mut Choices> {
         return Some(&mut case.schema);
     }
     match case.steps.get_mut(place)? {
-        Step::View(choices) | Step::Change(choices) => Some(choices),
+        Step::View(choices) | Step::Change(choices) | Step::Alter(choices) | Step::Tick(choices) => Some(choices),
         Step::Restart | Step::Nothing | Step::NoView => None,
     }
 }

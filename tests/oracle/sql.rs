@@ -2,8 +2,14 @@
 //!
 //! They differ where a view reads a view (which DataFusion doesn't have: there it is a subquery), where windows of time stand (an expression
 //! elsewhere), and where DataFusion has another name for something, or nothing: then there is no second text, and only the others are compared.
+//! `@view1@` in what DataFusion is asked is the query of that view, whatever it is by then; [`CLOCK`] and [`LOCAL_CLOCK`] are what time it is.
 
 use super::expression::Kind;
+
+/// What `now()` is elsewhere: PostgreSQL has functions of these names, for DataFusion they are replaced by literals.
+pub const CLOCK: &str = "clock()";
+/// As [`CLOCK`], as a timestamp.
+pub const LOCAL_CLOCK: &str = "local_clock()";
 
 /// The three texts of one thing.
 #[derive(Clone, Debug)]
@@ -25,6 +31,10 @@ pub struct Column {
 pub struct Relation {
     pub sql: Sql,
     pub columns: Vec<Column>,
+    /// Columns of a table's primary key.
+    pub key: Vec<String>,
+    /// It is a source.
+    pub grows: bool,
 }
 
 /// A whole query.
@@ -69,10 +79,29 @@ impl Sql {
 }
 
 impl Relation {
+    pub fn new(sql: Sql, columns: Vec<Column>) -> Self {
+        Self { sql, columns, key: Vec::new(), grows: false }
+    }
+
     /// Under an alias.
     pub fn named(self, alias: &str) -> Self {
         let columns = self.columns.iter().map(|c| column(&format!("{alias}.{}", c.name), c.kind)).collect();
-        Self { sql: self.sql.and(&format!(" AS {alias}")), columns }
+        Self { sql: self.sql.and(&format!(" AS {alias}")), columns, ..self }
+    }
+
+    /// Without the columns that have no order; `alias` is its own.
+    pub fn in_order(self, alias: &str) -> Self {
+        if self.columns.iter().all(|column| column.kind.has_order()) {
+            return self;
+        }
+        let mut columns: Vec<Column> = self.columns.iter().filter(|c| c.kind.has_order()).cloned().collect();
+        let mut list: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        if columns.is_empty() {
+            list.push("1 AS one".to_owned());
+            columns.push(column(&format!("{alias}.one"), Kind::Int));
+        }
+        let sql = Sql::text(format!("(SELECT {} FROM ", list.join(", "))).with(&self.sql);
+        Self::new(sql.and(&format!(") AS {alias}")), columns)
     }
 
     /// Of one of these, its columns of a kind.
@@ -84,13 +113,13 @@ impl Relation {
 impl Query {
     /// This query under a view's name.
     pub fn as_view(&self, name: &str) -> Relation {
-        let batch = self.sql.batch.as_ref().map(|batch| format!("({batch})"));
-        Relation { sql: Sql { batch, ..Sql::text(name) }, columns: self.columns.clone() }
+        let batch = Some(format!("(@{name}@)"));
+        Relation::new(Sql { batch, ..Sql::text(name) }, self.columns.clone())
     }
 
     /// This query in parentheses.
     pub fn as_subquery(&self) -> Relation {
-        Relation { sql: Sql::text("(").with(&self.sql).and(")"), columns: self.columns.clone() }
+        Relation::new(Sql::text("(").with(&self.sql).and(")"), self.columns.clone())
     }
 }
 

@@ -124,7 +124,8 @@ fn value(random: &mut Random, relations: &[Relation], outer: &Relation, kind: Ki
     match random.below(5) {
         // The first row, by all columns.
         3 => {
-            let order: Vec<_> = inner.columns.iter().map(|column| column.name.clone()).collect();
+            let ordered = inner.columns.iter().filter(|column| column.kind.has_order());
+            let order: Vec<_> = ordered.map(|column| column.name.clone()).chain(["1 + 1".to_owned()]).collect();
             let direction = random.pick(&["", " DESC"]);
             // A number alone would be a position.
             let first = if value.contains('.') && !value.contains('(') {

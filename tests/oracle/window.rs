@@ -14,6 +14,21 @@ pub fn generate(random: &mut Random, relations: &[Relation]) -> Query {
         return aggregate(random, relations, 1);
     }
     let table = (*random.pick(&tables)).clone();
+    let from = windows_of(random, table);
+    let tail = filter(random, &from.columns);
+    if random.one_in(3) {
+        return grouped(random, from, tail);
+    }
+    let mut expressions = vec![("w.window_start".to_owned(), Kind::Time), ("w.window_end".to_owned(), Kind::Time)];
+    for _ in 0..1 + random.below(3) {
+        expressions.push(call(random, &from.columns));
+    }
+    let (list, columns) = outputs(&expressions);
+    select(&format!("SELECT {list}"), &from, &format!("{tail} GROUP BY w.window_start, w.window_end"), columns)
+}
+
+/// The rows of a table with their windows.
+pub fn windows_of(random: &mut Random, table: Relation) -> Relation {
     let name = table.sql.view.clone();
     let (view, elsewhere) = match random.below(5) {
         0 => {
@@ -39,17 +54,7 @@ pub fn generate(random: &mut Random, relations: &[Relation]) -> Query {
     let mut columns = table.columns;
     columns.extend([column("window_start", Kind::Time), column("window_end", Kind::Time)]);
     let sql = Sql { view, batch: Some(elsewhere.clone()), postgres: elsewhere };
-    let from = Relation { sql, columns }.named("w");
-    let tail = filter(random, &from.columns);
-    if random.one_in(3) {
-        return grouped(random, from, tail);
-    }
-    let mut expressions = vec![("w.window_start".to_owned(), Kind::Time), ("w.window_end".to_owned(), Kind::Time)];
-    for _ in 0..1 + random.below(3) {
-        expressions.push(call(random, &from.columns));
-    }
-    let (list, columns) = outputs(&expressions);
-    select(&format!("SELECT {list}"), &from, &format!("{tail} GROUP BY w.window_start, w.window_end"), columns)
+    Relation::new(sql, columns).named("w")
 }
 
 /// Rows with a window from `start` on, `length` long, once for each value of `k`; only those that end behind the row.

@@ -12,6 +12,9 @@
 //! | `workers` | as `after`, with four workers |
 //! | `tiny` | as `after`, from a data directory, with a memory budget so small that everything spills |
 //!
+//! A file that makes views of its own and says what becomes of them line by line keeps its order: a line `# as written: restart workers tiny` has it run
+//! so in these ways too, with nothing made a view and with what is `onlyif adhoc`.
+//!
 //! A file whose statements change what views read says in a line `# ways: adhoc restart` in which ways it is run: those that make all views
 //! first would change their meaning.
 //!
@@ -84,14 +87,24 @@ pub fn trials() -> Vec<Trial> {
             }
             let name = format!("sqllogictest::{}::{way}", file.file_stem().unwrap().to_string_lossy());
             let file = file.clone();
-            trials.push(Trial::test(name, move || run(&file, way)));
+            trials.push(Trial::test(name, move || run(&file, way, false)));
+        }
+        let as_written = text.lines().find_map(|line| line.strip_prefix("# as written:")).unwrap_or_default();
+        for word in as_written.split_whitespace() {
+            let way = Way::ALL.into_iter().find(|way| way.to_string() == word);
+            let way = way.unwrap_or_else(|| panic!("{}: {word} is no way", file.display()));
+            let name = format!("sqllogictest::{}::{way}_as_written", file.file_stem().unwrap().to_string_lossy());
+            let file = file.clone();
+            trials.push(Trial::test(name, move || run(&file, way, true)));
         }
     }
     trials
 }
 
-fn run(file: &Path, way: Way) -> Result<(), Failed> {
-    let records = records::arranged(sqllogictest::parse_file(file)?, way);
+/// `as_written`: in the file's order, whatever the way.
+fn run(file: &Path, way: Way, as_written: bool) -> Result<(), Failed> {
+    let arrangement = if as_written { Way::AdHoc } else { way };
+    let records = records::arranged(sqllogictest::parse_file(file)?, arrangement);
     let directory = tempfile::tempdir()?;
     let data_dir = directory.path().join("data");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -102,8 +115,8 @@ fn run(file: &Path, way: Way) -> Result<(), Failed> {
     });
     runner.with_column_validator(sqllogictest::strict_column_validator);
     runner.add_label("millrace");
-    runner.add_label(&way.to_string());
-    if way.materializes() {
+    runner.add_label(&arrangement.to_string());
+    if arrangement.materializes() {
         runner.add_label("mv");
         runner.with_validator(records::same_rows);
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use engine::{Engine, Response, Session, SessionParameters, Settings, SqlType};
 use futures::StreamExt;
@@ -85,6 +87,8 @@ pub struct Database {
     engine: Option<Engine>,
     session: Option<Session>,
     settings: Settings,
+    /// What time it is, microseconds since 1970, where a test says so.
+    clock: Option<Arc<AtomicI64>>,
     directory: Option<TempDir>,
 }
 
@@ -98,8 +102,17 @@ impl Database {
     }
 
     pub fn open(settings: Settings) -> Self {
+        Self::by_clock(settings, None)
+    }
+
+    /// With epochs that take their time from this clock, microseconds since 1970.
+    pub fn with_clock(settings: Settings, clock: Arc<AtomicI64>) -> Self {
+        Self::by_clock(settings, Some(clock))
+    }
+
+    fn by_clock(settings: Settings, clock: Option<Arc<AtomicI64>>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut database = Self { runtime, engine: None, session: None, settings, directory: None };
+        let mut database = Self { runtime, engine: None, session: None, settings, clock, directory: None };
         database.start();
         database
     }
@@ -107,7 +120,10 @@ impl Database {
     /// Opens the engine again that was stopped.
     pub fn start(&mut self) {
         let _entered = self.runtime.enter();
-        let engine = Engine::open(self.settings.clone()).unwrap();
+        let engine = match &self.clock {
+            None => Engine::open(self.settings.clone()).unwrap(),
+            Some(clock) => Engine::open_at(self.settings.clone(), clock.clone()).unwrap(),
+        };
         self.session = Some(engine.session(parameters()).unwrap());
         self.engine = Some(engine);
     }

@@ -1,8 +1,9 @@
 //! All 22 TPC-H queries as views over tables of our own making, kept up to date while orders come, change and go: after each refresh every view holds
-//! what its query answers.
+//! what its query answers, and what a PostgreSQL with the same tables answers where MILLRACE_TEST_POSTGRES names one.
 
 use libtest_mimic::Trial;
 
+use crate::oracle::{Postgres, canonical_rows};
 use crate::support::database::{Database, settings};
 use crate::support::random::Random;
 use crate::support::trial;
@@ -79,14 +80,14 @@ fn refreshed(memory_budget_bytes: usize, workers: usize, seed: u64) {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = settings(Some(directory.path().join("data")));
     (settings.memory_budget_bytes, settings.workers) = (memory_budget_bytes, workers);
-    let mut db = Database::open(settings);
+    let mut db = Both { db: Database::open(settings), postgres: Postgres::connect() };
     let mut data = Data { random: Random::new(Random::seed(seed)), next_order: 1, live: Vec::new() };
-    TABLES.iter().for_each(|table| drop(db.run(table)));
+    TABLES.iter().for_each(|table| db.run(table));
     let queries = queries();
     assert_eq!(queries.len(), 22);
     // Half of the views are there before any row, the others are built from what there is.
-    let create = |db: &mut Database, (name, query): &(String, String)| {
-        drop(db.run(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")))
+    let create = |db: &mut Both, (name, query): &(String, String)| {
+        drop(db.db.run(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")))
     };
     queries.iter().step_by(2).for_each(|query| create(&mut db, query));
     data.fixed(&mut db);
@@ -98,24 +99,44 @@ fn refreshed(memory_budget_bytes: usize, workers: usize, seed: u64) {
         data.old_orders_go(&mut db, 25);
         data.others_change(&mut db);
         if refresh == 2 {
-            db.reopen();
+            db.db.reopen();
         }
         compare(&mut db, &queries, &format!("after refresh {refresh}"));
     }
 }
 
-fn compare(db: &mut Database, queries: &[(String, String)], when: &str) {
+fn compare(db: &mut Both, queries: &[(String, String)], when: &str) {
     let mut empty = 0;
     for (name, query) in queries {
         let sorted = |mut rows: Vec<String>| {
             rows.sort();
             rows
         };
-        let (view, answer) = (sorted(db.lines(&format!("SELECT * FROM {name}"))), sorted(db.lines(query)));
+        let (view, answer) = (sorted(db.db.lines(&format!("SELECT * FROM {name}"))), sorted(db.db.lines(query)));
         assert_eq!(view, answer, "{name} {when}");
+        if let Some(postgres) = &db.postgres {
+            let theirs = postgres.rows(query).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let ours = db.db.rows(&format!("SELECT * FROM {name}"));
+            assert_eq!(canonical_rows(ours), canonical_rows(theirs), "{name} {when}: PostgreSQL");
+        }
         empty += usize::from(answer.iter().all(|row| row.split('|').all(|value| value == "NULL")));
     }
     assert!(empty <= 6, "{when} {empty} of the queries have no rows: they compare nothing");
+}
+
+/// The engine, and a PostgreSQL that has the same tables, where there is one.
+struct Both {
+    db: Database,
+    postgres: Option<Postgres>,
+}
+
+impl Both {
+    fn run(&mut self, sql: &str) {
+        self.db.run(sql);
+        if let Some(postgres) = &self.postgres {
+            postgres.run(sql).unwrap_or_else(|error| panic!("PostgreSQL: {error}\n{sql}"));
+        }
+    }
 }
 
 struct Data {
@@ -126,7 +147,7 @@ struct Data {
 }
 
 impl Data {
-    fn insert(&self, db: &mut Database, table: &str, rows: &[String]) {
+    fn insert(&self, db: &mut Both, table: &str, rows: &[String]) {
         db.run(&format!("INSERT INTO {table} VALUES {}", rows.join(", ")));
     }
 
@@ -140,7 +161,7 @@ impl Data {
     }
 
     /// What refreshes leave alone, or nearly.
-    fn fixed(&mut self, db: &mut Database) {
+    fn fixed(&mut self, db: &mut Both) {
         let regions = REGIONS.iter().enumerate().map(|(key, name)| format!("({key}, '{name}', '')"));
         self.insert(db, "region", &regions.collect::<Vec<_>>());
         let nations =
@@ -182,7 +203,7 @@ impl Data {
         self.insert(db, "partsupp", &offers);
     }
 
-    fn new_orders(&mut self, db: &mut Database, count: u64) {
+    fn new_orders(&mut self, db: &mut Both, count: u64) {
         let (mut orders, mut lines) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let order = self.next_order;
@@ -215,7 +236,7 @@ impl Data {
         self.insert(db, "lineitem", &lines);
     }
 
-    fn old_orders_go(&mut self, db: &mut Database, count: usize) {
+    fn old_orders_go(&mut self, db: &mut Both, count: usize) {
         for _ in 0..count {
             let at = self.random.below(self.live.len() as u64) as usize;
             let order = self.live.swap_remove(at);
@@ -225,7 +246,7 @@ impl Data {
     }
 
     /// Not in the benchmark: rows that change in place.
-    fn others_change(&mut self, db: &mut Database) {
+    fn others_change(&mut self, db: &mut Both) {
         let (supplier, customer, part) =
             (1 + self.random.below(SUPPLIERS), 1 + self.random.below(CUSTOMERS), 1 + self.random.below(PARTS));
         let (balance, kind, nation) = (self.cents(9000), self.random.pick(&TYPES), self.random.below(10));

@@ -20,7 +20,16 @@ pub(super) fn describe(partition: &Partition, names: &[String]) -> String {
     };
     let title = title(partition);
     let by = if partition.keys.is_empty() { String::new() } else { format!(" by {}", list(&partition.keys, names)) };
-    format!("{title}{by}{rest}")
+    format!("{title}{by}{rest}{}", reach(partition))
+}
+
+/// What a change costs where it is more than what it reaches.
+fn reach(partition: &Partition) -> &'static str {
+    match (&partition.rule, partition.reach()) {
+        (PartitionRule::Windows(_), None) if partition.window.is_none() => "; a change computes its partition anew",
+        (_, Some(reach)) if reach.ranks_all() => "; a row more or less ranks its partition anew",
+        _ => "",
+    }
 }
 
 /// Its name.

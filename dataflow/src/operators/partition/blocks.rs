@@ -48,7 +48,8 @@ pub(super) struct Cut {
 /// One of its blocks.
 pub(super) struct Block {
     pub(super) id: u32,
-    fence: Box<[u8]>,
+    /// The order's keys from which it begins; rows before the first block's are in the first.
+    pub(super) fence: Box<[u8]>,
     pub(super) rows: usize,
     /// What running functions know of all rows before.
     pub(super) carried: Box<[u8]>,
