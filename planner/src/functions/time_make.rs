@@ -40,7 +40,7 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("justify_interval", interval(), |_| Ok(SqlType::Interval), |args| justify(args, signs)),
         Definition::new(
             "make_date",
-            one_of(&[&[DataType::Int64; 3]], Volatility::Immutable),
+            one_of(&[&[DataType::Int64, DataType::Int64, DataType::Int64]], Volatility::Immutable),
             |_| Ok(SqlType::Date),
             make_date,
         ),
