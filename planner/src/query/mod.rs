@@ -36,6 +36,7 @@ mod placement;
 pub(crate) mod provider;
 mod quantified;
 mod recursion;
+mod result_scale;
 pub(crate) mod rewrite;
 mod row_in;
 mod row_value;
@@ -145,6 +146,11 @@ pub fn value_of_text(text: &str, sql_type: &catalog::SqlType) -> Result<datafusi
 /// A unit of time in the singular and in small letters.
 pub(crate) fn unit_of(text: &str) -> String {
     units::singular(&text.to_lowercase()).to_owned()
+}
+
+/// The unit to which `date_trunc` cuts values of a type.
+pub(crate) fn unit_to_trunc(unit: &str, sql_type: &catalog::SqlType) -> Result<String> {
+    units::of_trunc(unit, sql_type)
 }
 
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
