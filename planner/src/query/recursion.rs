@@ -263,21 +263,38 @@ pub(super) fn with_rows_of(term: LogicalPlan, name: &str, first: &DFSchema) -> D
     Ok(retyped.data)
 }
 
+/// Which columns of a recursive term, as it was bound, are cast to the first term's type. (Casts that were written are calls until they are typed.)
+pub(super) fn coerced(term: &LogicalPlan) -> Vec<bool> {
+    let is_cast = |expr: &PlanExpr| match expr {
+        PlanExpr::Alias(alias) => matches!(*alias.expr, PlanExpr::Cast(_)),
+        expr => matches!(expr, PlanExpr::Cast(_)),
+    };
+    match term {
+        LogicalPlan::Projection(Projection { expr, .. }) => expr.iter().map(is_cast).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// What the recursive term makes of each column, before it is cast to the first term's type.
-fn made(term: &LogicalPlan) -> DataFusionResult<Vec<FieldRef>> {
+fn made(term: &LogicalPlan, coerced: &[bool]) -> DataFusionResult<Vec<FieldRef>> {
     let LogicalPlan::Projection(Projection { expr, input, .. }) = term else {
         return Ok(term.schema().fields().iter().cloned().collect());
     };
-    let field = |made: &PlanExpr| match made.clone().unalias() {
-        PlanExpr::Cast(Cast { expr, .. }) => Ok(expr.to_field(input.schema())?.1),
+    let field = |(number, made): (usize, &PlanExpr)| match made.clone().unalias() {
+        PlanExpr::Cast(Cast { expr, .. }) if coerced.get(number) == Some(&true) => Ok(expr.to_field(input.schema())?.1),
         other => Ok(other.to_field(input.schema())?.1),
     };
-    expr.iter().map(field).collect()
+    expr.iter().enumerate().map(field).collect()
 }
 
 /// Refuses a recursive term of which a column would lose something in the type of the first term's.
-pub(super) fn check_types(first: &LogicalPlan, term: &LogicalPlan, name: &str) -> DataFusionResult<()> {
-    for (number, (own, made)) in first.schema().fields().iter().zip(made(term)?).enumerate() {
+pub(super) fn check_types(
+    first: &LogicalPlan,
+    term: &LogicalPlan,
+    coerced: &[bool],
+    name: &str,
+) -> DataFusionResult<()> {
+    for (number, (own, made)) in first.schema().fields().iter().zip(made(term, coerced)?).enumerate() {
         let is_decimal = made.data_type().is_decimal();
         let (Some(own), Some(made)) = (SqlType::of_field(own), SqlType::of_field(&made)) else { continue };
         let overall = match (&own, &made) {
@@ -301,10 +318,14 @@ pub(super) fn check_types(first: &LogicalPlan, term: &LogicalPlan, name: &str) -
 }
 
 /// The first term with numbers of more digits, where the recursive term makes such of them: a number without declared digits has as many as it needs.
-pub(super) fn widened(first: &LogicalPlan, term: &LogicalPlan) -> DataFusionResult<Option<LogicalPlan>> {
+pub(super) fn widened(
+    first: &LogicalPlan,
+    term: &LogicalPlan,
+    coerced: &[bool],
+) -> DataFusionResult<Option<LogicalPlan>> {
     let mut any = false;
     let mut columns = Vec::with_capacity(first.schema().fields().len());
-    for (number, made) in made(term)?.iter().enumerate() {
+    for (number, made) in made(term, coerced)?.iter().enumerate() {
         let (qualifier, field) = first.schema().qualified_field(number);
         let column = PlanExpr::Column(Column::from((qualifier, field)));
         let wide = match (field.data_type(), made.data_type()) {

@@ -83,15 +83,16 @@ impl Typing<'_> {
                 let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
                 let mut first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
                 let written = Arc::unwrap_or_clone(recursive_term);
+                let coerced = recursion::coerced(&written);
                 let typed = |first: &DFSchema| -> DataFusionResult<LogicalPlan> {
                     self.node(recursion::with_rows_of(written.clone(), &name, first)?, outer)
                 };
                 let mut term = typed(first.schema())?;
-                if let Some(wide) = recursion::widened(&first, &term)? {
+                if let Some(wide) = recursion::widened(&first, &term, &coerced)? {
                     first = wide;
                     term = typed(first.schema())?;
                 }
-                recursion::check_types(&first, &term, &name)?;
+                recursion::check_types(&first, &term, &coerced, &name)?;
                 let term = recursion::without_casts(term, first.schema())?;
                 LogicalPlanBuilder::from(first).to_recursive_query(name, term, is_distinct)?.build()
             }
