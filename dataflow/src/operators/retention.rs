@@ -6,8 +6,6 @@
 //!   time ([`Agenda`]); in the store, the rows of a virtual node lie by time. So an epoch costs what comes and what goes, not what is there.
 //! - A retraction takes its row away.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
@@ -19,12 +17,12 @@ use storage::{ChangeSet, Snapshot};
 use super::States;
 use super::agenda::Agenda;
 use super::closing::{Closing, load};
-use super::shards::{checkpoint, share};
+use super::shards::{Held, Shards};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
-use crate::expression::{batch_of, nullable, with_schema};
+use crate::expression::{nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
-use crate::state::keyed::{Touched, Weights};
+use crate::state::keyed::Weights;
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
 
@@ -32,7 +30,7 @@ use crate::state::{KeyEncoder, Keyed};
 #[derive(Debug)]
 pub struct Retention {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
     /// The time of the rows that go next, or one before it; `i64::MIN`: nobody has looked yet.
     next: i64,
 }
@@ -67,7 +65,7 @@ impl Retention {
                 closing: Closing { offset_us: node.offset_us, watermark_of: node.watermark_of.clone() },
                 schema,
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(shard),
             next: i64::MIN,
         })
     }
@@ -121,33 +119,39 @@ impl Shard {
             return Ok(None);
         }
         let keys: Vec<&[u8]> = gone.iter().map(|slot| self.rows.keys.key(*slot)).collect();
-        let decoded = shared.encoder.decode(&keys)?;
-        let mut columns = decoded.clone();
-        for (column, position) in decoded.into_iter().zip(&shared.order) {
-            let wanted = shared.schema.field(*position).data_type();
-            columns[*position] = if column.data_type() == wanted { column } else { cast(&column, wanted)? };
-        }
-        let weights: Vec<i64> = gone.iter().map(|slot| -self.rows.values.0[*slot as usize]).collect();
-        for slot in &gone {
-            self.rows.values.0[*slot as usize] = 0;
-            self.rows.touch(*slot);
-        }
-        let batch = batch_of(&Arc::clone(&shared.schema), columns, gone.len())?;
+        let batch = shared.encoder.decode_batch(&keys, &shared.schema, &shared.order)?;
+        let weights: Vec<i64> = self.rows.take_weights(&gone).into_iter().map(|weight| -weight).collect();
         Ok(Some(Delta::new(batch, Some(Int64Array::from(weights)))))
     }
 
     fn keep(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
         self.rows.begin_step();
-        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
-        for part in parts {
-            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
-            self.rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
-            for (row, slot) in slots.iter().enumerate() {
-                self.rows.values.0[*slot as usize] += part.delta.weight(row);
-            }
-        }
+        let touched = self.rows.add_weights(&shared.encoder, parts, store)?;
         self.agenda.note(&self.rows, &touched);
         Ok(())
+    }
+}
+
+impl Held for Shard {
+    fn changed(&self) -> usize {
+        self.rows.changed()
+    }
+
+    fn write(&mut self, changes: &mut ChangeSet) {
+        self.rows.checkpoint(changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        let evicted = self.rows.committed(budget_bytes);
+        self.agenda.tidy(&self.rows, evicted);
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.agenda.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.keys.len()
     }
 }
 
@@ -182,31 +186,23 @@ impl Operator for Retention {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.rows.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            let evicted = shard.rows.committed(share(budget_bytes, shard.rows.bytes() + shard.agenda.bytes(), total));
-            shard.agenda.tidy(&shard.rows, evicted);
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.bytes() + shard.agenda.bytes()).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.keys.len()).sum()
+        self.shards.rows()
     }
 }

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use delta::{Delta, Part, SHARDS};
 use planner::incremental::TemporalFilter as Node;
@@ -18,12 +17,12 @@ use storage::{ChangeSet, Snapshot};
 use super::States;
 use super::agenda::Agenda;
 use super::closing::load;
-use super::shards::{checkpoint, share};
+use super::shards::{Held, Shards};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
-use crate::state::keyed::{Touched, Weights};
+use crate::state::keyed::Weights;
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
 
@@ -31,7 +30,7 @@ use crate::state::{KeyEncoder, Keyed};
 #[derive(Debug)]
 pub struct TemporalFilter {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
     /// When the next row comes or goes; `i64::MIN`: nobody has looked yet.
     due: i64,
 }
@@ -77,7 +76,7 @@ impl TemporalFilter {
                 schema,
                 waiting,
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(shard),
             due: i64::MIN,
         })
     }
@@ -161,32 +160,40 @@ impl Shard {
             return Ok(None);
         }
         let keys: Vec<&[u8]> = due.iter().map(|slot| self.rows.keys.key(*slot)).collect();
-        let decoded = shared.encoder.decode(&keys)?.into_iter().zip(shared.waiting.fields());
-        let columns = decoded.map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(column),
-            false => Ok(cast(&column, field.data_type())?),
-        });
-        let batch = batch_of(&shared.waiting, columns.collect::<Result<_>>()?, due.len())?;
-        let weights: Vec<i64> = due.iter().map(|slot| self.rows.values.0[*slot as usize]).collect();
-        for slot in &due {
-            self.rows.values.0[*slot as usize] = 0;
-            self.rows.touch(*slot);
-        }
+        let all: Vec<usize> = (0..shared.waiting.fields().len()).collect();
+        let batch = shared.encoder.decode_batch(&keys, &shared.waiting, &all)?;
+        let weights = self.rows.take_weights(&due);
         Ok(Some(Delta::new(batch, Some(Int64Array::from(weights)))))
     }
 
     fn wait(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
         self.rows.begin_step();
-        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
-        for part in parts {
-            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
-            self.rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
-            for (row, slot) in slots.iter().enumerate() {
-                self.rows.values.0[*slot as usize] += part.delta.weight(row);
-            }
-        }
+        let touched = self.rows.add_weights(&shared.encoder, parts, store)?;
         self.agenda.note(&self.rows, &touched);
         Ok(())
+    }
+}
+
+impl Held for Shard {
+    fn changed(&self) -> usize {
+        self.rows.changed()
+    }
+
+    fn write(&mut self, changes: &mut ChangeSet) {
+        self.rows.checkpoint(changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        let evicted = self.rows.committed(budget_bytes);
+        self.agenda.tidy(&self.rows, evicted);
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.agenda.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.keys.len()
     }
 }
 
@@ -227,31 +234,23 @@ impl Operator for TemporalFilter {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.rows.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            let evicted = shard.rows.committed(share(budget_bytes, shard.rows.bytes() + shard.agenda.bytes(), total));
-            shard.agenda.tidy(&shard.rows, evicted);
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.bytes() + shard.agenda.bytes()).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.keys.len()).sum()
+        self.shards.rows()
     }
 }
