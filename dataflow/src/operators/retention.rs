@@ -3,7 +3,7 @@
 //! - Rule: a row is in the output while its time plus the retention lies behind a clock that only goes forward: a watermark, or the epoch's
 //!   timestamp. What comes for a time that has passed is left out, a retraction too: its row is gone.
 //! - State: the weight of each row that is there, by its time and the row; rows whose time is NULL stay and need none. What is in memory is found by
-//!   time ([`Agenda`]); in the store, the rows of a virtual node lie by time. So an epoch costs what comes and what goes, not what is there.
+//!   time ([`Waiting`]); in the store, the rows of a virtual node lie by time. So an epoch costs what comes and what goes, not what is there.
 //! - A retraction takes its row away.
 
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array};
@@ -12,25 +12,24 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use delta::{Delta, Part, SHARDS};
 use planner::incremental::Retention as Node;
-use storage::{ChangeSet, Snapshot};
+use storage::ChangeSet;
 
 use super::States;
-use super::agenda::Agenda;
-use super::closing::{Closing, load};
-use super::shards::{Held, Shards};
+use super::agenda::Waiting;
+use super::closing::Closing;
+use super::shards::Shards;
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
-use crate::state::keyed::Weights;
+use crate::state::KeyEncoder;
 use crate::state::keys::hash_keys;
-use crate::state::{KeyEncoder, Keyed};
 
 /// See [the module](self).
 #[derive(Debug)]
 pub struct Retention {
     shared: Shared,
-    shards: Shards<Shard>,
+    shards: Shards<Waiting>,
     /// The time of the rows that go next, or one before it; `i64::MIN`: nobody has looked yet.
     next: i64,
 }
@@ -44,12 +43,6 @@ struct Shared {
     schema: SchemaRef,
 }
 
-#[derive(Debug)]
-struct Shard {
-    rows: Keyed<Weights>,
-    agenda: Agenda,
-}
-
 impl Retention {
     /// The operator of a node.
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
@@ -57,7 +50,6 @@ impl Retention {
         let others = (0..schema.fields().len()).filter(|column| *column != node.column);
         let order: Vec<usize> = std::iter::once(node.column).chain(others).collect();
         let state = states.state("kept");
-        let shard = |shard| Shard { rows: Keyed::new(state, shard, Weights::default()), agenda: Agenda::new() };
         Ok(Self {
             shared: Shared {
                 encoder: KeyEncoder::of_columns(&schema, &order)?,
@@ -65,7 +57,7 @@ impl Retention {
                 closing: Closing { offset_us: node.offset_us, watermark_of: node.watermark_of.clone() },
                 schema,
             },
-            shards: Shards::new(shard),
+            shards: Shards::new(|shard| Waiting::new(state, shard)),
             next: i64::MIN,
         })
     }
@@ -109,60 +101,18 @@ impl Shared {
     }
 }
 
-impl Shard {
-    /// Takes out the rows of times up to `gone_to`.
-    fn take_gone(&mut self, shared: &Shared, gone_to: i64, store: &dyn Snapshot) -> Result<Option<Delta>> {
-        self.rows.begin_step();
-        let load = |rows: &mut Keyed<Weights>, keys: &[Vec<u8>]| load(rows, &shared.encoder, keys, store);
-        let gone = self.agenda.due(&mut self.rows, gone_to, store, load)?;
-        if gone.is_empty() {
-            return Ok(None);
-        }
-        let keys: Vec<&[u8]> = gone.iter().map(|slot| self.rows.keys.key(*slot)).collect();
-        let batch = shared.encoder.decode_batch(&keys, &shared.schema, &shared.order)?;
-        let weights: Vec<i64> = self.rows.take_weights(&gone).into_iter().map(|weight| -weight).collect();
-        Ok(Some(Delta::new(batch, Some(Int64Array::from(weights)))))
-    }
-
-    fn keep(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
-        self.rows.begin_step();
-        let touched = self.rows.add_weights(&shared.encoder, parts, store)?;
-        self.agenda.note(&self.rows, &touched);
-        Ok(())
-    }
-}
-
-impl Held for Shard {
-    fn changed(&self) -> usize {
-        self.rows.changed()
-    }
-
-    fn write(&mut self, changes: &mut ChangeSet) {
-        self.rows.checkpoint(changes);
-    }
-
-    fn committed(&mut self, budget_bytes: usize) {
-        let evicted = self.rows.committed(budget_bytes);
-        self.agenda.tidy(&self.rows, evicted);
-    }
-
-    fn bytes(&self) -> usize {
-        self.rows.bytes() + self.agenda.bytes()
-    }
-
-    fn rows(&self) -> usize {
-        self.rows.keys.len()
-    }
-}
-
 impl Operator for Retention {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (shared, store) = (&self.shared, context.snapshot.as_ref());
         let gone_to = shared.gone_to(context);
         let mut deltas: Vec<Delta> = Vec::new();
         if let Some(gone_to) = gone_to.filter(|gone_to| self.next <= *gone_to) {
-            let take = |shard: &mut Shard, ()| shard.take_gone(shared, gone_to, store);
-            let parallel = is_parallel(context.workers, self.shards.iter().map(|shard| shard.rows.keys.len()).sum());
+            let take = |shard: &mut Waiting, ()| {
+                let gone = shard.take_due(&shared.encoder, &shared.schema, &shared.order, gone_to, store)?;
+                let taken = |weights: Vec<i64>| Int64Array::from_iter_values(weights.into_iter().map(|weight| -weight));
+                Ok(gone.map(|(rows, weights)| Delta::new(rows, Some(taken(weights)))))
+            };
+            let parallel = is_parallel(context.workers, self.shards.rows());
             let gone = for_shards(context.workers, parallel, &mut self.shards, vec![(); SHARDS], |()| true, take)?;
             deltas.extend(gone.into_iter().flatten());
         }
@@ -170,9 +120,9 @@ impl Operator for Retention {
         let parts = exchange(context.workers, &left, |delta| shared.send(delta))?;
         deltas.extend(left);
         let parallel = is_parallel(context.workers, rows_of(&parts));
-        let keep = |shard: &mut Shard, parts: Vec<Part>| shard.keep(shared, &parts, store);
+        let keep = |shard: &mut Waiting, parts: Vec<Part>| shard.add(&shared.encoder, &parts, store);
         for_shards(context.workers, parallel, &mut self.shards, parts, |parts| !parts.is_empty(), keep)?;
-        self.next = self.shards.iter().map(|shard| shard.agenda.next()).min().unwrap_or(i64::MAX);
+        self.next = self.shards.iter().map(|shard| shard.next()).min().unwrap_or(i64::MAX);
         Ok(StepOutput { deltas, ..StepOutput::default() })
     }
 
