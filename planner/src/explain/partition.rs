@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 
 use super::{describe_call, list, render};
+use crate::functions::by_row::ByRow;
 use crate::functions::excluding::Excluding;
 use crate::incremental::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
 
@@ -20,7 +22,16 @@ pub(super) fn describe(partition: &Partition, names: &[String]) -> String {
     };
     let title = title(partition);
     let by = if partition.keys.is_empty() { String::new() } else { format!(" by {}", list(&partition.keys, names)) };
-    format!("{title}{by}{rest}")
+    format!("{title}{by}{rest}{}", reach(partition))
+}
+
+/// What a change costs where it is more than what it reaches.
+fn reach(partition: &Partition) -> &'static str {
+    match (&partition.rule, partition.reach()) {
+        (PartitionRule::Windows(_), None) if partition.window.is_none() => "; a change computes its partition anew",
+        (_, Some(reach)) if reach.ranks_all() => "; a row more or less ranks its partition anew",
+        _ => "",
+    }
 }
 
 /// Its name.
@@ -49,6 +60,7 @@ fn place_name(place: Place) -> &'static str {
     match place {
         Place::Row => "row_number()",
         Place::Rank => "rank()",
+        Place::DenseRank => "dense_rank()",
     }
 }
 
@@ -76,7 +88,7 @@ fn window_call(call: &WindowCall, names: &[String]) -> String {
         WindowFunctionDefinition::AggregateUDF(_) => None,
     };
     let (name, args, filter) = match excluding {
-        None => (call.function.name(), &call.args[..], call.filter.as_ref()),
+        None => (written_name(&call.function), &call.args[..], call.filter.as_ref()),
         Some(excluding) => {
             let (args, filter) = excluding.inputs(&call.args);
             (excluding.function(), args, filter)
@@ -94,11 +106,21 @@ fn window_call(call: &WindowCall, names: &[String]) -> String {
     let exclusion = excluding.map(|excluding| format!("exclude {}", excluding.exclusion()));
     let frame = match excluding {
         None => frame(&call.frame),
-        Some(_) => Some(call.frame.to_string().to_lowercase()),
+        Some(_) => Some(bounds(&call.frame)),
     };
     let parts: Vec<String> = order.into_iter().chain(frame).chain(exclusion).collect();
     write!(text, " over ({})", parts.join(" ")).expect("a string takes any text");
     text
+}
+
+fn written_name(function: &WindowFunctionDefinition) -> &str {
+    match function {
+        WindowFunctionDefinition::WindowUDF(window) => match ByRow::of(window) {
+            Some(by_row) => by_row.function(),
+            None => window.name(),
+        },
+        WindowFunctionDefinition::AggregateUDF(aggregate) => aggregate.name(),
+    }
 }
 
 /// The frame, unless it is what SQL takes without one: up to the current row's peers.
@@ -107,7 +129,22 @@ fn frame(frame: &WindowFrame) -> Option<String> {
     let usual = frame.units == WindowFrameUnits::Range && start && frame.end_bound == WindowFrameBound::CurrentRow;
     let end = matches!(&frame.end_bound, WindowFrameBound::Following(value) if value.is_null());
     let whole = start && end;
-    (!usual && !whole).then(|| frame.to_string().to_lowercase())
+    (!usual && !whole).then(|| bounds(frame))
+}
+
+/// The frame from bound to bound.
+fn bounds(frame: &WindowFrame) -> String {
+    let distance = |by: &ScalarValue| match by.is_null() {
+        true => "unbounded".to_owned(),
+        false => render(&Expr::Literal(by.clone(), None), &[]),
+    };
+    let bound = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(by) => format!("{} preceding", distance(by)),
+        WindowFrameBound::CurrentRow => "current row".to_owned(),
+        WindowFrameBound::Following(by) => format!("{} following", distance(by)),
+    };
+    let units = frame.units.to_string().to_lowercase();
+    format!("{units} between {} and {}", bound(&frame.start_bound), bound(&frame.end_bound))
 }
 
 fn ordered_call(ordered: &OrderedCall, names: &[String]) -> String {

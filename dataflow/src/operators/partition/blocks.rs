@@ -48,7 +48,8 @@ pub(super) struct Cut {
 /// One of its blocks.
 pub(super) struct Block {
     pub(super) id: u32,
-    fence: Box<[u8]>,
+    /// The order's keys from which it begins; rows before the first block's are in the first.
+    pub(super) fence: Box<[u8]>,
     pub(super) rows: usize,
     /// What running functions know of all rows before.
     pub(super) carried: Box<[u8]>,
@@ -89,11 +90,6 @@ impl Cut {
     /// The block to which a row with these keys belongs.
     pub(super) fn place(&self, keys: &[u8]) -> usize {
         self.blocks.partition_point(|block| *block.fence <= *keys).saturating_sub(1)
-    }
-
-    /// Rows in blocks.
-    pub(super) fn rows(&self, blocks: std::ops::Range<usize>) -> usize {
-        self.blocks[blocks].iter().map(|block| block.rows).sum()
     }
 }
 

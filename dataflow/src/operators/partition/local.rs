@@ -4,25 +4,23 @@
 //! - Window functions: the blocks that rows changed in, and as many around them as the functions see. What running functions know of the rows
 //!   before is kept for each block, so they begin there; they go on behind the change for as long as it is another than it was.
 
-use std::ops::Range;
-
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use delta::{Delta, Part, consolidate};
+use arrow::array::{RecordBatch, UInt32Array};
+use delta::{Delta, Part};
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use storage::Snapshot;
 
 use super::blocks::{BLOCK_ROWS, Block, Blocks, Piece, Positions, expand};
 use super::order::{Order, Partitions};
-use super::reach::Reach;
+use super::ranked::Standing;
+use super::region::{Change, Context, Saved, Touched};
 use super::top::Top;
-use super::windows::{Local, Windows};
-use super::{Rule, Shard, Shared, taken};
-use crate::expression::batch_of;
+use super::windows::{Stretch, Windows};
+use super::{Rule, Shard, Shared};
+use crate::Result;
 use crate::operator::StepOutput;
 use crate::state::keys::NO_SLOT;
 use crate::state::row::EncodedRows;
-use crate::{Error, Result};
 
 /// What happens to a partition in an epoch.
 #[derive(Default)]
@@ -119,17 +117,20 @@ impl Shard {
         let touched = in_order(&places);
         let last = top.plan.last_place().unwrap_or(usize::MAX);
         let reaches = match touched.first() {
-            Some(first) => blocks.change(key)?.rows(0..*first) < last,
+            Some(first) => {
+                let before = &blocks.change(key)?.blocks[..*first];
+                before.iter().map(|block| held(top, block)).sum::<usize>() < last
+            }
             None => false,
         };
         let before = match reaches {
-            true => Some(shared.output(&front(shared, blocks, key, last, store)?)?),
+            true => Some(shared.output(&front(shared, top, blocks, key, store)?)?),
             false => None,
         };
         blocks.apply(key, &places, &changed.rows, &changed.weights, store)?;
         blocks.maintain(key, &touched, store, |rows| pieces(shared, &top.order, rows))?;
         let after = match reaches {
-            true => Some(shared.output(&front(shared, blocks, key, last, store)?)?),
+            true => Some(shared.output(&front(shared, top, blocks, key, store)?)?),
             false => None,
         };
         blocks.remove_if_empty(key);
@@ -160,11 +161,16 @@ impl Shard {
         for ((place, id), slot) in touched.iter().zip(&ids).zip(slots) {
             let mut rows = EncodedRows::default();
             expand(&blocks.rows, &[slot]).into_iter().for_each(|row| rows.push(row));
-            saved.insert(*id, Saved { rows, carried: blocks.change(key)?.blocks[*place].carried.clone() });
+            let block = &blocks.change(key)?.blocks[*place];
+            saved.insert(*id, Saved { rows, fence: block.fence.clone(), carried: block.carried.clone() });
         }
         blocks.apply(key, &places, &changed.rows, &changed.weights, store)?;
         let counts = blocks.maintain(key, &touched, store, |rows| pieces(shared, order, rows))?;
-        let mut change = Change { shared, windows, local, key, blocks, before, saved, touched, counts, store };
+        let mut ends = changed.ends(&places);
+        let touched = touched.into_iter().zip(counts);
+        let touched = touched.map(|(place, count)| Touched { place, count, keys: ends.remove(&place) }).collect();
+        let mut change =
+            Change::new(Context { shared, windows, local, order, store }, key, blocks, before, saved, touched);
         let output = match change.regions() {
             Ok(regions) => regions,
             // What fails on a partition is an error of it, and no rows; it is computed whole until that is over.
@@ -227,7 +233,13 @@ impl Shard {
                         cut.iter().flat_map(|(_, positions)| positions.iter().map(|row| rows[*row as usize])).collect();
                     let sorted = in_sequence(shared, order, &sorted)?;
                     // What fails on the partition is computed whole.
-                    let Ok(run) = windows.evaluate_run(&sorted, None, &starts[1..]) else { continue };
+                    let all = Stretch {
+                        carried: None,
+                        marks: &starts[1..],
+                        wanted: 0..sorted.num_rows(),
+                        standing: Standing { before: 0, total: sorted.num_rows() },
+                    };
+                    let Ok(run) = windows.evaluate_run(&sorted, &all) else { continue };
                     run.carried
                 }
                 _ => vec![Box::default(); starts.len() - 1],
@@ -247,6 +259,17 @@ impl Changed {
         let cut = blocks.change(key)?;
         Ok((0..self.fences.len()).map(|row| cut.place(self.fences.row(row))).collect())
     }
+
+    /// By block: the first and the last of the order's keys that rows came or went with; `places` are those of the rows.
+    fn ends(&self, places: &[usize]) -> HashMap<usize, (Vec<u8>, Vec<u8>)> {
+        let mut ends: HashMap<usize, (&[u8], &[u8])> = HashMap::new();
+        for (row, place) in places.iter().enumerate() {
+            let key = self.fences.row(row);
+            let (first, last) = ends.entry(*place).or_insert((key, key));
+            (*first, *last) = (key.min(*first), key.max(*last));
+        }
+        ends.into_iter().map(|(place, (first, last))| (place, (first.to_vec(), last.to_vec()))).collect()
+    }
 }
 
 fn in_order(places: &[usize]) -> Vec<usize> {
@@ -256,15 +279,21 @@ fn in_order(places: &[usize]) -> Vec<usize> {
     places
 }
 
-/// The blocks that hold the first `last` rows.
-fn front(shared: &Shared, blocks: &mut Blocks, key: &[u8], last: usize, store: &dyn Snapshot) -> Result<Partitions> {
-    let mut rows = 0;
+/// How many places of an order the rows of a block take at least: peers lie in one block.
+fn held(top: &Top, block: &Block) -> usize {
+    if top.is_dense() { usize::from(block.rows > 0) } else { block.rows }
+}
+
+/// The blocks that hold the first places.
+fn front(shared: &Shared, top: &Top, blocks: &mut Blocks, key: &[u8], store: &dyn Snapshot) -> Result<Partitions> {
+    let last = top.plan.last_place().unwrap_or(usize::MAX);
+    let mut places = 0;
     let mut ids = Vec::new();
     for block in &blocks.change(key)?.blocks {
-        if rows >= last {
+        if places >= last {
             break;
         }
-        rows += block.rows;
+        places += held(top, block);
         ids.push(block.id);
     }
     let slots = blocks.load(key, &ids, store)?;
@@ -279,7 +308,7 @@ fn whole(shared: &Shared, rows: &[&[u8]]) -> Result<Partitions> {
 }
 
 /// Rows of a partition, sorted.
-fn in_sequence(shared: &Shared, order: &Order, rows: &[&[u8]]) -> Result<RecordBatch> {
+pub(super) fn in_sequence(shared: &Shared, order: &Order, rows: &[&[u8]]) -> Result<RecordBatch> {
     let partitions = whole(shared, rows)?;
     let positions = order.sort(&partitions)?.positions;
     partitions.arrange(&UInt32Array::from(positions))
@@ -300,215 +329,4 @@ fn pieces(shared: &Shared, order: &Order, rows: &[&[u8]]) -> Result<Vec<Position
         }
     }
     Ok(pieces)
-}
-
-/// A block as it was before the epoch.
-struct Saved {
-    rows: EncodedRows,
-    carried: Box<[u8]>,
-}
-
-/// Window functions over a partition that has changed. Places of blocks are those before the change.
-struct Change<'a> {
-    shared: &'a Shared,
-    windows: &'a Windows,
-    local: &'a Local,
-    key: &'a [u8],
-    blocks: &'a mut Blocks,
-    /// Of each block: its number and how many rows it had.
-    before: Vec<(u32, usize)>,
-    /// Blocks that rows came to or went from.
-    saved: HashMap<u32, Saved>,
-    /// Their places.
-    touched: Vec<usize>,
-    /// And how many blocks there are now in the place of each.
-    counts: Vec<usize>,
-    store: &'a dyn Snapshot,
-}
-
-/// Blocks whose rows may have other results, among those that they depend on.
-struct Region {
-    seen: Range<usize>,
-    reached: Range<usize>,
-    /// Which of the touched blocks are in it.
-    touched: Range<usize>,
-}
-
-/// Rows of a region, with their results.
-struct Computed {
-    rows: RecordBatch,
-    carried: Vec<Box<[u8]>>,
-}
-
-impl Change<'_> {
-    fn regions(&mut self) -> Result<StepOutput> {
-        let (mut goes, mut comes) = (Vec::new(), Vec::new());
-        let mut first = 0;
-        // By how much places have moved behind the regions so far.
-        let mut moved: isize = 0;
-        while first < self.touched.len() {
-            let mut more = 0;
-            let (region, after) = loop {
-                let region = self.region(first, more);
-                let after = self.after(&region, moved)?;
-                if self.ends(&region, moved, &after) {
-                    break (region, after);
-                }
-                more += region.reached.len();
-            };
-            let before = self.before(&region, moved)?;
-            let rows = |blocks: Range<usize>| -> usize { self.before[blocks].iter().map(|(_, rows)| rows).sum() };
-            let start = rows(region.seen.start..region.reached.start);
-            goes.push(taken(before.rows.slice(start, rows(region.reached.clone()))));
-            let now = self.now(&region, moved);
-            let blocks = &mut self.blocks.change(self.key)?.blocks;
-            let rows = |blocks: &[Block]| -> usize { blocks.iter().map(|block| block.rows).sum() };
-            let start = rows(&blocks[now.seen.start..now.reached.start]);
-            comes.push(Delta::inserts(after.rows.slice(start, rows(&blocks[now.reached.clone()]))));
-            if self.local.carries() {
-                let first = self.carried_to(&region, moved);
-                let blocks = &mut self.blocks.change(self.key)?.blocks;
-                let carried = std::iter::once(&first).chain(&after.carried);
-                blocks[now.seen.start..now.reached.end].iter_mut().zip(carried).for_each(|(block, c)| block.carry(c));
-            }
-            moved += self.growth(&region.touched);
-            first = region.touched.end;
-        }
-        goes.append(&mut comes);
-        let difference = consolidate(&Delta::concat(&self.shared.output, &goes)?)?;
-        let mut output = StepOutput::default();
-        output.deltas.extend((!difference.is_empty()).then_some(difference));
-        Ok(output)
-    }
-
-    fn growth(&self, touched: &Range<usize>) -> isize {
-        self.counts[touched.clone()].iter().map(|count| *count as isize - 1).sum()
-    }
-
-    /// What the change of the touched block reaches, and of those that lie within that; `more` blocks behind it.
-    fn region(&self, first: usize, more: usize) -> Region {
-        let Reach { back, ahead, .. } = self.local.reach;
-        let end = self.before.len();
-        let before = |place: usize, rows: usize| -> usize {
-            let mut left = rows;
-            let mut place = place;
-            while left > 0 && place > 0 {
-                place -= 1;
-                left = left.saturating_sub(self.before[place].1);
-            }
-            place
-        };
-        let behind = |place: usize, rows: usize| -> usize {
-            let mut left = rows;
-            let mut place = place;
-            while left > 0 && place < end {
-                left = left.saturating_sub(self.before[place].1);
-                place += 1;
-            }
-            place
-        };
-        let start = before(self.touched[first], ahead);
-        let mut last = first;
-        loop {
-            let reached = behind((self.touched[last] + 1 + more).min(end), back);
-            let seen = behind(reached, ahead);
-            match self.touched.get(last + 1) {
-                Some(next) if *next < seen || before(before(*next, ahead), back) < reached => last += 1,
-                _ => {
-                    return Region {
-                        seen: before(start, back)..seen,
-                        reached: start..reached,
-                        touched: first..last + 1,
-                    };
-                }
-            }
-        }
-    }
-
-    /// A region in places of now.
-    fn now(&self, region: &Region, moved: isize) -> Region {
-        let growth = self.growth(&region.touched);
-        let start = |place: usize| (place as isize + moved) as usize;
-        let end = |place: usize| (place as isize + moved + growth) as usize;
-        // A block that is gone has none in its place.
-        let range = |range: &Range<usize>| start(range.start)..end(range.end);
-        Region { seen: range(&region.seen), reached: range(&region.reached), touched: region.touched.clone() }
-    }
-
-    /// What is carried to a region: nothing, if it begins with the first block.
-    fn carried_to(&self, region: &Region, moved: isize) -> Box<[u8]> {
-        let Some((id, _)) = self.before.get(region.seen.start).filter(|_| region.seen.start > 0) else {
-            return Box::default();
-        };
-        if let Some(saved) = self.saved.get(id) {
-            return saved.carried.clone();
-        }
-        let place = (region.seen.start as isize + moved) as usize;
-        let block = self.blocks.get(self.key).and_then(|cut| cut.blocks.get(place));
-        block.map_or_else(Box::default, |block| block.carried.clone())
-    }
-
-    fn after(&mut self, region: &Region, moved: isize) -> Result<Computed> {
-        let now = self.now(region, moved);
-        let blocks = &self.blocks.change(self.key)?.blocks;
-        let ids: Vec<u32> = blocks[now.seen.clone()].iter().map(|block| block.id).collect();
-        let mut marks = Vec::new();
-        let mut end = 0;
-        for block in &blocks[now.seen.start..now.reached.end] {
-            end += block.rows;
-            marks.push(end);
-        }
-        let slots = self.blocks.load(self.key, &ids, self.store)?;
-        let rows = expand(&self.blocks.rows, &slots);
-        compute(self.shared, self.windows, &rows, &self.carried_to(region, moved), &marks)
-    }
-
-    fn before(&mut self, region: &Region, moved: isize) -> Result<Computed> {
-        let (shared, windows, carried) = (self.shared, self.windows, self.carried_to(region, moved));
-        compute(shared, windows, &self.rows_before(region.seen.clone())?, &carried, &[])
-    }
-
-    /// The rows of blocks as they were.
-    fn rows_before(&mut self, places: Range<usize>) -> Result<Vec<&[u8]>> {
-        let there: Vec<u32> =
-            self.before[places.clone()].iter().map(|(id, _)| *id).filter(|id| !self.saved.contains_key(id)).collect();
-        let slots = self.blocks.load(self.key, &there, self.store)?;
-        let mut rows = expand(&self.blocks.rows, &slots);
-        for (id, _) in &self.before[places] {
-            if let Some(saved) = self.saved.get(id) {
-                rows.extend((0..saved.rows.len()).map(|row| saved.rows.row(row)));
-            }
-        }
-        Ok(rows)
-    }
-
-    fn all_before(&mut self) -> Result<Vec<&[u8]>> {
-        self.rows_before(0..self.before.len())
-    }
-
-    /// Whether what is carried behind a region is what it was.
-    fn ends(&self, region: &Region, moved: isize, after: &Computed) -> bool {
-        if !self.local.carries() || region.reached.end == self.before.len() {
-            return true;
-        }
-        let behind = self.now(region, moved).reached.end;
-        let cut = self.blocks.get(self.key);
-        let Some(block) = cut.and_then(|cut| cut.blocks.get(behind)) else { return true };
-        match after.carried.last() {
-            Some(carried) => *carried == block.carried,
-            // All of its blocks are gone.
-            None => self.carried_to(region, moved) == block.carried,
-        }
-    }
-}
-
-/// Rows with their results, in order, and what is carried behind `marks` of them.
-fn compute(shared: &Shared, windows: &Windows, rows: &[&[u8]], carried: &[u8], marks: &[usize]) -> Result<Computed> {
-    let Some((_, order)) = windows.local() else {
-        return Err(Error::Broken("a change whose reach isn't known".to_owned()));
-    };
-    let sorted = in_sequence(shared, order, rows)?;
-    let run = windows.evaluate_run(&sorted, (!carried.is_empty()).then_some(carried), marks)?;
-    let columns: Vec<ArrayRef> = sorted.columns().iter().cloned().chain(run.columns).collect();
-    Ok(Computed { rows: batch_of(&shared.output, columns, sorted.num_rows())?, carried: run.carried })
 }

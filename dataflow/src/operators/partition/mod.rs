@@ -20,7 +20,8 @@ mod blocks;
 mod first;
 mod local;
 mod order;
-mod reach;
+mod ranked;
+mod region;
 mod top;
 mod windows;
 

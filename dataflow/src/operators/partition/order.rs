@@ -4,13 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, take};
+use arrow::compute::{SortOptions, partition, take};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::scalar::ScalarValue;
 use planner::incremental::OrderKey;
 
 use crate::expression::{batch_of, physical, plain_column};
+use crate::state::RowCodec;
 use crate::state::keys::normal_floats;
 use crate::{Error, Result};
 
@@ -177,12 +179,105 @@ impl Order {
         Ok(())
     }
 
+    /// The ranges of sorted rows that are peers.
+    pub(super) fn peers(&self, sorted: &RecordBatch) -> Result<Vec<Range<usize>>> {
+        let keys = self.keys.iter().map(|key| evaluate(&key.expr, sorted)).collect::<Result<Vec<_>>>()?;
+        match keys.is_empty() || sorted.num_rows() == 0 {
+            true => Ok(std::iter::once(0..sorted.num_rows()).collect()),
+            false => Ok(partition(&keys)?.ranges()),
+        }
+    }
+
+    /// How many groups of peers there are among encoded rows.
+    pub(super) fn groups(&self, codec: &RowCodec, rows: &[&[u8]]) -> Result<usize> {
+        let mut keys = self.no_keys(rows.len());
+        self.add_keys(&mut keys, rows.len(), |column| codec.decode_column(column, rows))?;
+        let mut groups: Vec<_> = keys.iter().collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(groups.len())
+    }
+
+    /// The key that lies so far before or behind the only key of an order, or a little farther.
+    pub(super) fn shift(&self, key: &[u8], by: &ScalarValue, direction: Direction) -> Result<Shifted> {
+        let columns = self.converter.convert_rows([self.converter.parser().parse(key)])?;
+        let ([of], [column]) = (self.keys.as_slice(), columns.as_slice()) else {
+            return Err(Error::Broken("a distance in an order of several keys".to_owned()));
+        };
+        let value = ScalarValue::try_from_array(column, 0)?;
+        if value.is_null() {
+            return Ok(Shifted::Null);
+        }
+        let by = widened(by, &value);
+        let shifted = match (direction == Direction::Behind) != of.options.descending {
+            true => value.add_checked(&by),
+            false => value.sub_checked(&by),
+        };
+        let shifted = shifted.and_then(|shifted| shifted.cast_to(column.data_type()));
+        // Beyond what the type holds there is no key.
+        match shifted {
+            Ok(shifted) if is_finite(&shifted) => {
+                let column = normal_floats(&shifted.to_array()?);
+                Ok(Shifted::To(self.converter.convert_columns(&[column])?.row(0).data().to_vec()))
+            }
+            _ => Ok(Shifted::Beyond),
+        }
+    }
+
     /// What partitions are cut by into blocks: the keys, or all columns where there are no keys.
     pub(super) fn fences(&self, rows: &RecordBatch) -> Result<Rows> {
         match self.keys.is_empty() {
             true => Ok(self.ties.convert_columns(rows.columns())?),
             false => Ok(self.converter.convert_columns(&self.columns(rows)?)?),
         }
+    }
+}
+
+/// A direction in an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Before,
+    Behind,
+}
+
+/// Where a distance from a key leads.
+pub(super) enum Shifted {
+    To(Vec<u8>),
+    /// Beyond all keys.
+    Beyond,
+    /// From NULL to NULL.
+    Null,
+}
+
+/// A distance that is no less whether it is added to one key or subtracted from the other: months have different lengths, and what is computed of
+/// floats is rounded.
+fn widened(by: &ScalarValue, key: &ScalarValue) -> ScalarValue {
+    match (by, key) {
+        (ScalarValue::IntervalMonthDayNano(Some(by)), key) => {
+            let mut by = *by;
+            if by.months != 0 {
+                by.days = by.days.saturating_add(4);
+            }
+            if by.nanoseconds != 0 && matches!(key, ScalarValue::Date32(_) | ScalarValue::Date64(_)) {
+                by.days = by.days.saturating_add(2);
+            }
+            ScalarValue::IntervalMonthDayNano(Some(by))
+        }
+        (ScalarValue::Float64(Some(by)), ScalarValue::Float64(Some(key))) => {
+            ScalarValue::Float64(Some(by + (by.abs() + key.abs()) * 1e-12))
+        }
+        (ScalarValue::Float32(Some(by)), ScalarValue::Float32(Some(key))) => {
+            ScalarValue::Float32(Some(by + (by.abs() + key.abs()) * 1e-5))
+        }
+        (by, _) => by.clone(),
+    }
+}
+
+fn is_finite(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float64(Some(value)) => value.is_finite(),
+        ScalarValue::Float32(Some(value)) => value.is_finite(),
+        value => !value.is_null(),
     }
 }
 

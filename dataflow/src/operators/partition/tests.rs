@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::functions_aggregate::{array_agg, count, min_max, string_agg, sum};
-use datafusion::functions_window::{lead_lag, nth_value, rank, row_number};
+use datafusion::functions_window::{cume_dist, lead_lag, nth_value, ntile, rank, row_number};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
 };
@@ -233,6 +234,134 @@ fn local_oracle(world: &World<'_>, keys: usize, runs: bool) -> Bag<TextRow> {
     bag
 }
 
+/// An order of numbers.
+#[derive(Clone, Copy, Debug)]
+struct By {
+    descending: bool,
+    nulls_first: bool,
+}
+
+impl By {
+    fn key(self) -> OrderKey {
+        OrderKey { expression: column(1), descending: self.descending, nulls_first: self.nulls_first }
+    }
+
+    fn compare(self, a: &Row, b: &Row) -> Ordering {
+        match (a[1], b[1]) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) if self.nulls_first => Ordering::Less,
+            (Some(_), None) if !self.nulls_first => Ordering::Less,
+            (None, Some(_)) | (Some(_), None) => Ordering::Greater,
+            (Some(a), Some(b)) if self.descending => b.cmp(&a),
+            (Some(a), Some(b)) => a.cmp(&b),
+        }
+    }
+}
+
+fn any_order() -> impl Strategy<Value = By> {
+    (any::<bool>(), any::<bool>()).prop_map(|(descending, nulls_first)| By { descending, nulls_first })
+}
+
+/// How far frames reach before and behind a row, in keys and in groups of peers; less than nothing is on the other side.
+const DISTANCES: [(WindowFrameUnits, i64, i64); 6] = [
+    (WindowFrameUnits::Range, 2, 0),
+    (WindowFrameUnits::Range, 1, 3),
+    (WindowFrameUnits::Range, -1, 2),
+    (WindowFrameUnits::Groups, 2, 1),
+    (WindowFrameUnits::Groups, 3, -1),
+    (WindowFrameUnits::Range, 0, 0),
+];
+
+fn distances_case(keys: usize, by: By, which: Range<usize>) -> Case {
+    let call = |(units, back, ahead): &(WindowFrameUnits, i64, i64)| {
+        let value = |by: i64| match units {
+            WindowFrameUnits::Range => ScalarValue::Int64(Some(by)),
+            _ => ScalarValue::UInt64(Some(by as u64)),
+        };
+        let bound = |by: i64| match by {
+            0 => WindowFrameBound::CurrentRow,
+            by if by > 0 => WindowFrameBound::Following(value(by)),
+            by => WindowFrameBound::Preceding(value(-by)),
+        };
+        let frame = WindowFrame::new_bounds(*units, bound(-back), bound(*ahead));
+        window(WindowFunctionDefinition::AggregateUDF(sum::sum_udaf()), vec![column(0)], vec![by.key()], frame)
+    };
+    let calls: Vec<_> = DISTANCES[which].iter().map(call).collect();
+    let types = vec![DataType::Int64; calls.len()];
+    case(partition(keys, PartitionRule::Windows(calls), &types, false))
+}
+
+fn distances_oracle(world: &World<'_>, keys: usize, by: By, which: Range<usize>) -> Bag<TextRow> {
+    let mut bag = Bag::new();
+    for mut rows in partitions(&world.inputs[0], keys) {
+        rows.sort_by(|a, b| by.compare(a, b));
+        let groups: Vec<Vec<Row>> = rows.chunk_by(|a, b| by.compare(a, b).is_eq()).map(<[Row]>::to_vec).collect();
+        for (at, group) in (0_i64..).zip(&groups) {
+            let result = |(units, back, ahead): &(WindowFrameUnits, i64, i64)| {
+                let distance = |(place, other): (i64, &Vec<Row>)| match (units, group[0][1], other[0][1]) {
+                    (WindowFrameUnits::Groups, ..) => Some(place - at),
+                    (_, None, None) => None,
+                    (_, None, _) | (_, _, None) => Some(i64::MAX),
+                    (_, Some(this), Some(that)) => Some(if by.descending { this - that } else { that - this }),
+                };
+                // NULL has no neighbours, at whatever distance.
+                let is_seen = |other: &(i64, &Vec<Row>)| distance(*other).is_none_or(|d| (-back..=*ahead).contains(&d));
+                let seen = (0_i64..).zip(&groups).filter(is_seen).flat_map(|(_, group)| group);
+                let values: Vec<i64> = seen.filter_map(|row| row[0]).collect();
+                number((!values.is_empty()).then(|| values.iter().sum()))
+            };
+            let results: Vec<String> = DISTANCES[which.clone()].iter().map(result).collect();
+            for row in group {
+                add(&mut bag, shown_row(row).into_iter().chain(results.iter().cloned()).collect(), 1);
+            }
+        }
+    }
+    bag
+}
+
+/// Functions of a row's place and the number of rows, with others that reach a neighbour or all rows before.
+fn ranked_case(keys: usize, by: By, buckets: i64, others: bool) -> Case {
+    let udwf = WindowFunctionDefinition::WindowUDF;
+    let call = |function, args| window(udwf(function), args, vec![by.key()], WindowFrame::new(Some(false)));
+    let mut calls = vec![call(ntile::ntile_udwf(), vec![lit(buckets)])];
+    let mut types = vec![DataType::Int64];
+    if others {
+        calls.extend([
+            call(rank::percent_rank_udwf(), vec![]),
+            call(cume_dist::cume_dist_udwf(), vec![]),
+            call(lead_lag::lag_udwf(), vec![column(0)]),
+            call(row_number::row_number_udwf(), vec![]),
+        ]);
+        types.extend([DataType::Float64, DataType::Float64, DataType::Int64, DataType::UInt64]);
+    }
+    case(partition(keys, PartitionRule::Windows(calls), &types, false))
+}
+
+fn ranked_oracle(world: &World<'_>, keys: usize, by: By, buckets: i64, others: bool) -> Bag<TextRow> {
+    let mut bag = Bag::new();
+    for mut rows in partitions(&world.inputs[0], keys) {
+        rows.sort_by(|a, b| by.compare(a, b).then_with(|| value(a).cmp(&value(b))));
+        let (total, buckets) = (rows.len(), buckets as usize);
+        let ntile = (0..buckets).flat_map(|bucket| {
+            std::iter::repeat_n(bucket + 1, total / buckets + usize::from(bucket < total % buckets))
+        });
+        for ((at, row), bucket) in rows.iter().enumerate().zip(ntile) {
+            let before = rows.iter().filter(|other| by.compare(other, row).is_lt()).count();
+            let until = rows.iter().filter(|other| by.compare(other, row).is_le()).count();
+            let results = [
+                bucket.to_string(),
+                format!("{:?}", before as f64 / (total as f64 - 1.0).max(1.0)),
+                format!("{:?}", until as f64 / total as f64),
+                number(at.checked_sub(1).and_then(|before| rows[before][0])),
+                (at + 1).to_string(),
+            ];
+            let results = results.into_iter().take(if others { 5 } else { 1 });
+            add(&mut bag, shown_row(row).into_iter().chain(results).collect(), 1);
+        }
+    }
+    bag
+}
+
 fn top_case(keys: usize, top: &Top, append_only: bool) -> Case {
     let added: Vec<DataType> = top.place.iter().map(|_| DataType::UInt64).collect();
     case(partition(keys, PartitionRule::Top(top.clone()), &added, append_only))
@@ -243,14 +372,23 @@ fn top_oracle(rows: &Bag<Row>, keys: usize, top: &Top) -> Bag<TextRow> {
     let order = if top.order.is_empty() { vec![] } else { vec![(1, true)] };
     for rows in partitions(rows, keys) {
         let rows = sorted(&rows, &order);
-        let mut end = top.last_place().unwrap_or(rows.len()).min(rows.len());
-        if top.ties && end > 0 && top.fetch != Some(0) {
+        let last = top.last_place().unwrap_or(rows.len());
+        let begins = |at: &usize| *at == 0 || by_keys(&order, &rows[*at - 1], &rows[*at]).is_ne();
+        let firsts: Vec<usize> = (0..rows.len()).filter(begins).collect();
+        let mut end = last.min(rows.len());
+        if top.place == Some(Place::DenseRank) {
+            end = firsts.get(last).copied().unwrap_or(rows.len());
+        } else if top.ties && end > 0 && top.fetch != Some(0) {
             let last = rows[end - 1].clone();
             end += rows[end..].iter().take_while(|row| by_keys(&order, row, &last).is_eq()).count();
         }
         for (at, row) in rows.iter().enumerate().take(end).skip(top.offset) {
             let rank = rows.iter().position(|other| by_keys(&order, other, row).is_eq()).unwrap();
-            let place = top.place.map(|place| if place == Place::Row { at } else { rank } + 1);
+            let place = top.place.map(|place| match place {
+                Place::Row => at + 1,
+                Place::Rank => rank + 1,
+                Place::DenseRank => firsts.iter().filter(|first| **first <= at).count(),
+            });
             add(&mut bag, shown_row(row).into_iter().chain(place.map(|p| p.to_string())).collect(), 1);
         }
     }
@@ -258,7 +396,7 @@ fn top_oracle(rows: &Bag<Row>, keys: usize, top: &Top) -> Bag<TextRow> {
 }
 
 fn any_top() -> impl Strategy<Value = Top> {
-    let place = prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank))];
+    let place = prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank)), Just(Some(Place::DenseRank))];
     let fetch = prop_oneof![4 => (0..4_usize).prop_map(Some), 1 => Just(None)];
     (any::<bool>(), 0..3_usize, fetch, any::<bool>(), place).prop_map(|(ordered, offset, fetch, ties, place)| Top {
         order: if ordered { vec![key(1, true)] } else { vec![] },
@@ -350,6 +488,25 @@ proptest! {
         steps in spread_steps(), keys in 0..2_usize, runs in any::<bool>()
     ) {
         check(&local_case(keys, runs), &steps, || move |world: &World<'_>| local_oracle(world, keys, runs));
+    }
+
+    #[test]
+    fn frames_by_distance_are_computed_where_they_change(
+        steps in spread_steps(), keys in 0..2_usize, by in any_order(), which in prop_oneof![Just(0..6), (0..6_usize).prop_map(|w| w..w + 1)]
+    ) {
+        check(&distances_case(keys, by, which.clone()), &steps, || {
+            let which = which.clone();
+            move |world: &World<'_>| distances_oracle(world, keys, by, which.clone())
+        });
+    }
+
+    #[test]
+    fn ranks_change_with_the_number_of_rows(
+        steps in spread_steps(), keys in 0..2_usize, by in any_order(), buckets in 1..5_i64, others in any::<bool>()
+    ) {
+        check(&ranked_case(keys, by, buckets, others), &steps, || {
+            move |world: &World<'_>| ranked_oracle(world, keys, by, buckets, others)
+        });
     }
 
     #[test]

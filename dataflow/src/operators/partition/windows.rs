@@ -14,10 +14,10 @@ use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFuncti
 use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_plan::windows::create_udwf_window_expr;
 use datafusion::scalar::ScalarValue;
-use planner::incremental::{OrderKey, WindowCall};
+use planner::incremental::{OrderKey, Ranked, Reach, WindowCall};
 
 use super::order::{Order, Partitions, evaluate};
-use super::reach::{self, Reach};
+use super::ranked::{self, Standing};
 use crate::expression::{is_true, physical};
 use crate::{Error, Result};
 
@@ -41,13 +41,27 @@ struct Call {
     column: usize,
     function: Function,
     data_type: DataType,
+    /// Set if it follows from where a row stands.
+    ranked: Option<Ranked>,
     /// Of a running call: where in what is carried its columns are.
     carried: Range<usize>,
 }
 
-/// What comes of some of a partition's rows, those before them being known by what is carried.
+/// Some of a partition's rows, one behind the other.
+pub(super) struct Stretch<'a> {
+    /// What the rows before them leave; without it there are none.
+    pub(super) carried: Option<&'a [u8]>,
+    /// Where it is asked for what is left: positions before which a row stands that is no peer of the one behind, none behind those that are wanted.
+    pub(super) marks: &'a [usize],
+    /// Of these the results are wanted; the others are what they depend on.
+    pub(super) wanted: Range<usize>,
+    /// Where those that are wanted stand in the partition.
+    pub(super) standing: Standing,
+}
+
+/// What comes of some of a partition's rows.
 pub(super) struct Run {
-    /// A column per call.
+    /// A column per call, of the rows that are wanted.
     pub(super) columns: Vec<ArrayRef>,
     /// What is to be carried to each of the marks.
     pub(super) carried: Vec<Box<[u8]>>,
@@ -83,7 +97,8 @@ impl Windows {
                 }
             };
             let function = Function::new(call, &groups[group].1, input)?;
-            groups[group].2.push(Call { column, function, data_type: data_type.clone(), carried: 0..0 });
+            let ranked = Ranked::of(call);
+            groups[group].2.push(Call { column, function, data_type: data_type.clone(), ranked, carried: 0..0 });
         }
         let mut groups: Vec<_> = groups.into_iter().map(|(_, order, calls)| (order, calls)).collect();
         let local = match groups.as_mut_slice() {
@@ -98,12 +113,12 @@ impl Windows {
         Some((self.local.as_ref()?, &self.groups.first()?.0))
     }
 
-    /// The calls over sorted rows of one partition. `carried` is what the rows before them leave; without it they are the first ones. What they
-    /// leave is carried to `marks` (positions before which a row stands that is no peer of the one behind).
-    pub(super) fn evaluate_run(&self, sorted: &RecordBatch, carried: Option<&[u8]>, marks: &[usize]) -> Result<Run> {
+    /// The calls over sorted rows of one partition.
+    pub(super) fn evaluate_run(&self, sorted: &RecordBatch, stretch: &Stretch<'_>) -> Result<Run> {
         let (Some(local), [(order, calls)]) = (&self.local, self.groups.as_slice()) else {
             return Err(Error::Broken("a run of calls that see the whole partition".to_owned()));
         };
+        let Stretch { carried, marks, wanted, standing } = stretch;
         let carried: Option<Vec<ArrayRef>> = match (&local.carried, carried) {
             (Some(converter), Some(carried)) => {
                 let parser = converter.parser();
@@ -118,16 +133,25 @@ impl Windows {
         for call in calls {
             let carried = carried.as_ref().map(|carried| &carried[call.carried.clone()]);
             let mut states = Vec::new();
+            if call.ranked.is_some() {
+                continue;
+            }
+            let of_wanted = |column: ArrayRef| column.slice(wanted.start, wanted.len());
             let column = match (&call.function, call.carried.is_empty()) {
-                (_, true) => call.evaluate(order, sorted, whole)?,
+                (Function::Window(_), true) => of_wanted(call.evaluate(order, sorted, whole)?),
+                (Function::Aggregate(aggregate), true) => {
+                    let marks = (&[][..], &mut states);
+                    call.typed(aggregate.evaluate_run(order, sorted, None, wanted.clone(), marks)?)?
+                }
                 (Function::Window(_), false) => {
                     let column = call.evaluate(order, sorted, whole)?;
                     let (column, places) = later(&column, carried, call.function.counts_rows(), marks)?;
                     left.push(places);
-                    column
+                    of_wanted(column)
                 }
                 (Function::Aggregate(aggregate), false) => {
-                    let column = aggregate.evaluate_run(order, sorted, carried, marks, &mut states)?;
+                    let marked = (*marks, &mut states);
+                    let column = aggregate.evaluate_run(order, sorted, carried, 0..wanted.end, marked)?;
                     for index in 0..call.carried.len() {
                         let values = states.iter().map(|state: &Vec<ScalarValue>| state[index].clone());
                         left.push(if marks.is_empty() {
@@ -136,10 +160,13 @@ impl Windows {
                             ScalarValue::iter_to_array(values)?
                         });
                     }
-                    call.typed(column)?
+                    of_wanted(call.typed(column)?)
                 }
             };
             columns[call.column] = Some(column);
+        }
+        for (column, ranked) in self.evaluate_ranked(&sorted.slice(wanted.start, wanted.len()), *standing)? {
+            columns[column] = Some(ranked);
         }
         let columns =
             columns.into_iter().map(|column| column.ok_or_else(|| Error::Broken("a column per call".to_owned())));
@@ -151,6 +178,24 @@ impl Windows {
             _ => vec![Box::default(); marks.len()],
         };
         Ok(Run { columns: columns.collect::<Result<_>>()?, carried })
+    }
+
+    /// The columns of calls that follow from where rows stand, over sorted rows of which none has a peer elsewhere.
+    pub(super) fn evaluate_ranked(&self, sorted: &RecordBatch, standing: Standing) -> Result<Vec<(usize, ArrayRef)>> {
+        let mut columns = Vec::new();
+        for (order, calls) in &self.groups {
+            let mut peers = None;
+            for call in calls {
+                let Some(ranked) = call.ranked else { continue };
+                let peers = match &peers {
+                    Some(peers) => peers,
+                    None => peers.insert(order.peers(sorted)?),
+                };
+                let column = ranked::column(ranked, standing, sorted.num_rows(), peers);
+                columns.push((call.column, call.typed(column)?));
+            }
+        }
+        Ok(columns)
     }
 
     /// A column per call, in the order of the partitions' rows.
@@ -220,7 +265,8 @@ impl Call {
                     let mut accumulator = aggregate.accumulator()?;
                     let marks = (&[][..], &mut vec![]);
                     let (args, keys) = (slice(&args, range), slice(&keys, range));
-                    aggregate.evaluate(&mut accumulator, args, &keys, filter, range.len(), context, marks)
+                    let rows = (range.len(), 0..range.len());
+                    aggregate.evaluate(&mut accumulator, args, &keys, filter, rows, context, marks)
                 };
                 ranges.map(part).collect::<Result<_>>()?
             }
@@ -240,11 +286,10 @@ impl Call {
 impl Local {
     /// Of calls of one order; gives running ones their places in what is carried.
     fn new(plans: &[WindowCall], calls: &mut [Call]) -> Result<Option<Self>> {
-        let reaches: Option<Vec<Reach>> = plans.iter().map(reach::of_call).collect();
-        let Some(reaches) = reaches else { return Ok(None) };
+        let Some(reach) = Reach::of_calls(plans) else { return Ok(None) };
         let mut fields: Vec<SortField> = Vec::new();
         for call in calls {
-            if !reaches[call.column].runs {
+            if !Reach::of(&plans[call.column]).is_some_and(|reach| reach.runs) {
                 continue;
             }
             let types = match &call.function {
@@ -260,7 +305,7 @@ impl Local {
             return Ok(None);
         }
         let carried = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
-        Ok(Some(Self { reach: reaches.into_iter().fold(Reach::default(), Reach::and), carried }))
+        Ok(Some(Self { reach, carried }))
     }
 
     /// Whether something is carried from block to block.
@@ -326,14 +371,14 @@ impl Aggregate {
         Ok((args, filter.map(|mask| is_true(&mask))))
     }
 
-    /// Its values over rows of a partition, and its states at marks, if it is a running one.
+    /// Its values of those rows that are wanted, and its states at marks, if it is a running one.
     fn evaluate_run(
         &self,
         order: &Order,
         sorted: &RecordBatch,
         carried: Option<&[ArrayRef]>,
-        marks: &[usize],
-        states: &mut Vec<Vec<ScalarValue>>,
+        wanted: Range<usize>,
+        marks: (&[usize], &mut Vec<Vec<ScalarValue>>),
     ) -> Result<ArrayRef> {
         let (args, filter) = self.inputs(sorted)?;
         let keys = order.columns(sorted)?;
@@ -343,11 +388,11 @@ impl Aggregate {
         if let Some(carried) = carried {
             accumulator.merge_batch(carried)?;
         }
-        let rows = sorted.num_rows();
-        self.evaluate(&mut accumulator, args, &keys, filter, rows, context, (marks, states))
+        let rows = (sorted.num_rows(), wanted);
+        self.evaluate(&mut accumulator, args, &keys, filter, rows, context, marks)
     }
 
-    /// Its values over the rows of a partition. Of an accumulator whose frame only grows, the states before the rows at marks are noted.
+    /// Its values of those of so many rows that are wanted. Of an accumulator whose frame only grows, the states before the rows at marks are noted.
     #[expect(clippy::too_many_arguments, reason = "the columns of a partition, and what is wanted of them")]
     fn evaluate(
         &self,
@@ -355,17 +400,17 @@ impl Aggregate {
         args: Vec<ArrayRef>,
         order: &[ArrayRef],
         filter: Option<BooleanArray>,
-        rows: usize,
+        (rows, wanted): (usize, Range<usize>),
         mut context: WindowFrameContext,
         (marks, states): (&[usize], &mut Vec<Vec<ScalarValue>>),
     ) -> Result<ArrayRef> {
-        let mut values: Vec<ScalarValue> = Vec::with_capacity(rows);
+        let mut values: Vec<ScalarValue> = Vec::with_capacity(wanted.len());
         let mut marks = marks.iter().copied().peekable();
         let part = |range: Range<usize>| slices(&args, filter.as_ref(), range);
         // What the accumulator holds, and the frame before, from which DataFusion searches on.
         let mut held = 0..0;
         let mut last = 0..0;
-        for row in 0..rows {
+        for row in wanted {
             if marks.next_if_eq(&row).is_some() {
                 states.push(accumulator.state()?);
             }
