@@ -26,6 +26,7 @@ pub(crate) mod name;
 mod number;
 mod one_group;
 pub(crate) mod operator;
+mod ordered_input;
 pub(crate) mod output;
 mod own_aggregate;
 mod pg_rewrite;
@@ -239,8 +240,13 @@ fn expand_views(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Names and types resolved by DataFusion's planner, then typed as PostgreSQL does.
 fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
+    if let Some(mut named) = whole_row::named(query)
+        && whole_row::expanded(&mut named, context)
+    {
+        return bind_as_written(named, context, all_unique);
+    }
     match bind_as_written(query.clone(), context, all_unique) {
-        Err(error) if error.kind == ErrorKind::UndefinedColumn => {
+        Err(error) if matches!(error.kind, ErrorKind::UndefinedColumn | ErrorKind::UndefinedFunction) => {
             let mut query = query.clone();
             match whole_row::expanded(&mut query, context) {
                 true => bind_as_written(query, context, all_unique).map_err(|_| error),
@@ -263,8 +269,8 @@ fn bind_as_written(
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
     let mut joins = 0;
-    let typed = typing::plan(lateral::attached(plan, &mut joins)?, context)?;
-    let plan = as_of::placed(lateral::attached_again(typed, &mut joins)?)?;
+    let plan = lateral::attached(ordered_input::aggregates(plan)?, &mut joins)?;
+    let plan = as_of::placed(lateral::attached_again(typing::plan(plan, context)?, &mut joins)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);
