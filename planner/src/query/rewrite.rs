@@ -74,6 +74,28 @@ fn place(node: &impl Spanned) -> Option<Span> {
     Span::of_parser(node.span())
 }
 
+/// A number in a call's ORDER BY is a constant, and counts no column; DataFusion would take a bare one for a place in the input.
+fn constants_in_order(function: &mut Function) {
+    let clauses = match &mut function.args {
+        FunctionArguments::List(list) => list.clauses.as_mut_slice(),
+        _ => &mut [],
+    };
+    let in_arguments = clauses.iter_mut().filter_map(|clause| match clause {
+        ast::FunctionArgumentClause::OrderBy(order) => Some(order),
+        _ => None,
+    });
+    let over = match &mut function.over {
+        Some(ast::WindowType::WindowSpec(spec)) => Some(&mut spec.order_by),
+        _ => None,
+    };
+    for key in in_arguments.chain(over).flatten().chain(&mut function.within_group) {
+        if matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+            let number = std::mem::replace(&mut key.expr, Expr::value(Value::Null));
+            key.expr = Expr::Nested(Box::new(number));
+        }
+    }
+}
+
 impl VisitorMut for Rewriter<'_> {
     type Break = Box<Error>;
 
@@ -316,6 +338,7 @@ impl Rewriter<'_> {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
             Expr::Function(function) => {
+                constants_in_order(function);
                 if let Some(replacement) = self.function(function, span)? {
                     *expr = replacement;
                 }

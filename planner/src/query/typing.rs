@@ -10,12 +10,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, AggregateFunctionParams, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder,
-    ScalarFunction, SetComparison, WindowFunction,
+    ScalarFunction, SetComparison, Sort, WindowFunction, WindowFunctionParams,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, RecursiveQuery,
-    Subquery, Union, Unnest, Values, WindowFunctionDefinition,
+    Subquery, Union, Unnest, Values, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 
 use super::cast::{self, Context};
@@ -234,6 +234,9 @@ impl Typing<'_> {
             },
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 argument_types(&func, &mut params.args, schema)?;
+                if takes_rows_in_order(&func) && !params.distinct {
+                    params.order_by = sort_keys(params.order_by, schema, own)?;
+                }
                 match interval_extreme(&func, &params, schema, own)? {
                     Some(extreme) => extreme,
                     None => Expr::AggregateFunction(AggregateFunction { func, params }),
@@ -244,6 +247,7 @@ impl Typing<'_> {
                 if let WindowFunctionDefinition::AggregateUDF(func) = &fun {
                     argument_types(func, &mut params.args, schema)?;
                 }
+                window_order(&mut params, schema, own)?;
                 Expr::WindowFunction(Box::new(exclusion::planned(WindowFunction { fun, params }, schema)?))
             }
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery, schema, outer)?),
@@ -641,6 +645,51 @@ fn sort_key(expr: &Expr, schema: &DFSchema, own: &crate::functions::OwnFunctions
         _ => return Ok(None),
     };
     own.call(function, vec![expr.clone()]).map(Some)
+}
+
+/// The keys by which a call sorts its rows, as a query's ORDER BY has them.
+fn sort_keys(keys: Vec<Sort>, schema: &DFSchema, own: &crate::functions::OwnFunctions) -> DataFusionResult<Vec<Sort>> {
+    let keys = keys.into_iter().map(|mut key| {
+        if let Some(expr) = sort_key(&key.expr, schema, own)? {
+            key.expr = expr;
+        }
+        Ok(key)
+    });
+    keys.collect()
+}
+
+/// As [`sort_keys`], of a window; with a frame that can be had over keys of any type.
+fn window_order(
+    params: &mut WindowFunctionParams,
+    schema: &DFSchema,
+    own: &crate::functions::OwnFunctions,
+) -> DataFusionResult<()> {
+    let frame = &mut params.window_frame;
+    let is_offset = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => !offset.is_null(),
+        WindowFrameBound::CurrentRow => false,
+    };
+    let is_range = frame.units == WindowFrameUnits::Range;
+    let has_offset = is_range && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound));
+    let keys = sort_keys(params.order_by.clone(), schema, own)?;
+    if has_offset && keys != params.order_by {
+        let key = params.order_by.iter().zip(&keys).find(|(key, sorted)| key != sorted).map(|(key, _)| &key.expr);
+        let name = key.map(|key| sql_type_of(key, schema)).transpose()?.map_or_else(String::new, |key| key.to_string());
+        return Err(Error::unsupported(format!("RANGE with an offset over values of the type {name}")).into());
+    }
+    params.order_by = keys;
+    let Some(first) = params.order_by.first() else { return Ok(()) };
+    // DataFusion has RANGE over some types only. Without an offset it is GROUPS: the rows up to those that are equal.
+    let first = first.expr.get_type(schema)?;
+    if is_range && !has_offset && (first.is_binary() || matches!(first, DataType::Time64(_) | DataType::Interval(_))) {
+        frame.units = WindowFrameUnits::Groups;
+    }
+    Ok(())
+}
+
+/// Whether an aggregate's ORDER BY says in which order it takes its rows, and nothing else.
+fn takes_rows_in_order(func: &AggregateUDF) -> bool {
+    matches!(func.name(), "array_agg" | "string_agg" | "first_value" | "last_value" | "nth_value")
 }
 
 /// DataFusion's UNNEST forgets what an array says about the SQL type of its elements, and takes only one level of arrays in arrays apart.
