@@ -4,8 +4,8 @@
 //! figures and where they come from; it never passes or fails.
 //!
 //! Reading order: [`nexmark`] (what is run), [`topics`] (what it reads from Kafka), [`limits`] (what nothing can be faster than), [`latency`],
-//! [`cost`] (what a change costs), [`windows`] (what it costs a window function), [`views`] and [`subscribers`] (many of them), [`micro`]
-//! (small pieces, to be counted),
+//! [`cost`] (what a change costs), [`windows`] (what it costs a window function), [`state`] (more of it than memory), [`views`] and
+//! [`subscribers`] (many of them), [`micro`] (small pieces, to be counted),
 //! [`sql`] (an engine in this process), [`process`] (what the process used), [`report`] (what is printed).
 
 mod cost;
@@ -17,12 +17,14 @@ mod nexmark;
 mod process;
 mod report;
 mod sql;
+mod state;
 mod subscribers;
 mod topics;
 mod views;
 mod windows;
 
 pub use error::{Error, Result};
+pub use micro::{Allocations, allocations};
 
 /// `millrace bench …`.
 #[derive(Debug, clap::Args)]
@@ -43,6 +45,8 @@ enum Bench {
     Cost(cost::Options),
     /// Measures the time from producing a record until a view and a sink topic have it.
     Latency(latency::Options),
+    /// Measures a view whose state grows far beyond the memory budget.
+    State(state::Options),
     /// Measures what views cost when there are many.
     Views(views::Options),
     /// Measures how long a change takes until all subscribers of a view have it.
@@ -66,9 +70,10 @@ pub fn run_counting(arguments: Arguments, allocations: Option<fn() -> u64>) -> R
         Bench::Limits(options) => limits::run(&options),
         Bench::Cost(options) => cost::run(&options),
         Bench::Latency(options) => latency::run(&options),
+        Bench::State(options) => state::run(&options),
         Bench::Views(options) => views::run(&options),
         Bench::Subscribers(options) => subscribers::run(&options),
-        Bench::Micro(options) => micro::run(&options),
+        Bench::Micro(options) => micro::run(&options, allocations),
         Bench::Windows(options) => windows::run(&options),
     }
 }

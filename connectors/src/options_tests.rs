@@ -109,7 +109,7 @@ proptest::proptest! {
             proptest::prop_oneof![
                 proptest::sample::select(
                     ["topic", "brokers", "format", "start", "on_error", "delimiter", "header", "path", "follow", "kind", "table", "events", "rate",
-                     "partitions", "keys", "mode", "idle_timeout", "kafka.client.id", "partition_refresh", "decode_threads"].map(str::to_owned).to_vec()
+                     "partitions", "keys", "skew", "mode", "idle_timeout", "kafka.client.id", "partition_refresh", "decode_threads"].map(str::to_owned).to_vec()
                 ),
                 "\\PC{0,12}",
             ],

@@ -30,4 +30,4 @@ pub use graph::{
 pub use nearest::NearestRows;
 pub use operator::{Operator, StepContext};
 pub use operators::{assign_sessions, assign_windows};
-pub use view::{IndexLayout, PublishedView, Scan, ViewForm, ViewLayout};
+pub use view::{Direction, IndexLayout, KeyRange, PublishedView, RangeScan, Scan, ViewForm, ViewLayout};

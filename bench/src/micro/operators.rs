@@ -79,6 +79,7 @@ fn work(world: &World, query: &str) -> Result<Work> {
     graph.attach(ObjectId(u32::MAX), &plan.root, Some(layout), &mut states).map_err(broken)?;
     let epochs: Vec<EpochInputs> = (0..EPOCHS).map(|epoch| inputs(world, &plan, epoch)).collect::<Result<_>>()?;
     let mut epochs = epochs.into_iter();
+    let rows = world.rows_of(&plan);
     Ok(Box::new(move || {
         for inputs in epochs.by_ref() {
             let outputs = graph.step(inputs).map_err(broken)?;
@@ -87,7 +88,7 @@ fn work(world: &World, query: &str) -> Result<Work> {
             store.commit(changes, Durability::Process).map_err(|e| Error::Usage(e.to_string()))?;
             graph.committed(snapshot(&store)?).map_err(broken)?;
         }
-        Ok(())
+        Ok(rows)
     }))
 }
 

@@ -14,8 +14,8 @@ use planner::{Plan, PlanContext, ViewPlan};
 
 use crate::{Error, Result};
 
-/// Events over the three tables of the auction benchmark.
-const EVENTS: u64 = 24_000;
+/// Events over the three tables of the auction benchmark, where instructions are counted.
+pub(super) const EVENTS: u64 = 24_000;
 /// Epochs in which they come.
 pub(super) const EPOCHS: usize = 4;
 /// Rows of the table `lot`, and how many of them change in each epoch.
@@ -42,15 +42,15 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Makes all of it.
-    pub(super) fn new() -> Result<Self> {
+    /// Makes all of it, with so many events over the three tables of the auction benchmark.
+    pub(super) fn new(events: u64) -> Result<Self> {
         let functions = FunctionRegistry::new();
         let mut world = Self { catalog: Catalog::new(), functions, epochs: HashMap::new(), watermarks: Vec::new() };
         let mut sources = include_str!("../../queries/tables.sql").to_owned();
         for table in ["person", "auction", "bid"] {
             sources = sources.replace(
                 &format!("@{table}@"),
-                &format!("connector = 'generator', kind = 'nexmark', table = '{table}', events = {EVENTS}"),
+                &format!("connector = 'generator', kind = 'nexmark', table = '{table}', events = {events}"),
             );
         }
         for text in [&sources, TABLES] {
@@ -89,6 +89,11 @@ impl World {
     /// As [`World::deltas`], by number.
     pub(super) fn deltas_of(&self, id: ObjectId) -> &[Delta] {
         self.epochs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Rows of a view's inputs over all epochs.
+    pub(super) fn rows_of(&self, plan: &ViewPlan) -> u64 {
+        plan.inputs.iter().flat_map(|id| self.deltas_of(*id)).map(|delta| delta.num_rows() as u64).sum()
     }
 
     /// Plans a query as a view.

@@ -176,3 +176,27 @@ fn a_rate_is_kept() {
     assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
     assert!(!running.status().finished);
 }
+
+#[test]
+fn ids_of_a_sequence_are_skewed_as_wanted() {
+    let counts = |skew: &'static str| {
+        let options = [("kind", "sequence"), ("events", "100000"), ("keys", "1000"), ("skew", skew)];
+        let source = GeneratorSource::open(&spec(&[("id", SqlType::BigInt)], &options)).unwrap();
+        let (sender, receiver) = batch_channel(Arc::new(|| {}));
+        let running = source.run(&Positions::new(), None, sender).unwrap();
+        let mut counts = vec![0_usize; 1000];
+        for batch in receiver.iter() {
+            let ids = batch.delta.batch().column(0).clone();
+            ids.as_primitive::<Int64Type>().values().iter().for_each(|id| counts[*id as usize] += 1);
+        }
+        drop(running);
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts
+    };
+    let (even, zipf) = (counts("0"), counts("1"));
+    assert!(even[0] < 160 && even[999] > 50, "{} {}", even[0], even[999]);
+    // ln 2 of ln 1001 have rank 1; the first ten have ln 11.
+    assert!((9_500..10_600).contains(&zipf[0]), "{}", zipf[0]);
+    let ten: usize = zipf[..10].iter().sum();
+    assert!((33_700..35_700).contains(&ten), "{ten}");
+}

@@ -56,12 +56,14 @@ pub struct GeneratorOptions {
     pub partitions: i32,
     /// `keys`, default 1,000: customers of `orders`, distinct ids of `sequence`.
     pub keys: u64,
+    /// `skew`, default 0: the exponent of a Zipf distribution of the ids of `sequence`; 0 is uniform.
+    pub skew: f64,
 }
 
 impl GeneratorOptions {
     /// Every option by name.
     pub const NAMES: &'static [&'static str] =
-        &["kind", "table", "events", "rate", "seed", "delay_us", "base_time", "partitions", "keys"];
+        &["kind", "table", "events", "rate", "seed", "delay_us", "base_time", "partitions", "keys", "skew"];
 
     /// Reads the list.
     pub fn parse(options: &BTreeMap<String, String>) -> Result<Self> {
@@ -85,6 +87,9 @@ impl GeneratorOptions {
         if list.get("keys").is_some() && matches!(kind, GeneratorKind::Nexmark(_)) {
             return Err(invalid("keys", "it belongs to the kinds orders and sequence"));
         }
+        if list.get("skew").is_some() && kind != GeneratorKind::Sequence {
+            return Err(invalid("skew", "it belongs to the kind sequence"));
+        }
         let base_us = match list.get("base_time") {
             None => 1_704_067_200_000_000,
             Some(text) => datetime::timestamp(text.trim().as_bytes(), datetime::Zone::Apply)
@@ -103,6 +108,7 @@ impl GeneratorOptions {
             base_us,
             partitions: list.number("partitions", 1, 1024)?.unwrap_or(1),
             keys: list.number("keys", 1, 1 << 40)?.unwrap_or(1000),
+            skew: list.number("skew", 0.0, 8.0)?.unwrap_or(0.0),
         })
     }
 }

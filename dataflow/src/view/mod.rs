@@ -1,7 +1,8 @@
 //! What readers see: a relation's stored rows under an overlay of the changes since the last checkpoint.
 //!
 //! Reading order: [`ViewLayout`] (here), [`run`] and [`overlay`] (changes in memory), [`materialize`] (an epoch's changes go in, a
-//! checkpoint comes out), [`log`] (append-only rows, in blocks), [`block`] (how they are written), [`reader`] ([`PublishedView`]: lookups), [`scan`].
+//! checkpoint comes out), [`log`] (append-only rows, in blocks), [`block`] (how they are written), [`reader`] ([`PublishedView`]: lookups), [`scan`],
+//! [`range`] (rows by a part of an order).
 //!
 //! Entries of a state table, behind the state's number:
 //!
@@ -21,6 +22,7 @@ mod ipc;
 pub(crate) mod log;
 pub mod materialize;
 pub(crate) mod overlay;
+pub mod range;
 pub mod reader;
 pub(crate) mod run;
 pub mod scan;
@@ -28,6 +30,7 @@ pub mod scan;
 use storage::StateId;
 
 pub use materialize::Materialize;
+pub use range::{Direction, KeyRange, RangeScan};
 pub use reader::PublishedView;
 pub use scan::Scan;
 

@@ -38,7 +38,7 @@ impl Overlay {
     }
 
     /// Layers, newest first.
-    fn layers(&self) -> impl Iterator<Item = &Arc<Run>> {
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Arc<Run>> {
         self.runs.iter().rev().chain(&self.flushing)
     }
 

@@ -73,7 +73,7 @@ pub(super) struct Inner {
     pub(super) layout: Arc<ViewLayout>,
     pub(super) readers: Arc<Readers>,
     pub(super) body: Body,
-    indexes: Vec<Overlay>,
+    pub(super) indexes: Vec<Overlay>,
     /// Rows beyond those in the store.
     rows: i64,
 }
@@ -148,7 +148,7 @@ impl PublishedView {
         self.get(store, &columns?)
     }
 
-    fn decode(&self, rows: Vec<Option<Bytes>>) -> Result<RecordBatch> {
+    pub(super) fn decode(&self, rows: Vec<Option<Bytes>>) -> Result<RecordBatch> {
         let rows: Vec<&[u8]> = rows.iter().filter_map(|row| row.as_deref()).collect();
         self.inner.readers.rows.decode(&rows)
     }
@@ -184,7 +184,7 @@ impl PublishedView {
     }
 
     /// The encoded row at each of these full keys, if there is one.
-    fn rows_at(&self, store: &dyn Snapshot, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>> {
+    pub(super) fn rows_at(&self, store: &dyn Snapshot, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>> {
         let Body::Keyed(overlays) = &self.inner.body else {
             return Err(Error::Unsupported("a lookup by key in a relation without one".to_owned()));
         };
@@ -288,22 +288,9 @@ impl PublishedView {
         columns: &[usize],
         values: &[ArrayRef],
     ) -> Result<RecordBatch> {
-        let mut places: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-        visit_prefix(store, index, prefix, |key, _| {
-            if let Some((_, place)) = key.split_last_chunk::<12>() {
-                let mut wide = [0; 16];
-                wide[4..].copy_from_slice(place);
-                let place = u128::from_be_bytes(wide);
-                places.entry((place >> 32) as u64).or_default().push(place as u32);
-            }
-        })?;
-        let codec = self.inner.readers.blocks()?;
-        let mut found = Vec::new();
-        for (block, rows) in places {
-            let key = full_key(self.inner.layout.state, &block_key(block));
-            let bytes = store.get(&key)?.ok_or_else(|| Error::Corrupt(format!("block {block} is missing")))?;
-            found.push(codec.decode_rows(&bytes, &UInt32Array::from(rows))?);
-        }
+        let mut places: Vec<Vec<u8>> = Vec::new();
+        visit_prefix(store, index, prefix, |key, _| places.push(key.to_vec()))?;
+        let mut found = vec![self.rows_in_blocks(store, places.iter().map(Vec::as_slice))?];
         for batch in pending {
             let mut keep: Option<BooleanArray> = None;
             for (column, value) in columns.iter().zip(values) {
@@ -316,6 +303,29 @@ impl PublishedView {
             if let Some(keep) = keep.filter(|keep| keep.true_count() > 0) {
                 found.push(filter_record_batch(batch, &keep)?);
             }
+        }
+        Ok(concat_batches(&self.inner.readers.schema, &found)?)
+    }
+
+    /// The rows of a log to which index entries with these keys point, block by block.
+    pub(super) fn rows_in_blocks<'a>(
+        &self,
+        store: &dyn Snapshot,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<RecordBatch> {
+        let mut places: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (_, place) in keys.filter_map(<[u8]>::split_last_chunk::<12>) {
+            let mut wide = [0; 16];
+            wide[4..].copy_from_slice(place);
+            let place = u128::from_be_bytes(wide);
+            places.entry((place >> 32) as u64).or_default().push(place as u32);
+        }
+        let codec = self.inner.readers.blocks()?;
+        let mut found = Vec::with_capacity(places.len());
+        for (block, rows) in places {
+            let key = full_key(self.inner.layout.state, &block_key(block));
+            let bytes = store.get(&key)?.ok_or_else(|| Error::Corrupt(format!("block {block} is missing")))?;
+            found.push(codec.decode_rows(&bytes, &UInt32Array::from(rows))?);
         }
         Ok(concat_batches(&self.inner.readers.schema, &found)?)
     }

@@ -1,5 +1,6 @@
 //! Changes of one or several epochs to the entries of a state table, by key: immutable once published.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use hashbrown::HashTable;
@@ -143,15 +144,35 @@ impl Run {
         &'a self,
         prefix: &'a [u8],
     ) -> impl Iterator<Item = (u64, &'a [u8], Option<&'a [u8]>)> {
-        let key = |at: &u32| self.entries[*at as usize].key(&self.bytes);
-        let sorted = self.sorted.get_or_init(|| {
-            let mut positions: Vec<u32> = (0..small(self.len())).collect();
-            positions.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-            positions
-        });
-        let start = sorted.partition_point(|at| key(at) < prefix);
+        let sorted = self.sorted();
+        let start = sorted.partition_point(|at| self.key(*at) < prefix);
         let entries = sorted[start..].iter().map(|at| self.at(*at as usize));
         entries.take_while(move |(_, key, _)| key.starts_with(prefix))
+    }
+
+    /// The places in key order of the entries `start <= key < end`.
+    pub(crate) fn in_range(&self, start: &[u8], end: &[u8]) -> Range<usize> {
+        let sorted = self.sorted();
+        let first = sorted.partition_point(|at| self.key(*at) < start);
+        first..first + sorted[first..].partition_point(|at| self.key(*at) < end)
+    }
+
+    /// The entry at a place in key order.
+    pub(crate) fn in_order(&self, place: usize) -> (&[u8], Option<&[u8]>) {
+        let (_, key, value) = self.at(self.sorted()[place] as usize);
+        (key, value)
+    }
+
+    fn key(&self, at: u32) -> &[u8] {
+        self.entries[at as usize].key(&self.bytes)
+    }
+
+    fn sorted(&self) -> &[u32] {
+        self.sorted.get_or_init(|| {
+            let mut positions: Vec<u32> = (0..small(self.len())).collect();
+            positions.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+            positions
+        })
     }
 
     /// Puts the changes of a newer run over these.

@@ -1,13 +1,15 @@
 //! Ad-hoc queries: a planned query over one published epoch, run by DataFusion.
 //!
-//! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`source`] (a topic
-//! read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
+//! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`orders`] and [`stored`] (which part of it is
+//! read), [`source`] (a topic read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
 
 mod as_of;
 mod interrupt;
 mod lookup;
+mod orders;
 mod provider;
 mod source;
+mod stored;
 mod threads;
 mod window;
 
@@ -106,7 +108,8 @@ impl Queries {
             .with_config(self.config.clone().with_option_extension(context))
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
-            .with_optimizer_rules(planner::push_down::optimizer_rules());
+            .with_optimizer_rules(planner::push_down::optimizer_rules())
+            .with_physical_optimizer_rule(Arc::new(stored::FirstRows));
         let functions = &self.functions;
         builder = builder.with_scalar_functions(functions.scalar().cloned().collect());
         builder = builder.with_aggregate_functions(functions.aggregate().cloned().collect());

@@ -8,18 +8,17 @@ use async_trait::async_trait;
 use catalog::{ObjectId, ObjectKind};
 use dataflow::PublishedView;
 use datafusion::catalog::Session;
-use datafusion::common::Result as DataFusionResult;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Result as DataFusionResult};
 use datafusion::datasource::{TableProvider, TableType};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use planner::query::RelationRef;
 use storage::Snapshot;
 
-use super::{external, named};
-use crate::coordinator::dataflow_error;
+use super::orders::{Bounds, Order, orders};
+use super::stored::StoredExec;
 use crate::published::Published;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,8 +30,13 @@ pub(super) fn published_relation(relation: &RelationRef, published: &Arc<Publish
     let object = published.catalog.get(*id);
     let object = object.ok_or_else(|| Error::new(ErrorKind::UndefinedTable, "a relation was dropped meanwhile"))?;
     if let Some(view) = published.relations.get(id) {
-        let (view, snapshot) = (view.clone(), published.snapshot.clone());
-        return Ok(Arc::new(StoredRelation { view, snapshot, schema: object.schema() }));
+        return Ok(Arc::new(StoredRelation {
+            name: object.name.name.clone(),
+            view: view.clone(),
+            snapshot: published.snapshot.clone(),
+            schema: object.schema(),
+            orders: orders(object, &published.catalog, view).into(),
+        }));
     }
     match &object.kind {
         ObjectKind::Source(_) => Ok(Arc::new(super::source::SourceRelation::new(object.clone(), published))),
@@ -51,11 +55,13 @@ pub(crate) fn not_ready(id: ObjectId, published: &Published) -> Error {
 }
 
 /// Rows of the store under the overlay of what is not yet in it.
-struct StoredRelation {
-    view: PublishedView,
-    snapshot: Arc<dyn Snapshot>,
+pub(super) struct StoredRelation {
+    pub(super) name: String,
+    pub(super) view: PublishedView,
+    pub(super) snapshot: Arc<dyn Snapshot>,
     /// The columns as the catalog names them; the operators call theirs as they like.
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
+    pub(super) orders: Arc<[Order]>,
 }
 
 impl fmt::Debug for StoredRelation {
@@ -74,59 +80,48 @@ impl TableProvider for StoredRelation {
         TableType::Base
     }
 
+    /// Where one of them bounds an order, all conditions over the relation's rows are taken, none otherwise.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        let bounds = Bounds::new(filters.iter().copied(), &self.schema);
+        let is_bounded = bounds.best(&self.orders).is_some();
+        let support = |filter: &&Expr| match is_bounded && is_of_rows(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema().project(columns)?),
-            None => self.schema(),
-        };
-        let partition = Arc::new(StoredPartition {
-            view: self.view.clone(),
-            snapshot: self.snapshot.clone(),
-            projection: projection.cloned(),
-            schema: schema.clone(),
-        });
-        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![partition], None, None, false, limit)?))
-    }
-}
-
-struct StoredPartition {
-    view: PublishedView,
-    snapshot: Arc<dyn Snapshot>,
-    projection: Option<Vec<usize>>,
-    schema: SchemaRef,
-}
-
-impl fmt::Debug for StoredPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoredPartition")
-    }
-}
-
-impl PartitionStream for StoredPartition {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = self.schema.clone();
-        let batches = match self.view.scan(self.snapshot.clone(), self.projection.as_deref()) {
-            Ok(batches) => batches,
-            Err(error) => {
-                let failed = futures::stream::once(async { Err(external(dataflow_error(error))) });
-                return Box::pin(RecordBatchStreamAdapter::new(schema, failed));
+        let bounds = Bounds::new(filters, &self.schema);
+        let filter = match conjunction(filters.iter().cloned()) {
+            Some(filter) => {
+                let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
+                Some(state.create_physical_expr(filter, &schema)?)
             }
+            None => None,
         };
-        let shape = schema.clone();
-        let rows = batches.map(move |batch| {
-            let batch = batch.map_err(|e| external(dataflow_error(e)))?;
-            Ok(named(&batch, &shape)?)
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(rows)))
+        Ok(Arc::new(StoredExec::new(self, projection, (filter, bounds), limit)?))
     }
+}
+
+/// Whether a condition reads nothing but the row.
+fn is_of_rows(condition: &Expr) -> bool {
+    let reads_more = condition.exists(|expr| {
+        Ok(matches!(
+            expr,
+            Expr::ScalarSubquery(_)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+                | Expr::Placeholder(_)
+        ))
+    });
+    matches!(reads_more, Ok(false))
 }

@@ -71,7 +71,14 @@ impl Lowering<'_> {
 
     /// A condition that says that a row's place is at most so much: only the first rows of each partition need be kept.
     pub(super) fn first_places(&mut self, filter: &Filter) -> Result<Option<Lowered>> {
-        let LogicalPlan::Window(window) = &*filter.input else { return Ok(None) };
+        let (window, projection) = match &*filter.input {
+            LogicalPlan::Window(window) => (window, None),
+            LogicalPlan::Projection(projection) => match &*projection.input {
+                LogicalPlan::Window(window) => (window, Some(projection)),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
         let [call] = window.window_expr.as_slice() else { return Ok(None) };
         let Expr::WindowFunction(call) = call.clone().unalias() else { return Ok(None) };
         let WindowFunctionDefinition::WindowUDF(function) = &call.fun else { return Ok(None) };
@@ -81,8 +88,18 @@ impl Lowering<'_> {
             _ => return Ok(None),
         };
         let column = window.schema.fields().len() - 1;
-        let bounds =
-            split_conjunction(&filter.predicate).into_iter().filter_map(|c| last_place(c, &window.schema, column));
+        // Where the place is in what the condition sees.
+        let columns: Vec<usize> = match projection {
+            None => vec![column],
+            Some(projection) => {
+                let is_place = |at: &usize| is_column(&projection.expr[*at].clone().unalias(), &window.schema, column);
+                (0..projection.expr.len()).filter(is_place).collect()
+            }
+        };
+        let seen = filter.input.schema();
+        let bounds = split_conjunction(&filter.predicate)
+            .into_iter()
+            .filter_map(|condition| columns.iter().find_map(|column| last_place(condition, seen, *column)));
         let Some(last) = bounds.min() else { return Ok(None) };
 
         let names = window.input.schema();
@@ -91,7 +108,11 @@ impl Lowering<'_> {
         let order = order_keys(&call.params.order_by, names)?;
         let ties = place == Place::Rank;
         let top = Top { order, offset: 0, fetch: Some(last), ties, place: Some(place) };
-        Ok(Some(self.top(input, keys, top)?))
+        let top = self.top(input, keys, top)?;
+        match projection {
+            None => Ok(Some(top)),
+            Some(projection) => Ok(Some(project(top, positional_all(&projection.expr, &window.schema)?)?)),
+        }
     }
 
     fn top(&mut self, input: Lowered, mut keys: Vec<Expr>, mut top: Top) -> Result<Lowered> {
