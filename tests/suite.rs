@@ -11,6 +11,7 @@ mod isolation;
 mod kafka;
 mod load;
 mod nexmark;
+mod operations;
 mod oracle;
 mod simulation;
 mod sqllogictest;
@@ -28,6 +29,7 @@ fn main() {
     trials.extend(engine::trials());
     trials.extend(isolation::trials());
     trials.extend(load::trials());
+    trials.extend(operations::trials());
     trials.extend(sqllogictest::trials());
     trials.extend(tpch::trials());
     trials.extend(nexmark::trials());

@@ -30,9 +30,9 @@ pub(crate) struct Options {
     /// Rows of the table, one run for each size.
     #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     rows: Vec<u64>,
-    /// Only views whose name contains this.
-    #[arg(long)]
-    only: Option<String>,
+    /// Only views whose names contain one of these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// Worker threads.
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -45,15 +45,21 @@ pub(crate) struct Options {
 struct Kind {
     name: &'static str,
     query: &'static str,
+    /// `WITH (…)`, or nothing.
+    with: &'static str,
     grows_with: Option<&'static str>,
 }
 
 const fn kind(name: &'static str, query: &'static str) -> Kind {
-    Kind { name, query, grows_with: None }
+    Kind { name, query, with: "", grows_with: None }
 }
 
 const fn growing(name: &'static str, query: &'static str, grows_with: &'static str) -> Kind {
-    Kind { name, query, grows_with: Some(grows_with) }
+    Kind { name, query, with: "", grows_with: Some(grows_with) }
+}
+
+const fn with(name: &'static str, with: &'static str, query: &'static str) -> Kind {
+    Kind { name, query, with, grows_with: None }
 }
 
 /// One view of each kind of operator. `k` makes small groups, `g` large ones, `u` is the other side of joins.
@@ -65,6 +71,22 @@ const KINDS: &[Kind] = &[
     kind("min, max in small groups", "SELECT k, min(v) AS a, max(v) AS b FROM t GROUP BY k"),
     kind("min, max in large groups", "SELECT g, min(v) AS a, max(v) AS b FROM t GROUP BY g"),
     kind("count distinct, large groups", "SELECT g, count(DISTINCT v) AS n FROM t GROUP BY g"),
+    kind(
+        "FILTER, bool_and, bit_or",
+        "SELECT k, count(*) FILTER (WHERE v > 5) AS n, bool_and(v > 0) AS a, bit_or(v) AS b FROM t GROUP BY k",
+    ),
+    kind("bool_or, bit_xor, large groups", "SELECT g, bool_or(v > 0) AS a, bit_xor(v) AS b FROM t GROUP BY g"),
+    kind("variance, large groups", "SELECT g, stddev(v) AS s, var_pop(v) AS p FROM t GROUP BY g"),
+    kind("corr, regr_slope, large groups", "SELECT g, corr(v, k) AS c, regr_slope(v, k) AS r FROM t GROUP BY g"),
+    kind("string_agg, small groups", "SELECT k, string_agg(v::text, ',' ORDER BY id) AS s FROM t GROUP BY k"),
+    kind("json_agg, small groups", "SELECT k, json_agg(v) AS a, jsonb_object_agg(id, v) AS o FROM t GROUP BY k"),
+    kind(
+        "first_value, small groups",
+        "SELECT k, first_value(v ORDER BY id) AS a, last_value(v ORDER BY id) AS b FROM t GROUP BY k",
+    ),
+    kind("approx_distinct, small groups", "SELECT k, approx_distinct(v) AS n FROM t GROUP BY k"),
+    kind("rank in a group, small groups", "SELECT k, rank(50) WITHIN GROUP (ORDER BY v) AS r FROM t GROUP BY k"),
+    kind("GROUPING SETS", "SELECT g, k, count(*) AS n FROM t GROUP BY GROUPING SETS ((g), (k), ())"),
     kind("ROLLUP", "SELECT g, k, count(*) AS n FROM t GROUP BY ROLLUP (g, k)"),
     kind("array_agg in small groups", "SELECT k, array_agg(v ORDER BY id) AS vs FROM t GROUP BY k"),
     growing("array_agg in large groups", "SELECT g, array_agg(v ORDER BY id) AS vs FROM t GROUP BY g", "its result"),
@@ -79,6 +101,7 @@ const KINDS: &[Kind] = &[
         "SELECT g, mode() WITHIN GROUP (ORDER BY v % 1000) AS m FROM t GROUP BY g",
         "the rows of its group",
     ),
+    kind("HAVING", "SELECT k, count(*) AS n FROM t GROUP BY k HAVING count(*) > 9"),
     kind("DISTINCT", "SELECT DISTINCT k, v % 7 AS r FROM t"),
     kind("DISTINCT ON", "SELECT DISTINCT ON (k) k, v, id FROM t ORDER BY k, v, id"),
     kind("top 10", "SELECT id, v FROM t ORDER BY v, id LIMIT 10"),
@@ -94,9 +117,36 @@ const KINDS: &[Kind] = &[
         "window functions, small",
         "SELECT id, sum(v) OVER (PARTITION BY k ORDER BY id) AS s, lag(v) OVER (PARTITION BY k ORDER BY id) AS p FROM t",
     ),
+    kind("LIMIT WITH TIES, OFFSET", "SELECT id, v FROM t ORDER BY v OFFSET 5 FETCH FIRST 10 ROWS WITH TIES"),
+    kind(
+        "lag, lead in large partitions",
+        "SELECT id, lag(v) OVER w AS p, lead(v) OVER w AS n FROM t WINDOW w AS (PARTITION BY g ORDER BY at, id)",
+    ),
+    kind(
+        "RANGE frame, large partitions",
+        "SELECT id, sum(v) OVER (PARTITION BY g ORDER BY id RANGE BETWEEN 100 PRECEDING AND CURRENT ROW) AS s FROM t",
+    ),
+    kind("ntile, large partitions", "SELECT id, ntile(4) OVER (PARTITION BY g ORDER BY id) AS n FROM t"),
+    growing(
+        "percent_rank, large partitions",
+        "SELECT id, percent_rank() OVER (PARTITION BY g ORDER BY id) AS r FROM t",
+        "its result: rows leave a partition for another",
+    ),
     kind("join", "SELECT t.id, u.v FROM t JOIN u ON u.id = t.k"),
     kind("left join", "SELECT t.id, u.v FROM t LEFT JOIN u ON u.id = t.k AND u.v > t.v"),
     kind("full join", "SELECT t.id, u.id AS other FROM t FULL JOIN u ON u.id = t.id"),
+    kind("right join", "SELECT t.id, u.id AS other FROM t RIGHT JOIN u ON u.id = t.k"),
+    kind("join of NULL-safe keys", "SELECT t.id, u.v FROM t JOIN u ON u.id IS NOT DISTINCT FROM t.k"),
+    kind(
+        "interval join",
+        "SELECT a.id, b.id AS other FROM t a JOIN t b ON a.k = b.k AND a.at BETWEEN b.at - INTERVAL '1 hour' AND b.at",
+    ),
+    kind(
+        "range join, large sides",
+        "SELECT t.id, u.id AS other FROM t JOIN u ON t.id BETWEEN u.id * 10 AND u.id * 10 + 9",
+    ),
+    kind("cross join, small side", "SELECT t.id, s.name FROM t CROSS JOIN steps s WHERE s.low < 300"),
+    kind("ASOF join", "SELECT a.id, b.id AS other FROM t a ASOF LEFT JOIN t b ON a.k = b.k AND a.at > b.at"),
     kind("semi join", "SELECT id FROM t WHERE k IN (SELECT id FROM u WHERE v % 2 = 0)"),
     kind("anti join", "SELECT id FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.id = t.v)"),
     kind("NOT IN", "SELECT id FROM t WHERE v NOT IN (SELECT v FROM u WHERE id % 2 = 0)"),
@@ -113,11 +163,31 @@ const KINDS: &[Kind] = &[
         "LATERAL top 2",
         "SELECT u.id, x.v FROM u, LATERAL (SELECT t.v FROM t WHERE t.k = u.id ORDER BY t.v DESC, t.id LIMIT 2) x",
     ),
+    kind("= ANY (subquery)", "SELECT id FROM t WHERE v = ANY (SELECT v FROM u)"),
     kind("scalar subquery per row", "SELECT u.id, (SELECT max(t.v) FROM t WHERE t.k = u.id) AS most FROM u"),
     kind("UNION", "SELECT k, v FROM t UNION SELECT id, v FROM u"),
+    kind("UNION ALL", "SELECT k, v FROM t UNION ALL SELECT id, v FROM u"),
+    kind("INTERSECT ALL", "SELECT v FROM t INTERSECT ALL SELECT v FROM u"),
     kind("INTERSECT", "SELECT v FROM t INTERSECT SELECT v FROM u"),
+    kind("EXCEPT", "SELECT v FROM t EXCEPT SELECT v FROM u"),
     kind("EXCEPT ALL", "SELECT v FROM t EXCEPT ALL SELECT v FROM u"),
     kind("unnest", "SELECT id, e FROM t, unnest(ARRAY[k, v]) AS e"),
+    kind("generate_series per row", "SELECT id, e FROM t, generate_series(1, v % 4) AS e"),
+    kind("regexp_split_to_table", "SELECT id, e FROM t, regexp_split_to_table(v::text, '[37]') AS e"),
+    kind("temporal filter", "SELECT id, v FROM t WHERE at > now() - INTERVAL '100 years'"),
+    with("retention", "WITH (retention = '100 years')", "SELECT id, at, v FROM t"),
+    kind(
+        "HOP",
+        "SELECT window_start, k, count(*) AS n FROM HOP(t, at, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start, k",
+    ),
+    kind(
+        "CUMULATE",
+        "SELECT window_end, g, count(*) AS n FROM CUMULATE(t, at, INTERVAL '1 hour', INTERVAL '6 hours') GROUP BY window_end, g",
+    ),
+    kind(
+        "SESSION",
+        "SELECT window_start, window_end, k, count(*) AS n FROM SESSION(t, at, INTERVAL '1 hour', k) GROUP BY window_start, window_end, k",
+    ),
     kind(
         "TUMBLE",
         "SELECT window_start, k, count(*) AS n FROM TUMBLE(t, at, INTERVAL '1 minute') GROUP BY window_start, k",
@@ -147,8 +217,9 @@ struct Cost {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Error::io("no async runtime"))?;
-    let table = Kind { name: "the table alone", query: "", grows_with: None };
-    let wanted = |kind: &&Kind| options.only.as_ref().is_none_or(|only| kind.name.contains(only.as_str()));
+    let table = kind("the table alone", "");
+    let wanted =
+        |kind: &&Kind| options.only.is_empty() || options.only.iter().any(|only| kind.name.contains(only.as_str()));
     let kinds: Vec<&Kind> = std::iter::once(&table).chain(KINDS.iter().filter(wanted)).collect();
     let mut sizes = Vec::new();
     for rows in &options.rows {
@@ -178,7 +249,8 @@ async fn measure_all(options: &Options, rows: u64, kinds: &[&Kind]) -> Result<Ve
     let mut costs = Vec::new();
     for kind in kinds {
         if !kind.query.is_empty() {
-            execute(&mut session, &format!("CREATE MATERIALIZED VIEW measured AS {}", kind.query)).await?;
+            execute(&mut session, &format!("CREATE MATERIALIZED VIEW measured {} AS {}", kind.with, kind.query))
+                .await?;
             one_number(&mut session, "SELECT count(*) FROM measured").await?;
         }
         settle()?;

@@ -14,7 +14,7 @@ pub mod sql_type;
 pub use catalog_type::CatalogType;
 pub use error::{Error, Result};
 pub use object::{
-    Column, Connector, Generated, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,
+    Column, Connector, Generated, Growth, Include, IncludeKind, Index, LatePolicy, MaterializedView, Object, ObjectId,
     ObjectKind, QualifiedName, Retention, Sink, Source, Stream, Table, TimeBound, TimeKind, View, Watermark,
 };
 pub use snapshot::{Catalog, Comment, Counters, nearest};

@@ -253,10 +253,22 @@ pub struct MaterializedView {
     /// Columns (by position) by which time goes on in views over this one, found by the planner.
     #[serde(default)]
     pub times: Vec<(usize, TimeBound)>,
+    /// Set if there are ever more rows for as long as sources go on, found by the planner.
+    #[serde(default)]
+    pub growth: Option<Growth>,
     /// The number of the state table that holds its rows.
     pub state_id: u32,
     /// State tables of its operators by the fingerprint of their plan node: stable over restarts.
     pub operator_states: BTreeMap<String, u32>,
+}
+
+/// Why a materialized view has ever more rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    /// The sources whose rows never end.
+    pub sources: Vec<ObjectId>,
+    /// Positions of the columns that have ever new values.
+    pub columns: Vec<usize>,
 }
 
 /// How long the rows of a materialized view stay.

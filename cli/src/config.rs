@@ -135,6 +135,7 @@ impl ServerArguments {
             epoch_bytes: size(self.epoch_bytes, file.epoch_bytes, default.epoch_bytes),
             concurrent_builds: self.concurrent_builds.or(file.concurrent_builds).unwrap_or(default.concurrent_builds),
             query_memory_bytes: size(self.query_memory, file.query_memory, default.query_memory_bytes),
+            subscriber_bytes: default.subscriber_bytes,
             offline: false,
         };
         if engine.concurrent_builds == 0 {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use storage::{BackupInfo, ChangeSet, Durability, RocksOptions, RocksStore, Store};
+use storage::{BackupInfo, Durability, RocksOptions, RocksStore, Store};
 
 use crate::coordinator::storage_error;
 use crate::{Engine, Error, ErrorKind, Result, recovery};
@@ -61,8 +61,7 @@ pub fn restore(directory: &Path, number: Option<u32>, data_dir: &Path) -> Result
     is_vacant(data_dir)?;
     let restored = storage::restore_backup(directory, number, data_dir).map_err(storage_error)?;
     let store = RocksStore::open(data_dir, &RocksOptions::default()).map_err(storage_error)?;
-    let mut changes = ChangeSet::new();
-    recovery::put_restored(true, &mut changes)?;
+    let changes = recovery::restored(&store.snapshot().map_err(storage_error)?)?;
     store.commit(changes, Durability::Disk).map_err(storage_error)?;
     Ok(restored)
 }

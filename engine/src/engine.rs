@@ -36,7 +36,8 @@ pub(crate) struct Shared {
     pub(crate) published: Arc<PublishedCell>,
     pub(crate) commands: CommandSender,
     pub(crate) runtime: Arc<Mutex<Runtime>>,
-    pub(crate) queries: Queries,
+    pub(crate) queries: Arc<Queries>,
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) server_id: String,
     pub(crate) started: std::time::SystemTime,
     pub(crate) sessions: Mutex<HashMap<i32, crate::session::SessionView>>,
@@ -86,7 +87,7 @@ impl Engine {
         let snapshot = store.snapshot().map_err(storage_error)?;
         let saved = recovery::epoch(&snapshot)?;
         let catalog = Arc::new(recovery::catalog(&snapshot)?);
-        let queries = Queries::new(&settings)?;
+        let queries = Arc::new(Queries::new(&settings)?);
         let plans = plan_views(&catalog, &queries)?;
 
         let (commands, command_queue) = command_channel();
@@ -103,7 +104,7 @@ impl Engine {
             saved,
             catalog,
             server_id: server_id.clone(),
-            outside,
+            outside: outside.clone(),
             committer,
             published: published.clone(),
             runtime: runtime.clone(),
@@ -124,6 +125,7 @@ impl Engine {
                 commands,
                 runtime,
                 queries,
+                outside,
                 server_id,
                 started: std::time::SystemTime::now(),
                 sessions: Mutex::new(HashMap::new()),
@@ -237,6 +239,32 @@ pub(crate) fn server_id(store: &dyn Store) -> Result<String> {
     meta::put(&mut changes, KEY, &id).map_err(storage_error)?;
     store.commit(changes, Durability::Disk).map_err(storage_error)?;
     Ok(id)
+}
+
+#[cfg(test)]
+impl Shared {
+    /// What sessions share over an engine whose epoch thread somebody plays by hand.
+    pub(crate) fn by_hand(parts: &Parts, queries: Arc<Queries>) -> Arc<Self> {
+        Arc::new(Self {
+            settings: parts.settings.clone(),
+            store: parts.store.clone(),
+            published: parts.published.clone(),
+            commands: parts.commands.clone(),
+            runtime: parts.runtime.clone(),
+            queries,
+            outside: parts.outside.clone(),
+            server_id: parts.server_id.clone(),
+            started: std::time::SystemTime::now(),
+            sessions: Mutex::new(HashMap::new()),
+            advisory_locks: Arc::default(),
+            altering: tokio::sync::Mutex::default(),
+            next_session: AtomicI32::new(1),
+            next_followed: AtomicU64::new(1),
+            next_in_block: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            thread: Mutex::new(None),
+        })
+    }
 }
 
 /// Plans every stored definition again; what an object reads comes before it.

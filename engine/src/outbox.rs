@@ -59,6 +59,12 @@ impl Outbox {
         self.held = held;
     }
 
+    /// Whether it does.
+    #[cfg(test)]
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Adds what an epoch changed; `inputs` says how far sources had been read by then.
     pub(crate) fn add(&mut self, epoch: Epoch, delta: &Delta, inputs: &str, changes: &mut ChangeSet) -> Result<()> {
         if self.held {

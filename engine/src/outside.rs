@@ -37,6 +37,11 @@ pub(crate) trait Outside: Send + Sync {
     /// Lets a view be built; the thread on which it is.
     fn start_hydration(&self, hydration: Hydration) -> Result<JoinHandle<()>>;
 
+    /// Whether there are threads on which one can wait for the outside; if not, it is asked at once.
+    fn has_threads(&self) -> bool {
+        true
+    }
+
     /// A moment at which a view that is being built lets others go on, where everything is done one after the other.
     fn pause(&self) {}
 }

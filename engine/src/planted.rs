@@ -34,12 +34,32 @@ pub(crate) enum Bug {
     WatermarkForgotten,
     /// A conflicting write isn't refused.
     ConflictOverlooked,
+    /// A sink whose outbox can't be read takes it for empty.
+    OutboxTakenForEmpty,
+    /// A restored server's sinks send again what they sent after the backup.
+    RestoredSendsAgain,
+    /// A restored server gives the numbers of epochs again that its sinks have seen.
+    EpochsNumberedAgain,
+    /// A restored server gives the numbers of objects again that were made after the backup.
+    NumbersGivenAgain,
+    /// A sink that another server has taken over goes on.
+    TakenOverGoesOn,
+    /// Of a transaction that changes the catalog the rows are lost.
+    TransactionWithoutRows,
+    /// Views and sinks over a view that gets another query aren't told how its rows differ.
+    DifferenceNotTold,
+    /// What a view's new query is isn't stored.
+    AlterationNotStored,
+    /// A subscriber that has fallen behind misses changes instead of being told.
+    SubscriberSkips,
+    /// Nothing happens only because time passes.
+    DueForgotten,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::OffsetsForgotten,
         Self::OutboxNotDeleted,
         Self::WatermarkAhead,
@@ -54,6 +74,16 @@ impl Bug {
         Self::SentBeforeDurable,
         Self::WatermarkForgotten,
         Self::ConflictOverlooked,
+        Self::OutboxTakenForEmpty,
+        Self::RestoredSendsAgain,
+        Self::EpochsNumberedAgain,
+        Self::NumbersGivenAgain,
+        Self::TakenOverGoesOn,
+        Self::TransactionWithoutRows,
+        Self::DifferenceNotTold,
+        Self::AlterationNotStored,
+        Self::SubscriberSkips,
+        Self::DueForgotten,
     ];
 }
 

@@ -9,6 +9,7 @@ use storage::{ChangeSet, Snapshot, meta};
 
 use crate::coordinator::storage_error;
 use crate::inputs::SavedInput;
+use crate::planted::{Bug, is_planted};
 use crate::{Error, Result};
 
 const EPOCH: &str = "epoch";
@@ -75,6 +76,24 @@ pub(crate) fn put_hydrated(id: ObjectId, changes: &mut ChangeSet) -> Result<()> 
 
 pub(crate) fn is_hydrated(id: ObjectId, snapshot: &Arc<dyn Snapshot>) -> Result<bool> {
     Ok(meta::get(&**snapshot, &numbered(HYDRATED, id)).map_err(storage_error)?.unwrap_or(false))
+}
+
+/// Numbers of objects that a restored server leaves out: objects that were made after the backup have had some of them, and sinks are known
+/// outside by their numbers.
+const NUMBERS_LEFT_OUT: u32 = 1 << 16;
+
+/// What makes of a backup's data those of a server that continues it.
+pub(crate) fn restored(snapshot: &Arc<dyn Snapshot>) -> Result<ChangeSet> {
+    let mut changes = ChangeSet::new();
+    let counters: Option<Counters> = meta::get(&**snapshot, COUNTERS).map_err(storage_error)?;
+    if let Some(mut counters) = counters
+        && !is_planted(Bug::NumbersGivenAgain)
+    {
+        counters.next_object = counters.next_object.saturating_add(NUMBERS_LEFT_OUT);
+        put_counters(&counters, &mut changes)?;
+    }
+    put_restored(true, &mut changes)?;
+    Ok(changes)
 }
 
 /// Whether the data come from a backup: its sinks may have sent more than it knows.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub concurrent_builds: usize,
     /// Memory for ad-hoc queries, in bytes.
     pub query_memory_bytes: usize,
+    /// Bytes of changes that wait for one subscriber, at most; one that reads more slowly than this for long is ended with an error.
+    pub subscriber_bytes: usize,
     /// Nothing outside is asked or touched: sources and sinks are checked as far as their options go, and then neither read nor write.
     /// For `millrace check`.
     pub offline: bool,
@@ -45,6 +47,7 @@ impl Default for Settings {
             epoch_bytes: 64 << 20,
             concurrent_builds: std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8),
             query_memory_bytes: 1 << 30,
+            subscriber_bytes: 64 << 20,
             offline: false,
         }
     }

@@ -73,6 +73,8 @@ pub(crate) struct Courier {
     outside: Arc<dyn Outside>,
     /// The sink while it works, and up to which epoch it has everything.
     connected: Option<(Box<dyn Sink>, Epoch)>,
+    /// The progress that was found first, and what went with it: until this server has written something, it finds the same again.
+    found_first: Option<(Epoch, Option<String>)>,
 }
 
 /// What goes with the progress of a sink.
@@ -130,6 +132,7 @@ impl RunningSink {
             engine,
             outside: outside.clone(),
             connected: None,
+            found_first: None,
         };
         let thread = outside.start_courier(courier)?;
         Ok(Self { from, outbox, durable, bell: Some(bell), thread, status, computed })
@@ -223,7 +226,8 @@ impl Courier {
         let durable = Epoch(self.durable.load(Ordering::Acquire));
         if delivered < durable {
             let snapshot = self.store.snapshot().map_err(crate::coordinator::storage_error)?;
-            let mut entries = outbox::read(self.state, delivered, durable, DELIVERY_BYTES, &snapshot)?;
+            let entries = outbox::read(self.state, delivered, durable, DELIVERY_BYTES, &snapshot);
+            let mut entries = if is_planted(Bug::OutboxTakenForEmpty) { entries.unwrap_or_default() } else { entries? };
             if let Some(last) = entries.last_mut() {
                 let note = Note { instance: self.outside.instance().to_owned(), read: last.inputs.to_string() };
                 let note = serde_json::to_string(&note);
@@ -245,15 +249,19 @@ impl Courier {
     }
 
     /// `None`: another server has taken the sink over since this one was connected.
-    fn connect(&self) -> Result<Option<(Box<dyn Sink>, Epoch)>> {
+    fn connect(&mut self) -> Result<Option<(Box<dyn Sink>, Epoch)>> {
         let mut sink = self.outside.open_sink(&self.spec).map_err(|e| external(&self.spec.name, &e))?;
         let mut delivered = sink.recover().map_err(|e| external(&self.spec.name, &e))?.unwrap_or_default();
         if is_planted(Bug::ProgressNotChecked) {
             delivered = Epoch(self.delivered.load(Ordering::Acquire));
         }
         let note = Note::of(&*sink);
-        let was_connected = self.status.lock().found.is_some();
-        if was_connected && note.as_ref().is_some_and(|note| note.instance != self.outside.instance()) {
+        let found = (delivered, sink.read_up_to().map(str::to_owned));
+        let is_as_before = *self.found_first.get_or_insert_with(|| found.clone()) == found;
+        if !is_as_before
+            && !is_planted(Bug::TakenOverGoesOn)
+            && note.as_ref().is_some_and(|note| note.instance != self.outside.instance())
+        {
             let why =
                 "another server writes to this sink; stop one of them, and start this one again if it is to go on";
             tracing::error!(sink = %self.spec.name, why);

@@ -6,12 +6,9 @@ use std::sync::{Arc, OnceLock};
 use delta::{Delta, Epoch};
 use tokio::sync::mpsc;
 
+use crate::planted::{Bug, is_planted};
 use crate::published::Published;
 use crate::{Error, ErrorKind};
-
-/// Bytes of changes that wait for one subscriber, at most. One that reads more slowly than this for long is ended with an error: it must
-/// hold back neither the epochs nor the memory of the others.
-pub(crate) const QUEUED_BYTES: usize = 64 << 20;
 
 /// What one epoch changed in the relation.
 #[derive(Clone, Debug)]
@@ -33,7 +30,7 @@ pub(crate) struct Subscription {
 
 /// Changes as they come; ends when the relation is dropped, the engine stops, or the subscriber was too slow.
 pub(crate) struct Later {
-    pub(crate) changes: mpsc::UnboundedReceiver<Changes>,
+    changes: mpsc::UnboundedReceiver<Changes>,
     queued_bytes: Arc<AtomicUsize>,
     ended: Arc<OnceLock<Error>>,
 }
@@ -44,17 +41,23 @@ pub(crate) struct Subscriber {
     pub(crate) columns: Option<usize>,
     changes: mpsc::UnboundedSender<Changes>,
     queued_bytes: Arc<AtomicUsize>,
+    most_bytes: usize,
     /// Why it ends, if not in good order.
     ended: Arc<OnceLock<Error>>,
 }
 
-/// A subscription that starts at `start`. The channel has no bound of its own; [`QUEUED_BYTES`] bounds what is in it.
-pub(crate) fn subscription(start: Arc<Published>, columns: Option<usize>) -> (Subscriber, Subscription) {
+/// A subscription that starts at `start`. The channel has no bound of its own; `most_bytes` bounds what is in it: who reads more slowly for long
+/// must hold back neither the epochs nor the memory of the others.
+pub(crate) fn subscription(
+    start: Arc<Published>,
+    columns: Option<usize>,
+    most_bytes: usize,
+) -> (Subscriber, Subscription) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let ended = Arc::new(OnceLock::new());
     (
-        Subscriber { columns, changes: sender, queued_bytes: queued_bytes.clone(), ended: ended.clone() },
+        Subscriber { columns, changes: sender, queued_bytes: queued_bytes.clone(), most_bytes, ended: ended.clone() },
         Subscription { start, later: Later { changes: receiver, queued_bytes, ended } },
     )
 }
@@ -64,7 +67,10 @@ impl Subscriber {
     #[must_use]
     pub(crate) fn send(&self, changes: &Changes) -> bool {
         let bytes = changes.delta.memory_size();
-        if self.queued_bytes.fetch_add(bytes, Ordering::AcqRel) > QUEUED_BYTES {
+        if self.queued_bytes.fetch_add(bytes, Ordering::AcqRel) > self.most_bytes {
+            if is_planted(Bug::SubscriberSkips) {
+                return true;
+            }
             let error = Error::new(ErrorKind::LimitExceeded, "the subscription was ended: its client reads too slowly");
             self.end(error.with_hint("read faster, or subscribe to a view that changes less"));
             return false;
@@ -84,6 +90,14 @@ impl Later {
         let changes = self.changes.recv().await?;
         self.queued_bytes.fetch_sub(changes.delta.memory_size(), Ordering::AcqRel);
         Some(changes)
+    }
+
+    /// The next changes if there are any now; an error when there will be none.
+    #[cfg(test)]
+    pub(crate) fn try_next(&mut self) -> Result<Changes, mpsc::error::TryRecvError> {
+        let changes = self.changes.try_recv()?;
+        self.queued_bytes.fetch_sub(changes.delta.memory_size(), Ordering::AcqRel);
+        Ok(changes)
     }
 
     /// Why it ended, if not in good order.

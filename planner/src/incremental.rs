@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 pub use as_of::{AsOf, Nearest, TemporalJoin};
-use catalog::{LatePolicy, ObjectId};
+use catalog::{Growth, LatePolicy, ObjectId};
 pub use catalog::{TimeBound, TimeKind};
 use datafusion::logical_expr::{AggregateUDF, Expr};
 pub use partition::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
@@ -390,6 +390,8 @@ pub struct ViewPlan {
     pub append_only: bool,
     /// Columns by which time goes on in a view over this one.
     pub times: Vec<(usize, TimeBound)>,
+    /// Why there are ever more rows; `None`: there aren't.
+    pub growth: Option<Growth>,
     /// The relations that are read, in order of their ids.
     pub inputs: Vec<ObjectId>,
     /// What the user should know, such as state that grows without bound.

@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::memory::Contents;
-use crate::store::{Durability, Snapshot, Store, StoreStats};
+use crate::store::{Durability, Snapshot, Store, StoreStats, Visit};
 use crate::{BackupInfo, ChangeSet, Error, MemoryStore, Result};
 
 /// Commits that a power cut can take at most; older ones count as durable, as if a memtable had been flushed.
@@ -50,6 +52,8 @@ pub struct FaultPlan {
     pub at: BTreeMap<u64, Fault>,
     /// Of 1,000 commits, so many meet a drawn fault.
     pub per_mille: u32,
+    /// Of 1,000,000 reads, so many fail while [`FaultStore::let_reads_fail`] says that they may.
+    pub failing_reads: u32,
 }
 
 impl FaultPlan {
@@ -104,6 +108,21 @@ pub struct Injected {
     pub restarts: u64,
     /// Commits that power cuts took.
     pub lost_commits: u64,
+    /// Reads that failed.
+    pub failed_reads: u64,
+    /// Starts from a copy that was made before.
+    pub restored: u64,
+}
+
+/// What a store had after some commit: a backup.
+#[derive(Clone)]
+pub struct Copy(Contents);
+
+impl Copy {
+    /// What it holds.
+    pub fn snapshot(&self) -> Arc<dyn Snapshot> {
+        MemoryStore::with_contents(self.0.clone()).snapshot().expect("memory")
+    }
 }
 
 /// A [`MemoryStore`] with faults.
@@ -113,6 +132,15 @@ pub struct Injected {
 pub struct FaultStore {
     plan: FaultPlan,
     state: Mutex<State>,
+    reads: Arc<Reads>,
+}
+
+/// Counts the reads of all lives, so that it is decided by their number which fail.
+#[derive(Default)]
+struct Reads {
+    may_fail: AtomicBool,
+    asked: AtomicU64,
+    failed: AtomicU64,
 }
 
 struct State {
@@ -131,10 +159,10 @@ struct State {
 impl FaultStore {
     /// An empty store.
     pub fn new(plan: FaultPlan) -> Self {
-        Self::with(plan, Contents::new(), 0, Injected::default())
+        Self::with(plan, Contents::new(), 0, Injected::default(), Arc::default())
     }
 
-    fn with(plan: FaultPlan, contents: Contents, tried: u64, injected: Injected) -> Self {
+    fn with(plan: FaultPlan, contents: Contents, tried: u64, injected: Injected, reads: Arc<Reads>) -> Self {
         let state = State {
             store: MemoryStore::with_contents(contents.clone()),
             durable: contents,
@@ -144,7 +172,35 @@ impl FaultStore {
             full_for: 0,
             stopped: false,
         };
-        Self { plan, state: Mutex::new(state) }
+        Self { plan, state: Mutex::new(state), reads }
+    }
+
+    /// Whether reads may fail from now on, also those of snapshots that were taken before. At first they may not.
+    pub fn let_reads_fail(&self, may: bool) {
+        self.reads.may_fail.store(may, Ordering::Relaxed);
+    }
+
+    /// The disk is full from now on, for so many commits.
+    pub fn fill(&self, commits: u32) {
+        self.state.lock().full_for = commits;
+    }
+
+    /// What the last commit left, whether it is durable or not.
+    pub fn copy(&self) -> Copy {
+        Copy(self.state.lock().store.contents())
+    }
+
+    /// Stops this store and gives one that has what was copied, and `changes`, on stable storage.
+    #[must_use]
+    pub fn restore(&self, copy: &Copy, changes: ChangeSet) -> Self {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        let store = MemoryStore::with_contents(copy.0.clone());
+        store.commit(changes, Durability::Disk).expect("memory");
+        let mut injected = state.injected;
+        injected.restarts += 1;
+        injected.restored += 1;
+        Self::with(self.plan.clone(), store.contents(), state.tried, injected, self.reads.clone())
     }
 
     /// Commits tried so far, over all restarts; the next one has this number.
@@ -154,14 +210,15 @@ impl FaultStore {
 
     /// What has happened so far.
     pub fn injected(&self) -> Injected {
-        self.state.lock().injected
+        Injected { failed_reads: self.reads.failed.load(Ordering::Relaxed), ..self.state.lock().injected }
     }
 
-    /// As [`FaultStore::restart`], after which so many of 1,000 commits meet a drawn fault.
+    /// As [`FaultStore::restart`], after which so many of 1,000 commits, and of 1,000,000 reads, meet a drawn fault.
     #[must_use]
-    pub fn restart_with(&self, loss: Loss, per_mille: u32) -> Self {
+    pub fn restart_with(&self, loss: Loss, per_mille: u32, failing_reads: u32) -> Self {
         let mut next = self.restart(loss);
         next.plan.per_mille = per_mille;
+        next.plan.failing_reads = failing_reads;
         next
     }
 
@@ -200,7 +257,77 @@ impl FaultStore {
         let mut injected = state.injected;
         injected.restarts += 1;
         injected.lost_commits += lost as u64;
-        Self::with(self.plan.clone(), contents, state.tried, injected)
+        Self::with(self.plan.clone(), contents, state.tried, injected, self.reads.clone())
+    }
+}
+
+/// A snapshot whose reads fail now and then.
+struct FaultSnapshot {
+    inner: Arc<dyn Snapshot>,
+    reads: Arc<Reads>,
+    seed: u64,
+    per_million: u32,
+}
+
+impl FaultSnapshot {
+    /// What is drawn for a read that fails.
+    fn fault(&self) -> Option<u64> {
+        if self.per_million == 0 || !self.reads.may_fail.load(Ordering::Relaxed) {
+            return None;
+        }
+        let asked = self.reads.asked.fetch_add(1, Ordering::Relaxed);
+        let draw = random(self.seed ^ 0x0072_6561_6473, asked);
+        let fails = draw % 1_000_000 < u64::from(self.per_million);
+        fails.then(|| {
+            self.reads.failed.fetch_add(1, Ordering::Relaxed);
+            draw / 1_000_000
+        })
+    }
+
+    /// A scan that fails has visited some entries before.
+    fn visit(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit,
+        scan: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()>,
+    ) -> Result<()> {
+        let Some(draw) = self.fault() else { return scan(visit) };
+        let mut left = draw % 4;
+        scan(&mut |key, value| {
+            if left == 0 {
+                return Visit::Stop;
+            }
+            left -= 1;
+            visit(key, value)
+        })?;
+        Err(unreadable())
+    }
+}
+
+fn unreadable() -> Error {
+    Error::Io { path: "simulated".into(), source: std::io::Error::other("the simulated disk can't be read") }
+}
+
+impl Snapshot for FaultSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.fault() {
+            None => self.inner.get(key),
+            Some(_) => Err(unreadable()),
+        }
+    }
+
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        match self.fault() {
+            None => self.inner.multi_get(keys),
+            Some(_) => Err(unreadable()),
+        }
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        self.visit(visit, |visit| self.inner.scan(start, end, visit))
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {
+        self.visit(visit, |visit| self.inner.scan_back(start, end, visit))
     }
 }
 
@@ -230,7 +357,12 @@ impl Store for FaultStore {
     fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
         let state = self.state.lock();
         state.running()?;
-        state.store.snapshot()
+        let inner = state.store.snapshot()?;
+        if self.plan.failing_reads == 0 {
+            return Ok(inner);
+        }
+        let (seed, per_million) = (self.plan.seed, self.plan.failing_reads);
+        Ok(Arc::new(FaultSnapshot { inner, reads: self.reads.clone(), seed, per_million }))
     }
 
     fn commit(&self, changes: ChangeSet, durability: Durability) -> Result<()> {

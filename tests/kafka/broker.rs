@@ -18,6 +18,8 @@ use tempfile::TempDir;
 /// What a broker is.
 enum Kind {
     External,
+    /// Those of a [`super::cluster`], which starts and stops them.
+    Cluster,
     Apache(Box<Mutex<Apache>>),
     Mock(MockKafka),
 }
@@ -87,7 +89,7 @@ fn java_major() -> Option<u32> {
 }
 
 /// The folder with Kafka's jars, which Maven fills the first time.
-fn jars() -> Result<PathBuf, String> {
+pub(super) fn jars() -> Result<PathBuf, String> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".cache")));
     let folder = cache.ok_or("neither XDG_CACHE_HOME nor HOME is set")?.join("millrace").join("kafka-jars");
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka").join("pom.xml");
@@ -128,6 +130,16 @@ impl Broker {
         Self { bootstrap: apache.bootstrap(), kind: Kind::Apache(Box::new(Mutex::new(apache))) }
     }
 
+    /// Brokers of a cluster that somebody else starts and stops.
+    pub fn of_cluster(bootstrap: String) -> Self {
+        Self { bootstrap, kind: Kind::Cluster }
+    }
+
+    /// How many copies there are of each topic.
+    pub fn replication(&self) -> i32 {
+        if matches!(self.kind, Kind::Cluster) { 3 } else { 1 }
+    }
+
     /// Whether it is Apache Kafka rather than the mock.
     pub fn is_real(&self) -> bool {
         !matches!(self.kind, Kind::Mock(_))
@@ -146,7 +158,9 @@ impl Broker {
     fn apache(&self) -> &Mutex<Apache> {
         match &self.kind {
             Kind::Apache(apache) => apache,
-            Kind::External | Kind::Mock(_) => panic!("only a broker that the test started can be stopped"),
+            Kind::External | Kind::Cluster | Kind::Mock(_) => {
+                panic!("only a broker that the test started can be stopped")
+            }
         }
     }
 
@@ -157,16 +171,17 @@ impl Broker {
                 mock.create_topic(name, partitions).unwrap();
                 true
             }
-            Kind::External | Kind::Apache(_) => false,
+            Kind::External | Kind::Cluster | Kind::Apache(_) => false,
         }
     }
 }
 
 /// One node that is broker and controller.
-struct Apache {
+pub(super) struct Apache {
     directory: TempDir,
     classpath: String,
     port: u16,
+    memory: &'static str,
     process: Option<Child>,
 }
 
@@ -175,24 +190,32 @@ const CLUSTER_ID: &str = "bWlsbHJhY2UtdGVzdHMtMQ";
 
 impl Apache {
     fn new(jars: &Path) -> Self {
-        let directory = tempfile::Builder::new().prefix("millrace-kafka-").tempdir().unwrap();
         let (port, controller) = (free_port(), free_port());
-        let path = directory.path().display();
         let properties = format!(
-            "process.roles=broker,controller\n\
-             node.id=1\n\
+            "node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n"
+        );
+        Self::node(jars, port, &properties, "-Xmx512m")
+    }
+
+    /// A node with these properties beside those that all have.
+    pub(super) fn node(jars: &Path, port: u16, properties: &str, memory: &'static str) -> Self {
+        let directory = tempfile::Builder::new().prefix("millrace-kafka-").tempdir().unwrap();
+        let path = directory.path().display();
+        let properties = format!(
+            "{properties}\
+             process.roles=broker,controller\n\
              inter.broker.listener.name=PLAINTEXT\n\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              log.dirs={path}/storage\n\
              auto.create.topics.enable=false\n\
-             offsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=1\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=4\n\
              transaction.max.timeout.ms=900000\n\
              group.initial.rebalance.delay.ms=0\n\
@@ -205,7 +228,8 @@ impl Apache {
                    log4j.appender.stdout.layout=org.apache.log4j.PatternLayout\n\
                    log4j.appender.stdout.layout.ConversionPattern=[%d] %p %m (%c)%n\n";
         std::fs::write(directory.path().join("log4j.properties"), log).unwrap();
-        let apache = Self { directory, classpath: format!("{}/*", jars.display()), port, process: None };
+        let classpath = format!("{}/*", jars.display());
+        let apache = Self { directory, classpath, port, memory, process: None };
         let output = Command::new("java")
             .args(apache.java_arguments("kafka.tools.StorageTool"))
             .args(["format", "-t", CLUSTER_ID, "-c"])
@@ -226,7 +250,7 @@ impl Apache {
 
     fn java_arguments(&self, class: &str) -> Vec<String> {
         let log = format!("-Dlog4j.configuration=file:{}", self.path("log4j.properties").display());
-        let fixed = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", &log, "-cp", &self.classpath, class];
+        let fixed = [self.memory, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", &log, "-cp", &self.classpath, class];
         fixed.map(str::to_owned).into()
     }
 
@@ -243,9 +267,18 @@ impl Apache {
     }
 
     fn start(&mut self) {
+        self.launch();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the process, and waits for nothing.
+    pub(super) fn launch(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = self.broker().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.process = Some(child);
+    }
+
+    pub(super) fn wait_until_it_answers(&mut self) {
         let start = Instant::now();
         while !answers(&self.bootstrap()) {
             let ended = self.process.as_mut().and_then(|child| child.try_wait().unwrap());
@@ -257,8 +290,21 @@ impl Apache {
         }
     }
 
+    /// Sends the JVM a signal.
+    pub(super) fn signal(&self, signal: &str) {
+        let Some(child) = &self.process else { return };
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let is_java =
+            |pid: &&str| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "java");
+        if let Some(java) = children.split_whitespace().find(is_java) {
+            let sent = Command::new("kill").args([signal, java]).status().unwrap();
+            assert!(sent.success(), "{signal} to {java}");
+        }
+    }
+
     /// Closing the pipe kills the JVM: a crash, not a shutdown.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(mut child) = self.process.take() {
             // Nothing was ever written: the JVM's watcher waits for the end of the stream.
             drop(child.stdin.take());
@@ -274,7 +320,7 @@ impl Drop for Apache {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

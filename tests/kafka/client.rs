@@ -42,7 +42,7 @@ pub fn create_topic(broker: &Broker, name: &str, partitions: i32) {
     if broker.create_mock_topic(name, partitions) {
         return;
     }
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(broker.replication()));
     for result in block_on(admin(broker).create_topics(&[topic], &AdminOptions::new())).unwrap() {
         result.unwrap();
     }
@@ -54,6 +54,13 @@ pub fn create_topic(broker: &Broker, name: &str, partitions: i32) {
             topic.partitions().len() == partitions as usize && topic.partitions().iter().all(|p| p.leader() >= 0);
         ready.then_some(())
     });
+}
+
+/// Takes a topic away.
+pub fn delete_topic(broker: &Broker, name: &str) {
+    for result in block_on(admin(broker).delete_topics(&[name], &AdminOptions::new())).unwrap() {
+        result.unwrap();
+    }
 }
 
 /// Gives a topic more partitions.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::broker::shared;
+use super::broker::{Broker, shared};
 use super::client::{Sender, create_topic, read_all, unique};
 use super::sinks::{added_up, folded};
 use crate::support::random::Random;
@@ -22,38 +22,46 @@ const KILLS: usize = 25;
 const CUSTOMERS: u64 = 40;
 
 /// The topics of a run.
-struct Topics {
+pub struct Topics {
     orders: String,
     payments: String,
     upsert: String,
     append: String,
 }
 
+impl Topics {
+    pub fn new() -> Self {
+        Self {
+            orders: unique("orders"),
+            payments: unique("payments"),
+            upsert: unique("revenue"),
+            append: unique("revenue-changes"),
+        }
+    }
+
+    /// Each with how many partitions it has.
+    pub fn all(&self) -> [(&str, i32); 4] {
+        [(&self.orders, 4), (&self.payments, 2), (&self.upsert, 2), (&self.append, 1)]
+    }
+}
+
 pub fn sigkill_loses_nothing_and_repeats_nothing() {
     let seed = Random::seed(20_240_229);
     eprintln!("kafka::faults runs with seed {seed}");
     let mut random = Random::new(seed);
-    let topics = Topics {
-        orders: unique("orders"),
-        payments: unique("payments"),
-        upsert: unique("revenue"),
-        append: unique("revenue-changes"),
-    };
-    create_topic(shared(), &topics.orders, 4);
-    create_topic(shared(), &topics.payments, 2);
-    create_topic(shared(), &topics.upsert, 2);
-    create_topic(shared(), &topics.append, 1);
+    let topics = Arc::new(Topics::new());
+    topics.all().into_iter().for_each(|(topic, partitions)| create_topic(shared(), topic, partitions));
 
     let directory = tempfile::tempdir().unwrap();
     // A budget and a checkpoint interval that make evictions and commits part of every round.
     let arguments = ["--memory-budget", "8MiB", "--workers", "2", "--checkpoint-interval", "100ms"];
     let mut server = ServerProcess::start(directory.path(), &arguments);
-    set_up(&server.connect(), &topics);
+    set_up(&server.connect(), &topics, &shared().bootstrap);
 
     let stop = Arc::new(AtomicBool::new(false));
     let producer = std::thread::spawn({
-        let (stop, orders, payments) = (stop.clone(), topics.orders.clone(), topics.payments.clone());
-        move || produce(&stop, &orders, &payments, seed)
+        let (stop, topics) = (stop.clone(), topics.clone());
+        move || produce(&stop, shared(), &topics, seed)
     });
     let mut acknowledged = 0_u64;
     for kill in 0..KILLS {
@@ -84,13 +92,17 @@ pub fn sigkill_loses_nothing_and_repeats_nothing() {
     stop.store(true, Ordering::Relaxed);
     producer.join().unwrap();
 
-    let client = server.connect();
+    check(&server.connect(), shared(), &topics, acknowledged);
+}
+
+/// Everything is there, once.
+pub fn check(client: &Client, broker: &Broker, topics: &Topics, acknowledged: u64) {
     assert_eq!(
         client.rows("SELECT count(*), coalesce(max(id), -1) FROM ledger"),
         [[acknowledged.to_string(), (acknowledged as i64 - 1).to_string()]],
         "every acknowledged INSERT is there, once"
     );
-    let expected = Expected::from_topics(&topics);
+    let expected = Expected::from_topics(broker, topics);
     assert!(expected.orders > 1_000, "the load was real: {} orders", expected.orders);
     wait::until_equal("all orders", &vec![vec![expected.orders.to_string()]], || {
         client.rows("SELECT sum(n) FROM revenue")
@@ -98,24 +110,23 @@ pub fn sigkill_loses_nothing_and_repeats_nothing() {
     wait::until_equal("all payments", &vec![vec![expected.paid_rows.to_string()]], || {
         client.rows("SELECT count(*) FROM paid")
     });
-    assert_eq!(lines(&client, "SELECT customer, n, total FROM revenue"), expected.revenue);
-    assert_eq!(lines(&client, "SELECT window_start, customer, n, total FROM per_second"), expected.per_second);
-    assert_eq!(lines(&client, "SELECT order_id, customer, amount, paid FROM paid"), expected.paid);
-    assert_eq!(lines(&client, "SELECT count(*) FROM mr_catalog.dead_letters"), [expected.dead_letters.to_string()]);
+    assert_eq!(lines(client, "SELECT customer, n, total FROM revenue"), expected.revenue);
+    assert_eq!(lines(client, "SELECT window_start, customer, n, total FROM per_second"), expected.per_second);
+    assert_eq!(lines(client, "SELECT order_id, customer, amount, paid FROM paid"), expected.paid);
+    assert_eq!(lines(client, "SELECT count(*) FROM mr_catalog.dead_letters"), [expected.dead_letters.to_string()]);
 
-    let view = rows_as_json(&client);
+    let view = rows_as_json(client);
     wait::until_equal("the upsert sink", &view, || {
-        let rows = folded(&read_all(shared(), &topics.upsert, "read_committed"));
+        let rows = folded(&read_all(broker, &topics.upsert, "read_committed"));
         rows.values().map(|row| (row["customer"].as_str().unwrap().to_owned(), row.clone())).collect()
     });
     let once: BTreeMap<String, i64> = view.values().map(|row| (row.to_string(), 1)).collect();
-    wait::until_equal("the append sink", &once, || added_up(&read_all(shared(), &topics.append, "read_committed")));
+    wait::until_equal("the append sink", &once, || added_up(&read_all(broker, &topics.append, "read_committed")));
 }
 
-fn set_up(client: &Client, topics: &Topics) {
-    let with = |topic: &str| {
-        format!("WITH (connector = 'kafka', brokers = '{}', topic = '{topic}', format = 'json')", shared().bootstrap)
-    };
+pub fn set_up(client: &Client, topics: &Topics, brokers: &str) {
+    let with =
+        |topic: &str| format!("WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', format = 'json')");
     let statements = [
         format!(
             "CREATE SOURCE orders (order_id bigint, customer text, amount numeric(12,2), ordered_at timestamp,
@@ -143,9 +154,9 @@ fn set_up(client: &Client, topics: &Topics) {
 }
 
 /// Orders and payments, some of them broken, as fast as one core shares until told to stop.
-fn produce(stop: &AtomicBool, orders: &str, payments: &str, seed: u64) {
+pub fn produce(stop: &AtomicBool, broker: &Broker, topics: &Topics, seed: u64) {
     let mut random = Random::new(seed ^ 1);
-    let (orders, payments) = (Sender::new(shared(), orders), Sender::new(shared(), payments));
+    let (orders, payments) = (Sender::new(broker, &topics.orders), Sender::new(broker, &topics.payments));
     let mut id = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..20 {
@@ -183,12 +194,12 @@ struct Expected {
 }
 
 impl Expected {
-    fn from_topics(topics: &Topics) -> Self {
+    fn from_topics(broker: &Broker, topics: &Topics) -> Self {
         let mut expected = Self::default();
         let mut by_id = BTreeMap::new();
         let mut revenue: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         let mut windows: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
-        for record in read_all(shared(), &topics.orders, "read_committed") {
+        for record in read_all(broker, &topics.orders, "read_committed") {
             let Ok(order) = serde_json::from_str::<Value>(record.value.as_ref().unwrap()) else {
                 expected.dead_letters += 1;
                 continue;
@@ -206,7 +217,7 @@ impl Expected {
             }
             by_id.insert(order["order_id"].as_u64().unwrap(), (customer, cents));
         }
-        for record in read_all(shared(), &topics.payments, "read_committed") {
+        for record in read_all(broker, &topics.payments, "read_committed") {
             let payment: Value = serde_json::from_str(record.value.as_ref().unwrap()).unwrap();
             let id = payment["order_id"].as_u64().unwrap();
             if let Some((customer, cents)) = by_id.get(&id) {

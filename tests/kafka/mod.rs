@@ -1,14 +1,18 @@
 //! What Kafka promises, on a real broker where there is one: see [`broker`] for which, and what the mock leaves out.
 
+mod alone;
 pub mod broker;
 mod client;
+mod cluster;
 mod connector;
 mod consistency;
 mod faults;
 mod lifecycle;
 mod outage;
+mod outages;
 mod restored;
 mod sinks;
+mod soak;
 mod sources;
 
 use libtest_mimic::Trial;
@@ -86,6 +90,8 @@ pub fn trials() -> Vec<Trial> {
         ("lifecycle::a_public_address_is_refused", Any, lifecycle::a_public_address_is_refused),
         ("lifecycle::http_tells_health_metrics_and_answers", Any, lifecycle::http_tells_health_metrics_and_answers),
         ("lifecycle::acknowledged_writes_survive_sigkill", Any, lifecycle::acknowledged_writes_survive_sigkill),
+        ("alone::what_fails_fails_alone", Real, alone::what_fails_fails_alone),
+        ("outages::a_cluster_falls_apart_and_nothing_is_lost", Own, outages::a_cluster_falls_apart_and_nothing_is_lost),
         ("faults::sigkill_loses_nothing_and_repeats_nothing", Real, faults::sigkill_loses_nothing_and_repeats_nothing),
     ];
     let missing = [broker::why_not_real(), broker::why_not_restarted()];
@@ -103,5 +109,6 @@ pub fn trials() -> Vec<Trial> {
             };
             trial(&format!("kafka::{name}"), test).with_ignored_flag(ignored)
         })
+        .chain(soak::minutes().map(|_| trial("kafka::soak::nothing_grows", soak::nothing_grows)))
         .collect()
 }

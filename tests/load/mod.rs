@@ -1,5 +1,7 @@
 //! Many clients, slow ones, large statements and rows: short versions of what a day brings. `MILLRACE_TEST_LOAD=10` makes them ten times as long.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ pub fn trials() -> Vec<Trial> {
     let tests: &[(&str, fn())] = &[
         ("connections_come_and_go", connections_come_and_go),
         ("hundreds_work_at_once", hundreds_work_at_once),
+        ("thousands_are_connected", thousands_are_connected),
+        ("more_than_allowed_are_told_so", more_than_allowed_are_told_so),
         ("slow_readers_hold_nobody_back", slow_readers_hold_nobody_back),
         ("large_statements_and_rows_have_limits", large_statements_and_rows_have_limits),
     ];
@@ -37,13 +41,13 @@ async fn connect(address: &str) -> Result<tokio_postgres::Client, tokio_postgres
 }
 
 /// Bytes of memory that a process has.
-fn resident(process: u32) -> u64 {
+pub(crate) fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-fn open_files(process: u32) -> usize {
+pub(crate) fn open_files(process: u32) -> usize {
     std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
 }
 
@@ -131,6 +135,99 @@ fn hundreds_work_at_once() {
     let written = written.load(Ordering::Relaxed);
     assert!(written > 20, "only {written} rows were written");
     assert_eq!(client.rows("SELECT sum(n) FROM v"), [[written.to_string()]]);
+}
+
+/// How many files a process may have open.
+fn most_files() -> u64 {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(u64::MAX)
+}
+
+/// A connection that has said hello and has been told that it may go on; or the message that refuses it.
+fn hello(address: &str) -> Result<TcpStream, String> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut body = 196_608_i32.to_be_bytes().to_vec();
+    body.extend_from_slice(b"user\0tests\0database\0millrace\0\0");
+    stream.write_all(&(body.len() as i32 + 4).to_be_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    loop {
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).unwrap();
+        let length = i32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        match head[0] {
+            b'Z' => return Ok(stream),
+            b'E' => return Err(String::from_utf8_lossy(&body).into_owned()),
+            _ => {}
+        }
+    }
+}
+
+/// Ten thousand are connected and do nothing: others don't notice, each costs little, and all of it comes back.
+fn thousands_are_connected() {
+    // The server has some files open beside them.
+    let connections = most_files().saturating_sub(1_000).min(10_000);
+    if connections < 10_000 {
+        eprintln!("load: only {connections} connections, as no more than {} files may be open", most_files());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &["--max-connections", &(connections + 1).to_string()]);
+    let client = server.connect();
+    client.rows("CREATE TABLE t (id int PRIMARY KEY)");
+    client.rows("INSERT INTO t VALUES (7)");
+    let (bytes, files) = (resident(server.process()), open_files(server.process()));
+    let began = Instant::now();
+    let idle: Vec<TcpStream> = (0..connections).map(|_| hello(&server.sql_addr).unwrap()).collect();
+    let took = began.elapsed();
+    let each = resident(server.process()).saturating_sub(bytes) / connections;
+    eprintln!("load: {connections} idle connections, {each} bytes of memory each, made in {took:.1?}");
+    assert!(each < 64 << 10, "a connection that does nothing takes {each} bytes");
+    let refused = hello(&server.sql_addr).unwrap_err();
+    assert!(refused.contains("53300"), "{refused}");
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(client.rows("SELECT id FROM t WHERE id = 7"), [["7"]]);
+    }
+    client.rows("INSERT INTO t VALUES (8)");
+    assert!(began.elapsed() < Duration::from_secs(5), "those who work took {:?}", began.elapsed());
+    drop(idle);
+    wait::until("the connections to be gone", || (open_files(server.process()) <= files + 20).then_some(()));
+    assert!(hello(&server.sql_addr).is_ok(), "there is room again");
+}
+
+/// Far more come at once than may: so many as may are connected, the others are told, nobody hangs.
+fn more_than_allowed_are_told_so() {
+    const ALLOWED: usize = 600;
+    const COME: usize = 900;
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path(), &["--max-connections", &ALLOWED.to_string()]);
+    runtime().block_on(async {
+        for round in 0..2 {
+            let all = futures::future::join_all((0..COME).map(|_| connect(&server.sql_addr))).await;
+            let (mut connected, mut refused) = (Vec::new(), 0);
+            for answer in all {
+                match answer {
+                    Ok(client) => connected.push(client),
+                    Err(error) => {
+                        assert_eq!(describe(&error), "53300: sorry, too many clients already");
+                        refused += 1;
+                    }
+                }
+            }
+            assert_eq!((connected.len(), refused), (ALLOWED, COME - ALLOWED), "round {round}");
+            let answers =
+                futures::future::join_all(connected.iter().map(|client| client.simple_query("SELECT 1"))).await;
+            assert!(answers.iter().all(Result::is_ok), "all that are connected are served");
+            drop(connected);
+            wait::until("the connections to be gone", || {
+                let (_, metrics) = server.http("GET", "/metrics", "");
+                metrics.lines().any(|line| line == "millrace_sql_connections 0").then_some(())
+            });
+        }
+    });
 }
 
 /// Clients that ask for much and read none of it: others are answered at once, and the server's memory doesn't grow with what isn't read.

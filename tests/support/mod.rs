@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod database;
 pub mod machine;
+pub mod proxy;
 pub mod random;
 pub mod server;
 pub mod wait;

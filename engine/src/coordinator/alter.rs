@@ -22,6 +22,7 @@ use super::epoch::{dataflow_error, delta_error};
 use super::{Coordinator, ddl::Installed};
 use crate::command::{DdlDone, Write};
 use crate::ddl::{Alteration, BuiltBeside, DdlChange};
+use crate::planted::{Bug, is_planted};
 use crate::{Error, ErrorKind, Result, recovery};
 
 /// Whose state operators go on with: by the names that it has from now on.
@@ -72,7 +73,7 @@ impl Coordinator {
         for attach in &ready {
             self.attach_again(attach)?;
         }
-        if !differences.is_empty() {
+        if !differences.is_empty() && !is_planted(Bug::DifferenceNotTold) {
             let inputs = self.only(differences)?;
             self.step(inputs, None)?;
         }
@@ -103,7 +104,7 @@ impl Coordinator {
         let done = changes.into_iter().try_for_each(|change| self.change(change).map(drop));
         let done = done.and_then(|()| {
             self.catalog_version += 1;
-            if write.deltas.is_empty() {
+            if write.deltas.is_empty() || is_planted(Bug::TransactionWithoutRows) {
                 return Ok(());
             }
             write.planned_against = self.catalog_version;
@@ -382,7 +383,9 @@ impl Coordinator {
             next = with_moved_comments(next, rewrite)?;
         }
         for object in &plan.objects {
-            recovery::put_object(object, &mut self.pending.changes)?;
+            if !is_planted(Bug::AlterationNotStored) {
+                recovery::put_object(object, &mut self.pending.changes)?;
+            }
             if let Some(input) = self.inputs.get_mut(&object.id) {
                 input.name = object.name.to_string();
             }

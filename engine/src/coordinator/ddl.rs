@@ -119,6 +119,7 @@ impl Coordinator {
             view.key = plan.key.clone();
             view.append_only = plan.append_only;
             view.times = plan.times.clone();
+            view.growth = plan.growth.clone();
         }
         let built = match &create.view {
             Some(plan) => Some(self.build_view(&mut object, plan)?),

@@ -124,6 +124,9 @@ impl Coordinator {
 
     /// How long it is until an epoch is wanted because time passes; `None`: nothing waits for that.
     pub(super) fn due_in(&self) -> Option<Duration> {
+        if is_planted(Bug::DueForgotten) {
+            return None;
+        }
         let due = self.graph.due()?.max(self.timestamp_us.saturating_add(DUE_EVERY_US));
         let left = due.saturating_sub(self.outside.now_us().ok()?);
         Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))

@@ -400,7 +400,8 @@ impl Coordinator {
             Err(Error::new(ErrorKind::UndefinedTable, format!("relation \"{name}\" does not exist")))
         } else {
             let columns = self.catalog.get(relation).map(|object| object.columns.len());
-            let (subscriber, subscription) = crate::subscription::subscription(self.published.load(), columns);
+            let (subscriber, subscription) =
+                crate::subscription::subscription(self.published.load(), columns, self.settings.subscriber_bytes);
             self.subscribers.entry(relation).or_default().push(subscriber);
             self.ensure_running_for(&[relation]).map(|()| subscription)
         };

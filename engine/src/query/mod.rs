@@ -74,6 +74,16 @@ pub(crate) trait Overrides: Send + Sync {
 
 impl Queries {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
+        Self::on(settings, QueryThreads::new(settings.workers)?)
+    }
+
+    /// Without threads: whoever asks does the work.
+    #[cfg(test)]
+    pub(crate) fn by_hand(settings: &Settings) -> Result<Self> {
+        Self::on(settings, QueryThreads::none())
+    }
+
+    fn on(settings: &Settings, threads: QueryThreads) -> Result<Self> {
         let pool = Arc::new(FairSpillPool::new(settings.query_memory_bytes));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
         let runtime = runtime.map_err(|e| Error::internal(format!("no environment for queries: {e}")))?;
@@ -81,7 +91,6 @@ impl Queries {
         // IS NOT TRUE and its like are never NULL, but their physical expressions don't know it.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let functions = crate::system::functions()?;
-        let threads = QueryThreads::new(settings.workers)?;
         Ok(Self { functions, runtime, config, threads })
     }
 

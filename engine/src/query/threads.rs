@@ -33,6 +33,9 @@ pub(crate) struct QueryThreads {
     handle: Handle,
     /// Taken when they end.
     runtime: Mutex<Option<Runtime>>,
+    /// There are none: whoever asks does the work, at once.
+    #[cfg(test)]
+    at_once: bool,
 }
 
 impl QueryThreads {
@@ -45,7 +48,30 @@ impl QueryThreads {
             .enable_time()
             .build()
             .map_err(|e| Error::internal(format!("no threads for queries: {e}")))?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            #[cfg(test)]
+            at_once: false,
+        })
+    }
+
+    /// No threads: queries are done at once by whoever asks, always in the same way.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("it needs nothing");
+        Self { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)), at_once: true }
+    }
+
+    /// Lets this thread poll what wants a runtime around it.
+    #[cfg(test)]
+    pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    #[cfg(test)]
+    fn at_once<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.lock().as_ref().expect("it has not been ended").block_on(work)
     }
 
     /// Ends all queries and waits for them: they hold on to the store. For a thread that may wait.
@@ -60,6 +86,10 @@ impl QueryThreads {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        #[cfg(test)]
+        if self.at_once {
+            return self.at_once(work);
+        }
         let mut task = Task(self.handle.spawn(work));
         match (&mut task.0).await {
             Ok(result) => result,
@@ -70,6 +100,13 @@ impl QueryThreads {
     /// The rows of a plan, made as they are asked for. Dropping the stream ends the query.
     pub(super) fn rows(&self, physical: Physical) -> BoxStream<'static, Result<RecordBatch>> {
         let Physical { plan, context, unwanted } = physical;
+        #[cfg(test)]
+        if self.at_once {
+            let _unwanted = unwanted;
+            let rows = self.at_once(datafusion::physical_plan::collect(plan, context));
+            let rows = rows.map_or_else(|e| vec![Err(query_error(e))], |rows| rows.into_iter().map(Ok).collect());
+            return futures::stream::iter(rows).boxed();
+        }
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
         let task = Task(self.handle.spawn(async move {
             let mut batches = execute_stream(plan, context).map_err(query_error)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use catalog::{Object, ObjectId, ObjectKind};
-use connectors::{Positions, check_sink, open_sink, open_source};
+use connectors::{Positions, check_sink};
 use planner::statement::plan::{CreatePlan, Plan};
 use sql::Statement;
 
@@ -12,6 +12,7 @@ use super::{Prepared, Response, Session};
 use crate::command::Command;
 use crate::ddl::DdlChange;
 use crate::inputs::{external, idle_timeout, spec};
+use crate::outside::Outside;
 use crate::sinks::sink_spec;
 use crate::{Error, ErrorKind, Result};
 
@@ -107,7 +108,8 @@ impl Session {
                 ObjectKind::Table(table) if table.connector.is_some() => {}
                 _ => continue,
             }
-            match blocking(move || Ok(past_end(&object)?)).await {
+            let outside = self.shared.outside.clone();
+            match self.blocking(move || Ok(past_end(&object, &*outside)?)).await {
                 Ok(ends) => drop(past.insert(id, ends)),
                 Err(Refused { error, .. }) => tracing::warn!("where a topic or file ends is not known: {error}"),
             }
@@ -134,7 +136,8 @@ impl Session {
         };
         if reads_outside {
             let offline = self.shared.settings.offline;
-            let start = blocking(move || resolve_start(&object, offline)).await?;
+            let outside = self.shared.outside.clone();
+            let start = self.blocking(move || resolve_start(&object, offline, &*outside)).await?;
             match &mut create.object.kind {
                 ObjectKind::Source(source) => source.connector.start = start,
                 ObjectKind::Table(table) => {
@@ -161,13 +164,28 @@ impl Session {
         if let Some((connector, from)) = sink {
             let spec = sink_spec(&object, &connector, &from, &self.shared.server_id);
             let offline = self.shared.settings.offline;
-            blocking(move || {
-                let opened = if offline { check_sink(&spec) } else { open_sink(&spec).map(drop) };
+            let outside = self.shared.outside.clone();
+            self.blocking(move || {
+                let opened = if offline { check_sink(&spec) } else { outside.open_sink(&spec).map(drop) };
                 opened.map_err(|e| Refused::of(&spec.name, &e))
             })
             .await?;
         }
         Ok(create)
+    }
+
+    /// Runs what may wait for the outside on a thread that may wait.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Refused> {
+        if !self.shared.outside.has_threads() {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(panic) => Err(Error::internal(panic.to_string()).into()),
+        }
     }
 }
 
@@ -195,26 +213,18 @@ impl From<Error> for Refused {
     }
 }
 
-fn resolve_start(object: &Object, offline: bool) -> Result<Positions, Refused> {
+fn resolve_start(object: &Object, offline: bool, outside: &dyn Outside) -> Result<Positions, Refused> {
     let (spec, connector) = spec(object)?;
     idle_timeout(connector).map_err(|error| Refused { option: Some("idle_timeout".to_owned()), ..error.into() })?;
-    let source = open_source(&spec).map_err(|e| Refused::of(&spec.name, &e))?;
+    let source = outside.open_source(&spec).map_err(|e| Refused::of(&spec.name, &e))?;
     if offline {
         return Ok(Positions::new());
     }
     source.resolve_start().map_err(|e| Refused::of(&spec.name, &e))
 }
 
-fn past_end(object: &Object) -> Result<Positions> {
+fn past_end(object: &Object, outside: &dyn Outside) -> Result<Positions> {
     let (spec, _) = spec(object)?;
-    let ends = open_source(&spec).and_then(|source| source.past_end());
+    let ends = outside.open_source(&spec).and_then(|source| source.past_end());
     ends.map_err(|e| external(&spec.name, &e))
-}
-
-/// Runs what may wait for the outside on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panic) => Err(Error::internal(panic.to_string()).into()),
-    }
 }

@@ -17,7 +17,7 @@ use datafusion::logical_expr::Expr;
 
 pub(crate) use expression::sql;
 pub use growth::growth;
-pub(crate) use growth::growth_notice;
+pub(crate) use growth::{growth_notice, growth_of_view};
 pub(crate) use logical::logical;
 pub use words::sql_words;
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 
 use super::{describe_call, list, render};
 use crate::functions::excluding::Excluding;
@@ -103,7 +104,7 @@ fn window_call(call: &WindowCall, names: &[String]) -> String {
     let exclusion = excluding.map(|excluding| format!("exclude {}", excluding.exclusion()));
     let frame = match excluding {
         None => frame(&call.frame),
-        Some(_) => Some(call.frame.to_string().to_lowercase()),
+        Some(_) => Some(bounds(&call.frame)),
     };
     let parts: Vec<String> = order.into_iter().chain(frame).chain(exclusion).collect();
     write!(text, " over ({})", parts.join(" ")).expect("a string takes any text");
@@ -116,7 +117,22 @@ fn frame(frame: &WindowFrame) -> Option<String> {
     let usual = frame.units == WindowFrameUnits::Range && start && frame.end_bound == WindowFrameBound::CurrentRow;
     let end = matches!(&frame.end_bound, WindowFrameBound::Following(value) if value.is_null());
     let whole = start && end;
-    (!usual && !whole).then(|| frame.to_string().to_lowercase())
+    (!usual && !whole).then(|| bounds(frame))
+}
+
+/// The frame from bound to bound.
+fn bounds(frame: &WindowFrame) -> String {
+    let distance = |by: &ScalarValue| match by.is_null() {
+        true => "unbounded".to_owned(),
+        false => render(&Expr::Literal(by.clone(), None), &[]),
+    };
+    let bound = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(by) => format!("{} preceding", distance(by)),
+        WindowFrameBound::CurrentRow => "current row".to_owned(),
+        WindowFrameBound::Following(by) => format!("{} following", distance(by)),
+    };
+    let units = frame.units.to_string().to_lowercase();
+    format!("{units} between {} and {}", bound(&frame.start_bound), bound(&frame.end_bound))
 }
 
 fn ordered_call(ordered: &OrderedCall, names: &[String]) -> String {

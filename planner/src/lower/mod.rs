@@ -94,6 +94,7 @@ pub fn lower(
         key: root.smallest_key(),
         append_only: root.node.append_only(),
         times: root.times(),
+        growth: crate::explain::growth_of_view(&root.node, &|id| relations.relation(id).ok()?.growth),
         schema: schema.clone(),
         inputs,
         notices: lowering.notices,

@@ -1,7 +1,7 @@
 //! What lowering needs to know about the relations that a query reads.
 
 use arrow::datatypes::SchemaRef;
-use catalog::{Catalog, ObjectId, ObjectKind, TimeBound, TimeKind};
+use catalog::{Catalog, Growth, ObjectId, ObjectKind, TimeBound, TimeKind};
 
 use crate::{Error, Result};
 
@@ -16,6 +16,8 @@ pub struct RelationInfo {
     pub append_only: bool,
     /// Columns by which time goes on.
     pub times: Vec<(usize, TimeBound)>,
+    /// Why there are ever more rows, of a view.
+    pub growth: Option<Growth>,
 }
 
 /// Looks relations up.
@@ -37,6 +39,10 @@ impl Relations for Catalog {
             ObjectKind::MaterializedView(view) => (view.key.clone(), view.append_only, view.times.clone()),
             _ => return Err(Error::internal(format!("\"{}\" can't be an operator's input", object.name))),
         };
-        Ok(RelationInfo { schema: object.schema(), key, append_only, times })
+        let growth = match &object.kind {
+            ObjectKind::MaterializedView(view) => view.growth.clone(),
+            _ => None,
+        };
+        Ok(RelationInfo { schema: object.schema(), key, append_only, times, growth })
     }
 }

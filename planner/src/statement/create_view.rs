@@ -114,6 +114,7 @@ pub(super) fn definition_of(
         state_ttl_us: with.state_ttl_us,
         takes_place_of: None,
         times: Vec::new(),
+        growth: None,
         state_id: 0,
         operator_states: BTreeMap::new(),
     });
@@ -126,6 +127,7 @@ pub(super) fn definition_of(
         definition.key.clone_from(&view.key);
         definition.append_only = view.append_only;
         definition.times.clone_from(&view.times);
+        definition.growth.clone_from(&view.growth);
     }
     plan.notices = super::explain::notices(&view, context);
     plan.view = Some(view);

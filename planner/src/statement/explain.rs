@@ -1,6 +1,6 @@
 //! EXPLAIN: the logical plan of a query, the operators of a view.
 
-use catalog::{ObjectId, ObjectKind};
+use catalog::{Growth, ObjectId, ObjectKind};
 use sql::statement::{Explain, ExplainKind, ExplainTarget};
 use sql::{Statement, StatementKind};
 
@@ -116,7 +116,7 @@ fn under(title: &str, plan: &str) -> Result<Plan> {
 fn operators(view: &ViewPlan, context: &PlanContext<'_>) -> Result<Plan> {
     let name = |id| relation_name(id, context);
     let mut text = crate::explain::incremental(view, &name);
-    let growth = crate::explain::growth(view, &name);
+    let growth = crate::explain::growth(view, &name, &|id| growth_of(id, context));
     if !growth.is_empty() {
         text.push_str("Grows for as long as rows come\n");
         growth.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
@@ -126,8 +126,15 @@ fn operators(view: &ViewPlan, context: &PlanContext<'_>) -> Result<Plan> {
 
 /// What is said when a view is made.
 pub(super) fn notices(view: &ViewPlan, context: &PlanContext<'_>) -> Vec<String> {
-    let growth = crate::explain::growth(view, &|id| relation_name(id, context));
+    let growth = crate::explain::growth(view, &|id| relation_name(id, context), &|id| growth_of(id, context));
     view.notices.iter().cloned().chain(crate::explain::growth_notice(&growth)).collect()
+}
+
+fn growth_of(id: ObjectId, context: &PlanContext<'_>) -> Option<Growth> {
+    match &context.catalog.get(id)?.kind {
+        ObjectKind::MaterializedView(view) => view.growth.clone(),
+        _ => None,
+    }
 }
 
 fn relation_name(id: ObjectId, context: &PlanContext<'_>) -> String {

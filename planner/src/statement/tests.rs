@@ -22,6 +22,7 @@ fn shop() -> Fixture {
         .run("CREATE INDEX ON revenue (n)")
         .run("CREATE SINK revenue_out FROM revenue WITH (connector = 'kafka', topic = 'revenue')")
         .run("CREATE STREAM recent AS SELECT url FROM clicks WHERE user_id > 0")
+        .run("CREATE MATERIALIZED VIEW visits AS SELECT user_id, count(*) AS n, max(at) AS last FROM clicks GROUP BY user_id")
 }
 
 fn rows(batch: &arrow::array::RecordBatch) -> String {
@@ -198,6 +199,12 @@ fn rows_of_rows_plan_as_recorded() {
 #[test]
 fn bounded_views_plan_as_recorded() {
     recorded("bounded.txt", include_str!("tests/bounded.txt"));
+}
+
+/// Joins by time, EXCLUDE, hypothetical-set aggregates, and views over views that grow.
+#[test]
+fn kinds_plan_as_recorded() {
+    recorded("kinds.txt", include_str!("tests/kinds.txt"));
 }
 
 /// The file has a statement in one line, then what comes of it. `UPDATE_GOLDEN=1` rewrites it.

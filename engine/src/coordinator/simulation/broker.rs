@@ -16,6 +16,12 @@ pub(super) struct Log {
     pub(super) generation: u64,
     /// Up to which epoch it is whole.
     pub(super) progress: Option<Epoch>,
+    /// What the engine wrote with that.
+    pub(super) note: Option<String>,
+    /// The engine has asked for all this in this life.
+    pub(super) is_known: bool,
+    /// Another server has written to it since, and nobody of this life may do so any more.
+    pub(super) taken_over: bool,
     /// The rows that its changes add up to.
     pub(super) contents: Bag,
 }
@@ -40,6 +46,7 @@ pub(super) struct SimulatedSink {
     pub(super) world: Arc<World>,
     pub(super) identity: String,
     pub(super) generation: u64,
+    pub(super) found: Option<String>,
 }
 
 impl Sink for SimulatedSink {
@@ -50,12 +57,14 @@ impl Sink for SimulatedSink {
             }
             log.generation += 1;
             self.generation = log.generation;
+            self.found.clone_from(&log.note);
+            log.is_known = true;
             Ok(log.progress)
         })
     }
 
     fn read_up_to(&self) -> Option<&str> {
-        None
+        self.found.as_deref()
     }
 
     fn deliver(&mut self, epochs: &[SinkRow]) -> Result<()> {
@@ -84,8 +93,9 @@ impl Sink for SimulatedSink {
                 let (first, last) = (epochs[0].epoch, epochs[epochs.len() - 1].epoch);
                 assert!(log.progress.is_none_or(|before| first > before), "{}: {first:?} comes again", self.identity);
                 assert!(epochs.is_sorted_by_key(|row| row.epoch), "{}: epochs are in order", self.identity);
-                assert!(log.contents.values().all(|weight| *weight >= 0), "{}: {:?}", self.identity, log.contents);
+                assert!(!log.taken_over, "4: {} is another server's", self.identity);
                 log.progress = Some(last);
+                log.note = epochs.last().map(|row| row.inputs.to_string());
             }
             match outcome {
                 Outcome::Done => Ok(()),

@@ -1,8 +1,10 @@
 //! One life of a simulated engine: from a start to a death. Nothing in it has a thread of its own.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use catalog::{Catalog, Object};
 use crossbeam_channel::Receiver;
 use delta::Epoch;
 use parking_lot::Mutex;
@@ -12,22 +14,68 @@ use storage::Store;
 use storage::fault::FaultStore;
 use tokio::sync::oneshot;
 
+use super::model::{CHANGED, CHANGING, variant};
 use super::rows::{Bag, add};
 use super::world::World;
 use crate::command::{Command, DdlDone, Doorbell, command_channel};
 use crate::commit::{Committer, Hand};
+use crate::coordinator::restored::{CatchUp, Caught};
 use crate::coordinator::{Coordinator, Parts, dataflow_error};
 use crate::ddl::DdlChange;
+use crate::engine::Shared;
 use crate::outside::Outside;
 use crate::published::{Published, PublishedCell};
 use crate::query::Queries;
+use crate::session::{Session, SessionParameters};
 use crate::{Error, Result, Settings, recovery};
 
 /// An answer that is waited for.
 pub(super) type Waiting = oneshot::Receiver<Result<DdlDone>>;
 
+/// Catalogs whose plans are remembered, at most.
+const REMEMBERED: usize = 512;
+
+/// A catalog's objects with the plans of its views.
+type Plans = Vec<(Arc<Object>, Option<planner::ViewPlan>)>;
+
+/// What all lives of a thread share. Planning views is most of what a start costs, and catalogs repeat.
+pub(super) struct Tools {
+    pub(super) queries: Arc<Queries>,
+    plans: RefCell<HashMap<String, Arc<Plans>>>,
+}
+
+impl Tools {
+    pub(super) fn new() -> Self {
+        let settings = Settings { workers: 1, ..Settings::default() };
+        let queries = Arc::new(Queries::by_hand(&settings).expect("functions"));
+        Self { queries, plans: RefCell::default() }
+    }
+
+    fn plans(&self, catalog: &Catalog) -> Result<Arc<Plans>> {
+        let mut key = String::new();
+        for object in catalog.objects() {
+            key.push_str(&serde_json::to_string(&**object).expect("it is stored like this"));
+        }
+        if let Some(known) = self.plans.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let plans = Arc::new(crate::engine::plan_views(catalog, &self.queries)?);
+        let mut known = self.plans.borrow_mut();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, plans.clone());
+        Ok(plans)
+    }
+}
+
 pub(super) struct Life {
     pub(super) coordinator: Coordinator,
+    /// What sessions share.
+    shared: Arc<Shared>,
+    /// It continues a backup, and has not yet caught up.
+    catching_up: Option<CatchUp>,
+    sessions: i32,
     commands: Receiver<Command>,
     hand: Hand,
     /// Nobody rings without a thread.
@@ -40,19 +88,19 @@ impl Life {
         settings: &Settings,
         store: Arc<FaultStore>,
         world: &Arc<World>,
-        queries: &Queries,
+        tools: &Tools,
     ) -> Result<Self> {
         let store: Arc<dyn Store> = store;
         let snapshot = store.snapshot().map_err(crate::coordinator::storage_error)?;
         let saved = recovery::epoch(&snapshot)?;
         let catalog = Arc::new(recovery::catalog(&snapshot)?);
-        let plans = crate::engine::plan_views(&catalog, queries)?;
+        let plans = tools.plans(&catalog)?;
         let (sender, commands) = command_channel();
         let (bell, heard) = Doorbell::new();
         let (committer, hand) = Committer::by_hand();
         let first = Published::recovered(saved.epoch, saved.timestamp_us, catalog.clone(), snapshot.clone());
-        let outside: Arc<dyn Outside> = world.clone();
-        let mut coordinator = Coordinator::new(Parts {
+        let outside: Arc<dyn Outside> = Arc::new(world.around());
+        let parts = Parts {
             settings: settings.clone(),
             store,
             snapshot,
@@ -65,9 +113,53 @@ impl Life {
             runtime: Arc::new(Mutex::default()),
             commands: sender,
             bell,
-        })?;
+        };
+        let shared = Shared::by_hand(&parts, tools.queries.clone());
+        let mut coordinator = Coordinator::new(parts)?;
         coordinator.recover(&plans)?;
-        Ok(Self { coordinator, commands, hand, _bell: heard })
+        let catching_up = coordinator.begin_catch_up()?;
+        Ok(Self { coordinator, shared, catching_up, sessions: 0, commands, hand, _bell: heard })
+    }
+
+    /// Whether it continues a backup, and has not yet caught up: commands wait.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some()
+    }
+
+    /// Whether it knows which of its sinks are ahead of it.
+    pub(super) fn knows_who_is_ahead(&self) -> bool {
+        self.catching_up.as_ref().is_none_or(CatchUp::knows_who_is_ahead)
+    }
+
+    /// What it does to catch up next.
+    pub(super) fn catch_up(&mut self) {
+        let Some(mut past) = self.catching_up.take() else { return };
+        match self.coordinator.catch_up_step(&mut past) {
+            Ok(Caught::Up) => {}
+            Ok(Caught::Went | Caught::Waits) => self.catching_up = Some(past),
+            Err(error) => self.coordinator.fail(error),
+        }
+    }
+
+    /// Whether what it has caught up on waits for room on the disk.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.catching_up.as_ref().is_some_and(CatchUp::waits_for_room)
+    }
+
+    /// For a test that goes on by itself.
+    pub(super) fn into_parts(self) -> (Coordinator, Option<CatchUp>, Receiver<Command>) {
+        (self.coordinator, self.catching_up, self.commands)
+    }
+
+    /// A client's session.
+    pub(super) fn session(&mut self) -> Session {
+        self.sessions += 1;
+        let parameters = SessionParameters {
+            user: "client".to_owned(),
+            database: "millrace".to_owned(),
+            settings: std::collections::BTreeMap::new(),
+        };
+        Session::new(self.shared.clone(), self.sessions, parameters).expect("it has no settings")
     }
 
     /// Hands the epoch thread what it is asked.
@@ -75,30 +167,24 @@ impl Life {
         self.coordinator.handle(command);
     }
 
-    /// What others have sent to the epoch thread.
-    pub(super) fn hear(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            self.coordinator.handle(command);
-        }
+    /// What others have sent to the epoch thread next.
+    pub(super) fn sent(&mut self) -> Option<Command> {
+        self.commands.try_recv().ok()
     }
 
-    /// At most one epoch, and a checkpoint if one is due; whether there was an epoch. As the epoch thread does it.
-    pub(super) fn work(&mut self) -> bool {
+    /// At most one epoch, and a checkpoint if one is due. As the epoch thread does it.
+    pub(super) fn work(&mut self) {
         if self.coordinator.failure.is_some() {
-            return false;
+            return;
         }
         let worked = self.coordinator.build_again().and_then(|()| {
-            let ran = self.coordinator.epoch_if_wanted()?;
+            self.coordinator.epoch_if_wanted()?;
             self.coordinator.checkpoint_if_due()?;
             self.coordinator.end_first_reads();
-            Ok(ran)
+            Ok(())
         });
-        match worked {
-            Ok(ran) => ran,
-            Err(error) => {
-                self.coordinator.fail(error);
-                false
-            }
+        if let Err(error) = worked {
+            self.coordinator.fail(error);
         }
     }
 
@@ -154,9 +240,22 @@ impl Life {
     }
 }
 
+/// What is known of something in a catalog: `None` if it isn't there; of [`VARIANT`] which one it is.
+pub(super) fn fact(catalog: &Catalog, what: &str) -> Option<i64> {
+    match what {
+        VARIANT => variant(catalog),
+        name => catalog.find_in_path(&["public".to_owned()], name).map(|_| 1),
+    }
+}
+
+/// Which query `changing` has.
+pub(super) const VARIANT: &str = "the variant";
+
 /// A relation's rows in a published epoch; `None` if it doesn't exist there, or is being built.
 pub(super) fn contents(published: &Published, name: &str) -> Result<Option<Bag>> {
-    let Some(object) = published.catalog.find_in_path(&["public".to_owned()], name) else { return Ok(None) };
+    let named = |name: &str| published.catalog.find_in_path(&["public".to_owned()], name);
+    let found = if name == CHANGING { named(CHANGING).or_else(|| named(CHANGED)) } else { named(name) };
+    let Some(object) = found else { return Ok(None) };
     if published.hydrating.contains_key(&object.id) {
         return Ok(None);
     }

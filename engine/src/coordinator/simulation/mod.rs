@@ -6,13 +6,16 @@
 //! has stored. Each check says in its message which of DESIGN's invariants it is about.
 //!
 //! Reading order: this file (the run), [`model`] (what must be true), [`world`] (what happens around the engine), [`life`] (the engine),
-//! [`topic`] and [`broker`] (its two sides), [`tests`] (how long it runs, which bugs it must find).
+//! [`clients`] (its sessions), [`topic`] and [`broker`] (its two sides), [`restored`] (what is true of a server that continues a backup), [`tests`]
+//! (how long it runs, which bugs it must find).
 
 mod broker;
 mod check;
+mod clients;
 mod life;
 mod model;
 mod random;
+mod restored;
 mod rows;
 mod tests;
 mod topic;
@@ -22,19 +25,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 use delta::{Delta, Epoch};
 use storage::fault::{FaultPlan, FaultStore, Injected, Loss};
 use tokio::sync::oneshot;
 
-use self::life::{Life, Waiting};
+use self::clients::{Client, Errand, Sentence};
+use self::life::{Life, Tools, Waiting};
 use self::model::{DEFINITIONS, LedgerRow, Moment, PASSING};
 use self::random::Random;
+use self::restored::{Backup, Continued};
 use self::topic::{KEYS, PARTITIONS, Topic};
 use self::world::{Happened, World};
-use crate::command::{Command, Write};
+use crate::command::{Command, Reply, Write};
+use crate::ddl::DdlChange;
 use crate::published::Published;
-use crate::query::Queries;
 use crate::subscription::Later;
 use crate::{ErrorKind, Result, Settings};
 
@@ -42,6 +48,8 @@ use crate::{ErrorKind, Result, Settings};
 const TURNS: u64 = 1_200;
 /// Of 1,000 commits, so many meet a fault.
 const FAULTS_PER_MILLE: u32 = 25;
+/// Of 1,000,000 reads, so many fail in some runs.
+const FAILING_READS: u32 = 1_000;
 /// Turns after which a run that nothing disturbs any more must have come to rest.
 const REST: usize = 20_000;
 
@@ -55,6 +63,8 @@ struct Report {
     writes: u64,
     conflicts: u64,
     builds: u64,
+    /// What clients' sessions have done.
+    errands: u64,
     /// A hash of everything that happened and of what was stored at each death and at the end.
     digest: u64,
 }
@@ -64,7 +74,7 @@ struct Simulation<'a> {
     turn: u64,
     random: Random,
     settings: Settings,
-    queries: &'a Queries,
+    tools: &'a Tools,
     world: Arc<World>,
     topic: Topic,
     store: Arc<FaultStore>,
@@ -79,8 +89,14 @@ struct Simulation<'a> {
     /// Of writes that were taken: the table as it must be, by epoch. Acknowledged ones must never be lost.
     acknowledged: u64,
     statements: Vec<Statement>,
-    /// Objects of which it is known whether they are there.
-    exists: BTreeMap<String, bool>,
+    clients: Vec<Client>,
+    /// What is known of the catalog.
+    facts: BTreeMap<String, Option<i64>>,
+    backup: Option<Backup>,
+    /// Of sinks that had sent more than a backup knew when it was restored: what they go on from.
+    continued: BTreeMap<String, Continued>,
+    /// Reads that had failed when this life began.
+    failed_reads: u64,
     /// A reader that takes its time.
     held: Option<Arc<Published>>,
     follower: Option<Follower>,
@@ -96,7 +112,14 @@ struct ClientWrite {
     /// The epoch that must have taken it; `None` before any has, or if it must have been refused.
     taken: Option<u64>,
     refused: bool,
-    answer: oneshot::Receiver<Result<Epoch>>,
+    /// `None`: its session is told by others.
+    answer: Option<oneshot::Receiver<Result<Epoch>>>,
+    /// The session that waits for it.
+    session: Option<Reply<Epoch>>,
+    /// What it was said to do, if that was SQL.
+    says: Vec<Sentence>,
+    /// It comes with the making, or the end, of `block`.
+    block: Option<bool>,
 }
 
 /// A DDL statement that a client waits for.
@@ -115,48 +138,17 @@ struct Follower {
 }
 
 /// Runs one seed; panics when something isn't as it must be.
-fn run(seed: u64, queries: &Queries) -> Report {
-    let mut random = Random::new(seed);
-    let settings = Settings {
-        workers: 1,
-        concurrent_builds: 2,
-        // Sometimes everything spills.
-        memory_budget_bytes: if random.one_in(3) { 1 << 18 } else { 64 << 20 },
-        checkpoint_interval: Duration::from_millis(5),
-        sink_commit_interval: Duration::from_millis(2),
-        epoch_rows: if random.one_in(2) { 8 } else { 100 },
-        ..Settings::default()
-    };
+fn run(seed: u64, tools: &Tools) -> Report {
+    let mut simulation = Simulation::new(seed, tools);
     // Now and then only the process dies, and the disk works.
-    let per_mille = if random.one_in(4) { 0 } else { FAULTS_PER_MILLE };
-    let mut simulation = Simulation {
-        seed,
-        turn: 0,
-        random,
-        settings,
-        queries,
-        world: World::new(seed),
-        topic: Topic { seed },
-        store: Arc::new(FaultStore::new(FaultPlan::quiet(seed))),
-        life: None,
-        history: BTreeMap::from([(0, Moment::new())]),
-        born: 0,
-        changed: 0,
-        writes: Vec::new(),
-        acknowledged: 0,
-        statements: Vec::new(),
-        exists: BTreeMap::new(),
-        held: None,
-        follower: None,
-        report: Report::default(),
-        trace: Vec::new(),
-    };
+    let per_mille = if simulation.random.one_in(4) { 0 } else { FAULTS_PER_MILLE };
+    let failing_reads = if simulation.random.one_in(4) { FAILING_READS } else { 0 };
     simulation.live();
     // One in eight has to be defined while everything fails.
     if !simulation.random.one_in(8) {
         simulation.set_up();
     }
-    let faulty = simulation.store.restart_with(Loss::Nothing, per_mille);
+    let faulty = simulation.store.restart_with(Loss::Nothing, per_mille, failing_reads);
     simulation.bury(faulty);
     for turn in 0..TURNS {
         simulation.turn = turn;
@@ -164,6 +156,51 @@ fn run(seed: u64, queries: &Queries) -> Report {
     }
     simulation.come_to_rest();
     simulation.end()
+}
+
+impl<'a> Simulation<'a> {
+    /// The world of a seed, before the engine's first life.
+    fn new(seed: u64, tools: &'a Tools) -> Self {
+        let mut random = Random::new(seed);
+        let settings = Settings {
+            workers: 1,
+            concurrent_builds: 2,
+            // Sometimes everything spills.
+            memory_budget_bytes: if random.one_in(3) { 1 << 18 } else { 64 << 20 },
+            checkpoint_interval: Duration::from_millis(5),
+            sink_commit_interval: Duration::from_millis(2),
+            epoch_rows: if random.one_in(2) { 8 } else { 100 },
+            checkpoint_bytes: if random.one_in(4) { 4_000 } else { 1 << 20 },
+            subscriber_bytes: if random.one_in(2) { 2_000 } else { 64 << 20 },
+            ..Settings::default()
+        };
+        Self {
+            seed,
+            turn: 0,
+            random,
+            settings,
+            tools,
+            world: World::new(seed),
+            topic: Topic { seed },
+            store: Arc::new(FaultStore::new(FaultPlan::quiet(seed))),
+            life: None,
+            history: BTreeMap::from([(0, Moment::new())]),
+            born: 0,
+            changed: 0,
+            writes: Vec::new(),
+            acknowledged: 0,
+            statements: Vec::new(),
+            clients: Vec::new(),
+            facts: BTreeMap::new(),
+            backup: None,
+            continued: BTreeMap::new(),
+            failed_reads: 0,
+            held: None,
+            follower: None,
+            report: Report::default(),
+            trace: Vec::new(),
+        }
+    }
 }
 
 impl Simulation<'_> {
@@ -182,13 +219,19 @@ impl Simulation<'_> {
     /// Starts the engine, as often as it takes.
     fn live(&mut self) {
         loop {
-            match Life::start(&self.settings, self.store.clone(), &self.world, self.queries) {
+            let failed_reads = self.store.injected().failed_reads;
+            self.store.let_reads_fail(true);
+            let started = Life::start(&self.settings, self.store.clone(), &self.world, self.tools);
+            self.store.let_reads_fail(false);
+            self.failed_reads = self.store.injected().failed_reads;
+            match started {
                 Ok(life) => {
                     self.life = Some(life);
                     break;
                 }
                 Err(error) => {
-                    assert!(self.store.is_stopped(), "a store that works can be opened: {error}");
+                    let fails = self.store.is_stopped() || self.failed_reads > failed_reads;
+                    assert!(fails, "a store that works can be opened: {error}");
                     self.world.end_life();
                     self.store = Arc::new(self.store.restart(Loss::Drawn));
                 }
@@ -206,16 +249,15 @@ impl Simulation<'_> {
     }
 
     fn bury(&mut self, next: FaultStore) {
+        self.clients.clear();
         self.life = None;
         self.follower = None;
         self.held = None;
         self.world.end_life();
         self.store = Arc::new(next);
-        // What was waited for may have happened, or not.
+        // What was waited for may have happened, or not: of that nothing is known.
         self.writes.clear();
-        for statement in std::mem::take(&mut self.statements) {
-            self.exists.remove(&statement.object);
-        }
+        self.statements.clear();
         let stored = self.stored_hash();
         self.note(|| format!("death, {stored:x} is stored"));
         self.live();
@@ -223,40 +265,48 @@ impl Simulation<'_> {
 
     fn take_a_turn(&mut self) {
         if self.store.is_stopped() || self.life().coordinator.failure.is_some() {
-            assert!(self.store.is_stopped(), "only a store that has stopped stops the engine: {:?}", self.failure());
+            let fails = self.store.is_stopped() || self.store.injected().failed_reads > self.failed_reads;
+            assert!(fails, "only a store that fails stops the engine: {:?}", self.failure());
             self.die(Loss::Drawn);
             return;
         }
-        match self.random.below(100) {
+        match self.random.below(1_000) {
             // Views that let late rows go have all of the topic if they are there before it.
-            0..=9 if self.is_defined() => {
+            0..100 if self.is_defined() => {
                 let (partition, records) = (self.random.below(PARTITIONS as u64), self.random.below(6));
                 self.world.produce(partition as i32, records as i64);
             }
-            10..=24 => {
+            100..250 => {
                 let (partition, records) = (self.random.below(PARTITIONS as u64), 1 + self.random.below(6));
                 let fed = self.world.feed(partition as i32, records as i64);
                 self.note(|| format!("fed {fed} of {partition}"));
             }
-            25..=44 => self.epoch(),
-            45..=57 => self.commit(),
-            58..=67 => self.courier(),
-            68..=75 => self.build(),
-            76..=81 => {
+            250..450 => self.epoch(),
+            450..580 => self.commit(),
+            580..680 => self.courier(),
+            680..760 => self.build(),
+            760..815 => {
                 let time = Duration::from_micros(self.random.below(5_000));
                 self.world.pass(time);
             }
-            82 => self.world.pass(Duration::from_secs(1)),
-            83..=88 => self.write(),
-            89..=91 => self.define(),
-            92 => {
+            815..825 => self.world.pass(Duration::from_secs(1)),
+            825..870 => self.write(),
+            870..890 => self.define(),
+            890..920 => self.send_client(),
+            920..930 => {
                 let (source, broker) = (self.random.one_in(3), self.random.one_in(3));
                 self.world.set_away(source, broker);
             }
-            93..=94 => self.read(),
-            95 => self.hold(),
-            96..=97 => self.follow(),
-            _ if self.random.one_in(3) => {
+            930..945 => self.read(),
+            945..955 => self.hold(),
+            955..970 => self.follow(),
+            970..974 => {
+                let writes = self.random.one_in(4);
+                self.world.fence(writes);
+            }
+            974..978 => self.back_up(),
+            978..980 => self.restore(),
+            980..990 => {
                 let loss = if self.random.one_in(2) { Loss::Nothing } else { Loss::Drawn };
                 self.die(loss);
             }
@@ -267,28 +317,110 @@ impl Simulation<'_> {
 
     /// Everything that there must always be is there, and has been acknowledged.
     fn is_defined(&self) -> bool {
-        DEFINITIONS.iter().all(|(name, _)| self.exists.get(*name) == Some(&true))
+        DEFINITIONS.iter().all(|(name, _)| self.facts.get(*name) == Some(&Some(1)))
     }
 
     fn failure(&mut self) -> Option<String> {
         self.life().coordinator.failure.as_ref().map(ToString::to_string)
     }
 
-    /// What was sent is heard, and answers are looked at.
+    /// Lets the engine do something, while reads may fail, and keeps account of the epochs that come of it.
+    fn engine<T>(&mut self, act: impl FnOnce(&mut Life) -> T) -> T {
+        let life = self.life.as_mut().expect("it lives between deaths");
+        let before = life.coordinator.epoch.0;
+        self.store.let_reads_fail(true);
+        let done = act(life);
+        self.store.let_reads_fail(false);
+        self.account_for_epochs(before);
+        done
+    }
+
+    /// What was sent is heard, and answers are looked at. Who catches up on a backup hears later.
     fn hear(&mut self) {
-        self.life().hear();
+        self.listen();
         self.check_answers();
+        self.serve_clients();
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        while !self.life().is_catching_up()
+            && let Some(command) = self.life().sent()
+        {
+            let command = self.overhear(command);
+            self.engine(|life| life.handle(command));
+        }
+    }
+
+    /// Clients hear what they wait for, and go on.
+    fn serve_clients(&mut self) {
+        self.store.let_reads_fail(true);
+        let tools = self.tools;
+        let runtime = tools.queries.threads.enter();
+        let answers: Vec<_> = self.clients.iter_mut().map(Client::poll).collect();
+        drop(runtime);
+        self.store.let_reads_fail(false);
+        let clients = std::mem::take(&mut self.clients);
+        for (client, answer) in clients.into_iter().zip(answers) {
+            match answer {
+                None => self.clients.push(client),
+                Some(answer) => self.check_client(&client, answer),
+            }
+        }
+    }
+
+    /// What sessions ask of the epoch thread that changes rows.
+    fn overhear(&mut self, command: Command) -> Command {
+        match command {
+            Command::Write { write, reply } => {
+                let (own, answer) = oneshot::channel();
+                let says = self.clients.iter().find(|client| client.errand.facts.is_empty());
+                let says = says.map_or_else(Vec::new, |client| client.errand.says.clone());
+                self.writes.push(ClientWrite {
+                    read_at: write.read_at.0,
+                    changes: changes_of(&write),
+                    taken: None,
+                    refused: false,
+                    answer: Some(answer),
+                    session: Some(reply),
+                    says,
+                    block: None,
+                });
+                Command::Write { write, reply: own }
+            }
+            Command::Ddl { planned_against, change, reply } => {
+                if let DdlChange::Batch { write, .. } = &*change
+                    && let Some(client) = self.clients.iter().find(|client| client.errand.block.is_some())
+                {
+                    // What was refused is tried again.
+                    self.writes.retain(|write| write.block.is_none() || write.taken.is_some());
+                    self.writes.push(ClientWrite {
+                        read_at: write.read_at.0,
+                        changes: changes_of(write),
+                        taken: None,
+                        refused: false,
+                        answer: None,
+                        session: None,
+                        says: client.errand.says.clone(),
+                        block: client.errand.block,
+                    });
+                }
+                Command::Ddl { planned_against, change, reply }
+            }
+            other => other,
+        }
     }
 
     fn epoch(&mut self) {
-        let before = self.life().coordinator.epoch.0;
-        if self.life().work() {
-            self.account_for_epoch(before);
+        if self.life().is_catching_up() {
+            self.catch_up();
+        } else {
+            self.engine(Life::work);
         }
     }
 
     fn commit(&mut self) {
-        self.life().commit();
+        self.engine(Life::commit);
         let epoch = self.life().coordinator.epoch.0;
         self.note(|| format!("commit at {epoch}"));
     }
@@ -297,16 +429,21 @@ impl Simulation<'_> {
         let couriers = self.world.couriers();
         if couriers > 0 {
             let number = self.random.below(couriers as u64) as usize;
+            self.store.let_reads_fail(true);
             let delivered = self.world.courier_step(number);
+            self.store.let_reads_fail(false);
             self.note(|| format!("courier {number} delivered: {delivered}"));
         }
     }
 
     fn build(&mut self) {
         let builds = self.world.builds();
-        if builds > 0 {
+        // What it asks isn't heard by who catches up.
+        if builds > 0 && !self.life().is_catching_up() {
             let number = self.random.below(builds as u64) as usize;
+            self.store.let_reads_fail(true);
             self.world.build_step(number);
+            self.store.let_reads_fail(false);
             self.report.builds += 1;
             self.note(|| format!("build {number}"));
         }
@@ -314,6 +451,9 @@ impl Simulation<'_> {
 
     /// A client changes the table, from what an epoch showed.
     fn write(&mut self) {
+        if self.life().is_catching_up() {
+            return;
+        }
         let Some(table) = self.life().find("ledger") else { return };
         let last = self.life().published().epoch.0;
         // A client that has read some epochs ago, now and then.
@@ -349,14 +489,56 @@ impl Simulation<'_> {
             planned_against: self.life().coordinator.catalog_version,
         };
         self.note(|| format!("write of {changes:?}, read at {read_at}"));
-        let changes = changes.into_iter().collect();
-        self.writes.push(ClientWrite { read_at, changes, taken: None, refused: false, answer });
-        self.life().handle(Command::Write { write, reply });
+        self.writes.push(ClientWrite {
+            read_at,
+            changes: changes.into_iter().collect(),
+            taken: None,
+            refused: false,
+            answer: Some(answer),
+            session: None,
+            says: Vec::new(),
+            block: None,
+        });
+        self.engine(|life| life.handle(Command::Write { write, reply }));
+    }
+
+    /// A client with a session comes: to change rows, or to change what there is. Now and then one goes before it has its answer.
+    fn send_client(&mut self) {
+        if self.life().is_catching_up() || !self.is_defined() {
+            return;
+        }
+        if self.random.one_in(10) && !self.clients.is_empty() {
+            let number = self.random.below(self.clients.len() as u64) as usize;
+            let client = self.clients.remove(number);
+            self.note(|| format!("gone: {}", client.errand.sql));
+            return;
+        }
+        let changes_rows = self.random.one_in(2);
+        if self.clients.iter().any(|client| client.errand.facts.is_empty() == changes_rows) {
+            return;
+        }
+        // What a client that has gone has asked for is done first.
+        let coordinator = &self.life().coordinator;
+        if !coordinator.deferred.is_empty() || !coordinator.after_build.is_empty() {
+            return;
+        }
+        let catalog = coordinator.catalog.clone();
+        let errand = match changes_rows {
+            true => Errand::rows(&mut self.random),
+            false => Errand::definitions(&catalog, &mut self.random),
+        };
+        self.note(|| errand.sql.clone());
+        for (what, _) in &errand.facts {
+            self.facts.remove(*what);
+        }
+        let session = self.life().session();
+        let failed_reads = self.store.injected().failed_reads;
+        self.clients.push(Client::new(session, errand, &catalog, failed_reads));
     }
 
     /// A client makes or drops something; first of all what there must always be.
     fn define(&mut self) {
-        if !self.statements.is_empty() {
+        if !self.statements.is_empty() || self.life().is_catching_up() {
             return;
         }
         let missing =
@@ -372,20 +554,30 @@ impl Simulation<'_> {
                 }
             }
         };
-        let queries = self.queries;
-        if let Some(answer) = self.life().define(&sql, queries) {
+        let tools = self.tools;
+        if let Some(answer) = self.engine(|life| life.define(&sql, &tools.queries)) {
             self.note(|| sql);
             self.statements.push(Statement { object: name.to_owned(), makes, answer });
-            self.exists.remove(name);
+            self.facts.remove(name);
         }
     }
 
     /// No more faults: everything is read, computed, committed and sent.
     fn come_to_rest(&mut self) {
         self.turn = TURNS;
-        let quiet = self.store.restart_with(Loss::Drawn, 0);
+        let quiet = self.store.restart_with(Loss::Drawn, 0, 0);
         self.bury(quiet);
         self.world.calm();
+        self.settle();
+        // Time alone goes on.
+        for _ in 0..8 {
+            self.world.pass(Duration::from_millis(400));
+            self.epoch();
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         for turn in 0..REST {
             self.turn = TURNS + turn as u64;
             self.define_what_is_missing();
@@ -398,7 +590,9 @@ impl Simulation<'_> {
                 self.world.courier_step(number);
             }
             for number in 0..self.world.builds() {
-                self.world.build_step(number);
+                if !self.life().is_catching_up() {
+                    self.world.build_step(number);
+                }
             }
             self.world.pass(Duration::from_millis(5));
             self.hear();
@@ -449,6 +643,7 @@ impl Drop for Simulation<'_> {
     /// Also after a panic: threads that build views would wait for ever.
     fn drop(&mut self) {
         drop(self.store.restart(Loss::Nothing));
+        self.clients.clear();
         self.life = None;
         self.world.end_life();
         if std::thread::panicking() {
@@ -456,6 +651,22 @@ impl Drop for Simulation<'_> {
             self.trace.iter().for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// The rows that a write changes, as they are afterwards.
+fn changes_of(write: &Write) -> Vec<(i64, Option<LedgerRow>)> {
+    let mut changes: BTreeMap<i64, Option<LedgerRow>> = BTreeMap::new();
+    for (_, delta) in &write.deltas {
+        let column = |place: usize| delta.batch().column(place).as_primitive::<Int64Type>();
+        for row in 0..delta.num_rows() {
+            let (id, k, v) = (column(0).value(row), column(1).value(row), column(2).value(row));
+            match delta.weight(row) {
+                1.. => drop(changes.insert(id, Some((k, v)))),
+                _ => drop(changes.entry(id).or_insert(None)),
+            }
+        }
+    }
+    changes.into_iter().collect()
 }
 
 /// FNV-1a.

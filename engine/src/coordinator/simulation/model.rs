@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use catalog::{Catalog, ObjectKind};
 use connectors::Positions;
 
 use super::rows::Bag;
@@ -13,9 +14,13 @@ use super::topic::{PARTITIONS, Topic};
 const DELAY_US: i64 = 2_000_000;
 /// The size of windows, microseconds.
 const WINDOW_US: i64 = 5_000_000;
+/// How long the rows of `recent` stay, microseconds.
+const RETENTION_US: i64 = 8_000_000;
+/// For how long `busy` knows keys that nothing comes for, microseconds; it may be up to an eighth longer.
+const TTL_US: i64 = 1_000_000;
 
 /// What the engine is told to make, in this order.
-pub(super) const DEFINITIONS: [(&str, &str); 10] = [
+pub(super) const DEFINITIONS: [(&str, &str); 12] = [
     (
         "events",
         "CREATE SOURCE events (k bigint, v bigint, at timestamptz, WATERMARK FOR at AS at - INTERVAL '2 seconds')
@@ -43,6 +48,14 @@ pub(super) const DEFINITIONS: [(&str, &str); 10] = [
         "ledger_by_k",
         "CREATE MATERIALIZED VIEW ledger_by_k AS SELECT k, count(*) AS n, sum(v)::bigint AS total FROM ledger GROUP BY k",
     ),
+    (
+        "recent",
+        "CREATE MATERIALIZED VIEW recent WITH (retention = '8 seconds') AS SELECT k, v, at FROM events WHERE v < 40",
+    ),
+    (
+        "busy",
+        "CREATE MATERIALIZED VIEW busy WITH (state_ttl = '1 second') AS SELECT k, count(*) AS n FROM events GROUP BY k",
+    ),
     ("by_k_out", "CREATE SINK by_k_out FROM by_k WITH (connector = 'simulated')"),
     ("ledger_out", "CREATE SINK ledger_out FROM ledger_by_k WITH (connector = 'simulated')"),
 ];
@@ -60,8 +73,47 @@ pub(super) const PASSING: [(&str, &str); 4] = [
 ];
 
 /// The views that are checked.
-pub(super) const VIEWS: [&str; 10] =
-    ["by_k", "of_by_k", "joined", "log", "closed", "ledger_by_k", "ledger", "both", "most", "of_joined"];
+pub(super) const VIEWS: [&str; 15] = [
+    "by_k",
+    "of_by_k",
+    "joined",
+    "log",
+    "closed",
+    "ledger_by_k",
+    "ledger",
+    "recent",
+    "busy",
+    "both",
+    "most",
+    "of_joined",
+    CHANGING,
+    "of_changing",
+    BLOCK,
+];
+
+/// A view that gets one query after the other, and its other name.
+pub(super) const CHANGING: &str = "changing";
+pub(super) const CHANGED: &str = "changed";
+
+/// A view that comes and goes in one transaction with a row of `ledger`.
+pub(super) const BLOCK: &str = "block";
+/// That row's id.
+pub(super) const BLOCK_ID: i64 = 1_000;
+
+/// What `changing` may be: a last column says which of them it is.
+pub(super) const VARIANTS: [&str; 3] = [
+    "SELECT k, count(*) AS n, 0::bigint AS variant FROM events GROUP BY k",
+    "SELECT k, count(*) AS n, 1::bigint AS variant FROM events WHERE v >= 50 GROUP BY k",
+    "SELECT k, sum(v)::bigint AS n, 2::bigint AS variant FROM ledger GROUP BY k",
+];
+
+/// Which of [`VARIANTS`] the view is, if it is there.
+pub(super) fn variant(catalog: &Catalog) -> Option<i64> {
+    let named = |name: &str| catalog.find_in_path(&["public".to_owned()], name);
+    let view = named(CHANGING).or_else(|| named(CHANGED))?;
+    let ObjectKind::MaterializedView(view) = &view.kind else { return None };
+    (0..VARIANTS.len() as i64).find(|variant| view.query.contains(&format!("{variant}::bigint")))
+}
 
 /// The relation that a sink emits.
 pub(super) fn emitted(sink: &str) -> Option<&'static str> {
@@ -69,6 +121,7 @@ pub(super) fn emitted(sink: &str) -> Option<&'static str> {
         "by_k_out" => Some("by_k"),
         "ledger_out" => Some("ledger_by_k"),
         "log_out" => Some("log"),
+        "changing_out" => Some(CHANGING),
         _ => None,
     }
 }
@@ -80,6 +133,15 @@ pub(super) type LedgerRow = (i64, i64);
 pub(super) struct Group {
     n: i64,
     total: i64,
+    least: i64,
+    most: i64,
+}
+
+/// What is known of a key of `busy`: how many rows it has at least and at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Busy {
+    /// The epoch's timestamp when something came last, microseconds since 1970.
+    last_us: i64,
     least: i64,
     most: i64,
 }
@@ -100,6 +162,11 @@ pub(super) struct Moment {
     pub(super) late: u64,
     pub(super) rows: u64,
     pub(super) bad: u64,
+    /// The epoch's timestamp, microseconds since 1970.
+    timestamp_us: i64,
+    busy: BTreeMap<i64, Busy>,
+    /// Which of [`VARIANTS`] `changing` was.
+    pub(super) variant: Option<i64>,
 }
 
 impl Moment {
@@ -108,8 +175,10 @@ impl Moment {
         Self { positions: (0..PARTITIONS).map(|p| (p, 0)).collect(), ..Self::default() }
     }
 
-    /// What an epoch makes of it that reads the topic up to `until`.
-    pub(super) fn read(&mut self, topic: Topic, until: &Positions) {
+    /// What an epoch makes of it that reads the topic up to `until`, at `timestamp_us`.
+    pub(super) fn read(&mut self, topic: Topic, until: &Positions, timestamp_us: i64) {
+        self.timestamp_us = timestamp_us;
+        let mut came: BTreeMap<i64, i64> = BTreeMap::new();
         let passed = self.watermark;
         for (&partition, &end) in until {
             let from = self.positions.insert(partition, end).unwrap_or(0);
@@ -117,6 +186,7 @@ impl Moment {
             self.bad += topic.bad(partition, from, end).count() as u64;
             for row in topic.rows(partition, from, end) {
                 self.rows += 1;
+                *came.entry(row.k).or_default() += 1;
                 let group = self.groups.entry(row.k).or_insert(Group { n: 0, total: 0, least: row.v, most: row.v });
                 group.n += 1;
                 group.total += row.v;
@@ -132,6 +202,15 @@ impl Moment {
                 }
             }
         }
+        for (k, rows) in came {
+            let known = Busy { last_us: timestamp_us, least: 0, most: 0 };
+            let busy = self.busy.entry(k).or_insert(known);
+            if timestamp_us - busy.last_us >= TTL_US {
+                busy.least = 0;
+            }
+            *busy = Busy { last_us: timestamp_us, least: busy.least + rows, most: busy.most + rows };
+        }
+        self.busy.retain(|_, busy| timestamp_us - busy.last_us < TTL_US + TTL_US / 8);
         if self.heard.len() == PARTITIONS as usize {
             let least = self.heard.values().min().map(|least| least - DELAY_US);
             self.watermark = self.watermark.max(least);
@@ -145,8 +224,29 @@ impl Moment {
         }
     }
 
-    /// The contents of a view.
-    pub(super) fn view(&self, name: &str, topic: Topic) -> Bag {
+    /// Whether `busy` may have these rows: how long keys are known is not exact.
+    pub(super) fn may_be_busy(&self, found: &Bag) -> bool {
+        let may_be = |k: i64, n: Option<i64>| match (self.busy.get(&k), n) {
+            (Some(busy), Some(n)) => (busy.least..=busy.most).contains(&n),
+            (Some(busy), None) => self.timestamp_us - busy.last_us >= TTL_US,
+            (None, n) => n.is_none(),
+        };
+        let parsed = |row: &str| -> Option<(i64, i64)> {
+            let (k, n) = row.split_once('|')?;
+            Some((k.parse().ok()?, n.parse().ok()?))
+        };
+        let rows: BTreeMap<i64, i64> = found.keys().filter_map(|row| parsed(row)).collect();
+        let each_once = rows.len() == found.len() && found.values().all(|weight| *weight == 1);
+        each_once && rows.keys().chain(self.busy.keys()).all(|k| may_be(*k, rows.get(k).copied()))
+    }
+
+    /// Whether `busy` has nothing left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.is_empty()
+    }
+
+    /// The contents of a view; of `changing` those of its variant.
+    pub(super) fn view(&self, name: &str, variant: Option<i64>, topic: Topic) -> Bag {
         let mut rows = Bag::new();
         let mut add = |row: String| *rows.entry(row).or_default() += 1;
         let n = |k: &i64| self.groups.get(k).map_or(0, |group| group.n);
@@ -193,8 +293,44 @@ impl Moment {
                     rows.for_each(|row| add(format!("{}|{}|{}", row.k, row.v, row.at_us)));
                 }
             }
+            "recent" => {
+                let over = self.watermark.map(|watermark| watermark - RETENTION_US);
+                for (partition, end) in &self.positions {
+                    let rows = topic.rows(*partition, 0, *end).filter(|row| row.v < 40);
+                    let rows = rows.filter(|row| over.is_none_or(|over| row.at_us > over));
+                    rows.for_each(|row| add(format!("{}|{}|{}", row.k, row.v, row.at_us)));
+                }
+            }
+            CHANGING => self.changing(variant, topic).iter().for_each(|(k, n)| {
+                add(format!("{k}|{n}|{}", variant.unwrap_or_default()));
+            }),
+            "of_changing" => {
+                let all = self.changing(variant, topic);
+                if !all.is_empty() {
+                    add(format!("{}|{}", variant.unwrap_or_default(), all.values().sum::<i64>()));
+                }
+            }
+            BLOCK => match self.ledger.len() {
+                0 => add("0|NULL".to_owned()),
+                n => add(format!("{n}|{}", self.ledger.values().map(|(_, v)| v).sum::<i64>())),
+            },
             "closed" => self.closed.iter().for_each(|(window, n)| add(format!("{window}|{n}"))),
             _ => panic!("there is no view {name}"),
+        }
+        rows
+    }
+
+    fn changing(&self, variant: Option<i64>, topic: Topic) -> BTreeMap<i64, i64> {
+        let mut rows: BTreeMap<i64, i64> = BTreeMap::new();
+        match variant {
+            Some(0) => rows.extend(self.groups.iter().map(|(k, group)| (*k, group.n))),
+            Some(1) => {
+                for (partition, end) in &self.positions {
+                    let of_both = topic.rows(*partition, 0, *end).filter(|row| row.v >= 50);
+                    of_both.for_each(|row| *rows.entry(row.k).or_default() += 1);
+                }
+            }
+            _ => self.ledger.values().for_each(|(k, v)| *rows.entry(*k).or_default() += v),
         }
         rows
     }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{Report, run};
-use crate::Settings;
+use super::life::Tools;
+use super::topic::PARTITIONS;
+use super::{Report, Simulation, run};
+use crate::ErrorKind;
+use crate::command::Command;
 use crate::planted::{Bug, plant};
-use crate::query::Queries;
 
 /// Seeds of every test run.
 const SEEDS: u64 = 60;
@@ -18,38 +20,34 @@ const SEEDS: u64 = 60;
 /// Seeds within which each planted bug must be found.
 const SEEDS_PER_BUG: u64 = 400;
 
-fn queries() -> Queries {
-    Queries::new(&Settings::default()).expect("functions")
-}
-
 #[test]
 fn nothing_is_lost_and_nothing_comes_twice() {
-    let queries = queries();
+    let tools = Tools::new();
     let mut lives = 0;
     for seed in 0..SEEDS {
-        lives += run(seed, &queries).injected.restarts;
+        lives += run(seed, &tools).injected.restarts;
     }
     assert!(lives > SEEDS * 4, "only {lives} deaths");
 }
 
 #[test]
 fn a_seed_is_repeated_to_the_byte() {
-    let queries = queries();
+    let tools = Tools::new();
     for seed in [3, 17, 1_000_003] {
-        assert_eq!(run(seed, &queries).digest, run(seed, &queries).digest, "seed {seed}");
+        assert_eq!(run(seed, &tools).digest, run(seed, &tools).digest, "seed {seed}");
     }
 }
 
 /// A test that can't fail is worse than none.
 #[test]
 fn planted_bugs_are_found() {
-    let queries = queries();
+    let tools = Tools::new();
     let mut missed = Vec::new();
     for bug in Bug::ALL {
         plant(Some(bug));
         let began = Instant::now();
         let found = (0..SEEDS_PER_BUG).find_map(|seed| {
-            let panic = catch_unwind(AssertUnwindSafe(|| run(seed, &queries))).err()?;
+            let panic = catch_unwind(AssertUnwindSafe(|| run(seed, &tools))).err()?;
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "?".to_owned());
             Some((seed, text.lines().next().unwrap_or_default().to_owned()))
         });
@@ -60,6 +58,43 @@ fn planted_bugs_are_found() {
         }
     }
     assert!(missed.is_empty(), "not found in {SEEDS_PER_BUG} seeds: {missed:?}");
+}
+
+/// A restored server that finds the disk full while it reads what its sinks have sent hears that it is to stop.
+#[test]
+fn a_full_disk_does_not_keep_a_restored_server_from_stopping() {
+    let tools = Tools::new();
+    let mut simulation = Simulation::new(5, &tools);
+    simulation.world.calm();
+    simulation.live();
+    simulation.set_up();
+    let come = |simulation: &mut Simulation<'_>| {
+        (0..PARTITIONS).for_each(|partition| simulation.world.produce(partition, 20));
+        simulation.settle();
+    };
+    come(&mut simulation);
+    simulation.back_up();
+    come(&mut simulation);
+    simulation.restore();
+    simulation.store.fill(u32::MAX);
+    let mut life = simulation.life.take().expect("it has been restored");
+    while !life.waits_for_room() {
+        for number in 0..simulation.world.couriers() {
+            simulation.world.courier_step(number);
+        }
+        life.catch_up();
+        assert!(life.is_catching_up(), "there is no room for what came after the backup");
+    }
+    let (mut coordinator, past, commands) = life.into_parts();
+    let (reply, _answer) = tokio::sync::oneshot::channel();
+    coordinator.commands.send_from_thread(Command::Shutdown { reply });
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let past = past.expect("it is catching up");
+        let stopped = coordinator.catch_up_on(past, &commands);
+        sender.send(stopped.is_err_and(|error| error.kind == ErrorKind::DiskFull))
+    });
+    assert_eq!(done.recv_timeout(Duration::from_secs(20)), Ok(true), "it stops, and says why");
 }
 
 /// `make simulate`: from seed to seed until told to stop (SIMULATE_SECONDS), with a line of progress. A seed that fails is printed, and repeats the
@@ -82,13 +117,13 @@ fn for_as_long_as_told() {
     let total = Arc::new(Mutex::new((0_u64, Report::default())));
     let failed = Arc::new(Mutex::new(Vec::new()));
     let work = || {
-        let queries = queries();
+        let tools = Tools::new();
         while !stop.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if count.is_some_and(|count| seed >= first + count) {
                 return;
             }
-            match catch_unwind(AssertUnwindSafe(|| run(seed, &queries))) {
+            match catch_unwind(AssertUnwindSafe(|| run(seed, &tools))) {
                 Ok(report) => {
                     let mut total = total.lock();
                     total.0 += 1;
@@ -111,14 +146,14 @@ fn for_as_long_as_told() {
             std::thread::sleep(Duration::from_millis(50));
             if last.elapsed() >= Duration::from_secs(1) {
                 last = Instant::now();
-                progress(began.elapsed(), &total.lock());
+                progress(began.elapsed(), next.load(Ordering::Relaxed), &total.lock());
             }
             if seconds.is_some_and(|seconds| began.elapsed().as_secs() >= seconds) {
                 stop.store(true, Ordering::Relaxed);
             }
         }
     });
-    progress(began.elapsed(), &total.lock());
+    progress(began.elapsed(), next.load(Ordering::Relaxed), &total.lock());
     let failed = failed.lock().clone();
     assert!(failed.is_empty(), "failed: {failed:?}; repeat with `make simulate SEED={} COUNT=1`", failed[0]);
 }
@@ -131,38 +166,52 @@ fn add(total: &mut Report, one: &Report) {
     a.crashes_at_commits += b.crashes_at_commits;
     a.restarts += b.restarts;
     a.lost_commits += b.lost_commits;
+    a.failed_reads += b.failed_reads;
+    a.restored += b.restored;
     let (a, b) = (&mut total.happened, &one.happened);
     a.source_failures += b.source_failures;
     a.sink_failures += b.sink_failures;
     a.answers_lost += b.answers_lost;
     a.fenced += b.fenced;
+    a.taken_over += b.taken_over;
+    a.left_behind += b.left_behind;
     total.epochs += one.epochs;
     total.records += one.records;
     total.writes += one.writes;
     total.conflicts += one.conflicts;
     total.builds += one.builds;
+    total.errands += one.errands;
 }
 
-fn progress(time: Duration, (seeds, r): &(u64, Report)) {
-    let rate = *seeds as f64 / time.as_secs_f64().max(0.001);
+fn progress(time: Duration, next: u64, (seeds, r): &(u64, Report)) {
+    let seconds = time.as_secs_f64().max(0.001);
+    let (i, h) = (&r.injected, &r.happened);
     println!(
-        "{:>5.0} s  {seeds} seeds ({rate:.1}/s)  {} deaths ({} at a commit, {} commits lost)  disk: {} full, {} failed, {} uncertain  \
-         sinks: {} failed, {} answers lost, {} fenced  sources: {} away  | {} epochs, {} records, {} writes, {} conflicts, {} build steps",
-        time.as_secs_f64(),
-        r.injected.restarts,
-        r.injected.crashes_at_commits,
-        r.injected.lost_commits,
-        r.injected.full,
-        r.injected.failed_before,
-        r.injected.failed_after,
-        r.happened.sink_failures,
-        r.happened.answers_lost,
-        r.happened.fenced,
-        r.happened.source_failures,
+        "{seconds:>5.0} s  {seeds} seeds ({:.1}/s, next {next})  {} crashes ({:.0}/s; {} at a commit, {} restored)  \
+         disk: {} commits lost, {} full, {} failed, {} uncertain, {} reads failed  \
+         sinks: {} failed, {} answers lost, {} fenced, {} taken over  sources: {} away  \
+         | {} epochs, {} records, {} writes, {} conflicts, {} errands, {} build steps, {} left behind",
+        *seeds as f64 / seconds,
+        i.restarts,
+        i.restarts as f64 / seconds,
+        i.crashes_at_commits,
+        i.restored,
+        i.lost_commits,
+        i.full,
+        i.failed_before,
+        i.failed_after,
+        i.failed_reads,
+        h.sink_failures,
+        h.answers_lost,
+        h.fenced,
+        h.taken_over,
+        h.source_failures,
         r.epochs,
         r.records,
         r.writes,
         r.conflicts,
+        r.errands,
         r.builds,
+        h.left_behind,
     );
 }

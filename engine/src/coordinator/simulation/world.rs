@@ -28,8 +28,13 @@ const BEGINS_US: i64 = 1_700_000_000_000_000;
 pub(super) struct World {
     began: Instant,
     state: Mutex<State>,
-    /// Itself, for the sources and sinks that it makes.
-    me: std::sync::Weak<World>,
+}
+
+/// What one life of the engine meets.
+pub(super) struct Around {
+    world: Arc<World>,
+    /// Names the life.
+    instance: String,
 }
 
 struct State {
@@ -47,6 +52,7 @@ struct State {
     builds: Vec<Arc<Baton>>,
     logs: Logs,
     happened: Happened,
+    lives: u64,
 }
 
 /// How often what has happened around the engine.
@@ -56,6 +62,9 @@ pub(super) struct Happened {
     pub(super) sink_failures: u64,
     pub(super) answers_lost: u64,
     pub(super) fenced: u64,
+    pub(super) taken_over: u64,
+    /// Subscribers that were too slow.
+    pub(super) left_behind: u64,
 }
 
 /// One running source's place in the topic.
@@ -68,7 +77,7 @@ struct Reader {
 
 impl World {
     pub(super) fn new(seed: u64) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        Arc::new(Self {
             began: Instant::now(),
             state: Mutex::new(State {
                 passed: Duration::ZERO,
@@ -83,9 +92,41 @@ impl World {
                 builds: Vec::new(),
                 logs: Logs::new(),
                 happened: Happened::default(),
+                lives: 0,
             }),
-            me: me.clone(),
         })
+    }
+
+    /// What the next life meets.
+    pub(super) fn around(self: &Arc<Self>) -> Around {
+        let mut state = self.state.lock();
+        state.lives += 1;
+        Around { world: self.clone(), instance: format!("life {}", state.lives) }
+    }
+
+    fn now(&self) -> Instant {
+        self.began + self.state.lock().passed
+    }
+
+    /// Another instance of some sink comes up, and fences whoever writes there; with `writes`, it is another server's, and has
+    /// written something.
+    pub(super) fn fence(&self, writes: bool) {
+        let mut state = self.state.lock();
+        let State { logs, random, happened, unreliable, .. } = &mut *state;
+        if logs.is_empty() || !*unreliable {
+            return;
+        }
+        let number = random.below(logs.len() as u64) as usize;
+        let Some(log) = logs.values_mut().nth(number) else { return };
+        log.generation += 1;
+        happened.fenced += 1;
+        let note = log.note.as_deref().and_then(|note| serde_json::from_str::<serde_json::Value>(note).ok());
+        if let (true, Some(mut note)) = (writes, note) {
+            note["instance"] = "another server".into();
+            log.note = Some(note.to_string());
+            log.taken_over = log.is_known;
+            happened.taken_over += 1;
+        }
     }
 
     pub(super) fn happened(&self) -> Happened {
@@ -195,6 +236,14 @@ impl World {
         let mut state = self.state.lock();
         state.couriers.clear();
         state.readers.clear();
+        for log in state.logs.values_mut() {
+            (log.is_known, log.taken_over) = (false, false);
+        }
+    }
+
+    /// All that sinks have written, by identity.
+    pub(super) fn logs(&self) -> Logs {
+        self.state.lock().logs.clone()
     }
 
     /// Asks the broker about one sink's log; the second argument says whether the broker is away.
@@ -226,38 +275,42 @@ impl World {
     }
 }
 
-impl Outside for World {
+impl Outside for Around {
     fn now(&self) -> Instant {
-        self.began + self.state.lock().passed
+        self.world.now()
     }
 
     fn now_us(&self) -> Result<i64> {
-        Ok(BEGINS_US + self.state.lock().passed.as_micros() as i64)
+        Ok(BEGINS_US + self.world.state.lock().passed.as_micros() as i64)
     }
 
     fn instance(&self) -> &str {
-        "simulated"
+        &self.instance
+    }
+
+    fn has_threads(&self) -> bool {
+        false
     }
 
     fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>> {
         let fields = spec.columns.iter().map(|column| column.sql_type.field(&column.name, column.nullable));
-        let world = self.me.upgrade().expect("who asks holds it");
+        let world = self.world.clone();
         Ok(Box::new(SimulatedSource { world, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }))
     }
 
     fn open_sink(&self, spec: &SinkSpec) -> connectors::Result<Box<dyn Sink>> {
-        let world = self.me.upgrade().expect("who asks holds it");
-        Ok(Box::new(SimulatedSink { world, identity: spec.identity.clone(), generation: 0 }))
+        let world = self.world.clone();
+        Ok(Box::new(SimulatedSink { world, identity: spec.identity.clone(), generation: 0, found: None }))
     }
 
     fn start_courier(&self, courier: Courier) -> Result<Option<JoinHandle<()>>> {
-        self.state.lock().couriers.push(courier);
+        self.world.state.lock().couriers.push(courier);
         Ok(None)
     }
 
     fn start_hydration(&self, hydration: Hydration) -> Result<JoinHandle<()>> {
         let baton = Arc::new(Baton::default());
-        self.state.lock().builds.push(baton.clone());
+        self.world.state.lock().builds.push(baton.clone());
         let bug = planted::planted();
         let work = move || {
             planted::plant(bug);
@@ -315,28 +368,36 @@ impl Source for SimulatedSource {
             Some(until) => {
                 // Few enough that the queue holds them all.
                 for (&partition, &end) in until {
-                    let batch = state.topic.batch(&self.schema, partition, next[&partition], end, now);
-                    assert!(output.send(batch), "who reads the past again listens");
+                    let mut from = next[&partition];
+                    while from < end {
+                        let some = 1 + state.random.below(12).max((end - next[&partition]) as u64 / 4) as i64;
+                        let to = (from + some).min(end);
+                        let batch = state.topic.batch(&self.schema, partition, from, to, now);
+                        assert!(output.send(batch), "who reads the past again listens");
+                        from = to;
+                    }
                 }
             }
         }
-        Ok(Box::new(RunningReader { stopped, world: self.world.clone() }))
+        Ok(Box::new(RunningReader { stopped, world: self.world.clone(), finishes: until.is_some() }))
     }
 }
 
 struct RunningReader {
     stopped: Arc<AtomicBool>,
     world: Arc<World>,
+    /// Everything there will ever be has been sent.
+    finishes: bool,
 }
 
 impl RunningSource for RunningReader {
     fn status(&self) -> SourceStatus {
         let state = self.world.state.lock();
         let health = match state.source_away {
-            true => Health::Retrying("it is away".to_owned()),
-            false => Health::Running,
+            true if !self.finishes => Health::Retrying("it is away".to_owned()),
+            _ => Health::Running,
         };
-        SourceStatus { health, end_offsets: state.ends.clone(), finished: false, skipped: 0 }
+        SourceStatus { health, end_offsets: state.ends.clone(), finished: self.finishes, skipped: 0 }
     }
 }
 

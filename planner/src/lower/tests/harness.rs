@@ -53,12 +53,14 @@ fn relations() -> Vec<(&'static str, RelationInfo)> {
         key: vec![],
         append_only: true,
         times: vec![(time, bound(TimeKind::Event, id))],
+        growth: None,
     };
     let table = |columns: &[(&str, SqlType)]| RelationInfo {
         schema: schema(columns, 1),
         key: vec![0],
         append_only: false,
         times: vec![],
+        growth: None,
     };
     let bid = [
         ("auction", BigInt),
@@ -84,6 +86,7 @@ fn relations() -> Vec<(&'static str, RelationInfo)> {
         key: vec![0, 1],
         append_only: false,
         times: vec![(0, bound(TimeKind::Window { offset_us: 0 }, 1))],
+        growth: None,
     };
     vec![
         ("bid", source(1, 5, &bid)),
