@@ -48,7 +48,7 @@ macro_rules! walk {
     )*};
 }
 
-walk!(Query, Select, SelectItem, GroupByExpr, Expr, Insert, Update, Delete);
+walk!(Query, Select, SelectItem, GroupByExpr, Expr, TableFactor, Insert, Update, Delete);
 
 /// A visitor behind a table of functions.
 struct Called<'a, V: ?Sized>(&'a mut V);

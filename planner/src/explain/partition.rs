@@ -6,6 +6,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 
 use super::{describe_call, list, render};
+use crate::functions::by_row::ByRow;
 use crate::functions::excluding::Excluding;
 use crate::incremental::{OrderKey, OrderedCall, Partition, PartitionRule, Place, Top, WindowCall};
 
@@ -59,6 +60,7 @@ fn place_name(place: Place) -> &'static str {
     match place {
         Place::Row => "row_number()",
         Place::Rank => "rank()",
+        Place::DenseRank => "dense_rank()",
     }
 }
 
@@ -86,7 +88,7 @@ fn window_call(call: &WindowCall, names: &[String]) -> String {
         WindowFunctionDefinition::AggregateUDF(_) => None,
     };
     let (name, args, filter) = match excluding {
-        None => (call.function.name(), &call.args[..], call.filter.as_ref()),
+        None => (written_name(&call.function), &call.args[..], call.filter.as_ref()),
         Some(excluding) => {
             let (args, filter) = excluding.inputs(&call.args);
             (excluding.function(), args, filter)
@@ -109,6 +111,16 @@ fn window_call(call: &WindowCall, names: &[String]) -> String {
     let parts: Vec<String> = order.into_iter().chain(frame).chain(exclusion).collect();
     write!(text, " over ({})", parts.join(" ")).expect("a string takes any text");
     text
+}
+
+fn written_name(function: &WindowFunctionDefinition) -> &str {
+    match function {
+        WindowFunctionDefinition::WindowUDF(window) => match ByRow::of(window) {
+            Some(by_row) => by_row.function(),
+            None => window.name(),
+        },
+        WindowFunctionDefinition::AggregateUDF(aggregate) => aggregate.name(),
+    }
 }
 
 /// The frame, unless it is what SQL takes without one: up to the current row's peers.

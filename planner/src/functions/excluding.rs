@@ -147,8 +147,8 @@ impl WindowUDFImpl for Excluding {
     }
 }
 
-/// Which of the frame's rows `nth_value` wants.
-fn nth(values: &[ArrayRef], row: usize) -> Result<usize> {
+/// Which of the frame's rows `nth_value` wants, counted from 1; 0: none.
+pub(super) fn nth(values: &[ArrayRef], row: usize) -> Result<usize> {
     let number = cast(&values[1], &DataType::Int64)?;
     match number.is_null(row) {
         true => Ok(0),

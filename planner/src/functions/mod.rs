@@ -3,6 +3,7 @@
 mod array;
 mod array_more;
 mod average;
+pub(crate) mod by_row;
 mod bytes;
 mod crypto;
 mod definition;

@@ -75,7 +75,7 @@ pub struct Top {
     pub order: Vec<OrderKey>,
     /// So many rows are left out.
     pub offset: usize,
-    /// So many come out; absent: all that follow.
+    /// So many come out; absent: all that follow. With dense ranks, all rows of so many of these.
     pub fetch: Option<usize>,
     /// And all rows that are equal in the order to the last of them.
     pub ties: bool,
@@ -84,7 +84,8 @@ pub struct Top {
 }
 
 impl Top {
-    /// Rows behind this place never come out, whatever other rows come. `None` if any row may come out.
+    /// Rows behind this place never come out, whatever other rows come. `None` if any row may come out. Dense ranks are counted where the place
+    /// is one.
     pub fn last_place(&self) -> Option<usize> {
         self.fetch.map(|fetch| fetch.saturating_add(self.offset))
     }
@@ -97,6 +98,8 @@ pub enum Place {
     Row,
     /// `rank()`: rows that are equal in the order share the first one's.
     Rank,
+    /// `dense_rank()`: rows that are equal in the order share one, and the next ones have the next.
+    DenseRank,
 }
 
 /// An aggregate that sees the rows of its group in an order.

@@ -70,6 +70,11 @@ fn partitions_are_computed_anew() {
         "SELECT auction, price, n FROM (SELECT *, rank() OVER (PARTITION BY auction ORDER BY price DESC) AS n FROM bid) AS t
            WHERE n <= 10 AND price > 5",
         "SELECT id, n FROM (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY id) AS n FROM orders) AS t WHERE n > 2",
+        "SELECT * FROM (SELECT id, row_number() OVER (PARTITION BY user_id ORDER BY amount) AS n FROM orders) AS t WHERE n <= 2",
+        "SELECT key, place FROM (SELECT upper(key) AS key, n AS place FROM
+           (SELECT channel AS key, dense_rank() OVER (PARTITION BY auction ORDER BY price) AS n FROM bid) AS t) AS u WHERE 3 > place",
+        "SELECT id FROM (SELECT id, n + 1 AS n FROM (SELECT id, row_number() OVER (ORDER BY amount) AS n FROM orders) AS t) AS u
+           WHERE n <= 2",
         "SELECT auction, window_end, n FROM (SELECT auction, window_end, n, row_number() OVER (PARTITION BY window_end ORDER BY n DESC)
            AS place FROM (SELECT auction, window_end, count(*) AS n FROM tumble_bid GROUP BY auction, window_end) AS c) AS t
            WHERE place <= 2",

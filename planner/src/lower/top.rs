@@ -1,11 +1,12 @@
-//! Some of the rows by their place in an order: `LIMIT`, `OFFSET`, `DISTINCT ON`, and `row_number()` or `rank()` with a bound.
+//! Some of the rows by their place in an order: `LIMIT`, `OFFSET`, `DISTINCT ON`, and `row_number()`, `rank()` or `dense_rank()` with a bound.
 
+use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, DistinctOn, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, SkipType, TryCast,
-    WindowFunctionDefinition,
+    BinaryExpr, Cast, DistinctOn, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, Projection, SkipType, TryCast,
+    Window, WindowFunctionDefinition,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -69,32 +70,18 @@ impl Lowering<'_> {
         project(top, positional_all(&distinct.select_expr, names)?)
     }
 
-    /// A condition that says that a row's place is at most so much: only the first rows of each partition need be kept.
+    /// A condition that says that a row's place is at most so much: only the first rows of each partition need be kept. Between it and the window
+    /// function columns may be left out, renamed or computed.
     pub(super) fn first_places(&mut self, filter: &Filter) -> Result<Option<Lowered>> {
-        let (window, projection) = match &*filter.input {
-            LogicalPlan::Window(window) => (window, None),
-            LogicalPlan::Projection(projection) => match &*projection.input {
-                LogicalPlan::Window(window) => (window, Some(projection)),
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
+        let Some((window, columns)) = places(&filter.input) else { return Ok(None) };
         let [call] = window.window_expr.as_slice() else { return Ok(None) };
         let Expr::WindowFunction(call) = call.clone().unalias() else { return Ok(None) };
         let WindowFunctionDefinition::WindowUDF(function) = &call.fun else { return Ok(None) };
         let place = match function.name() {
             "row_number" => Place::Row,
             "rank" => Place::Rank,
+            "dense_rank" => Place::DenseRank,
             _ => return Ok(None),
-        };
-        let column = window.schema.fields().len() - 1;
-        // Where the place is in what the condition sees.
-        let columns: Vec<usize> = match projection {
-            None => vec![column],
-            Some(projection) => {
-                let is_place = |at: &usize| is_column(&projection.expr[*at].clone().unalias(), &window.schema, column);
-                (0..projection.expr.len()).filter(is_place).collect()
-            }
         };
         let seen = filter.input.schema();
         let bounds = split_conjunction(&filter.predicate)
@@ -106,13 +93,9 @@ impl Lowering<'_> {
         let input = self.node(&window.input)?;
         let keys = positional_all(&call.params.partition_by, names)?;
         let order = order_keys(&call.params.order_by, names)?;
-        let ties = place == Place::Rank;
+        let ties = place != Place::Row;
         let top = Top { order, offset: 0, fetch: Some(last), ties, place: Some(place) };
-        let top = self.top(input, keys, top)?;
-        match projection {
-            None => Ok(Some(top)),
-            Some(projection) => Ok(Some(project(top, positional_all(&projection.expr, &window.schema)?)?)),
-        }
+        Ok(Some(above(&filter.input, self.top(input, keys, top)?)?))
     }
 
     fn top(&mut self, input: Lowered, mut keys: Vec<Expr>, mut top: Top) -> Result<Lowered> {
@@ -137,7 +120,7 @@ impl Lowering<'_> {
         let mut types: Vec<_> = input.node.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         if top.place.is_some() {
             output.columns.push(ColumnInfo { not_null: true, ..ColumnInfo::unknown(places) });
-            types.push(arrow::datatypes::DataType::UInt64);
+            types.push(DataType::UInt64);
         }
         let partition = Partition {
             schema: numbered_schema(&types),
@@ -149,6 +132,34 @@ impl Lowering<'_> {
         };
         output.node = shared(Node::Partition(partition));
         project(output, (0..width).chain(place).map(column).collect())
+    }
+}
+
+/// The window functions below projections, and which columns of the plan are the last of them.
+fn places(plan: &LogicalPlan) -> Option<(&Window, Vec<usize>)> {
+    match plan {
+        LogicalPlan::Window(window) => Some((window, vec![window.schema.fields().len() - 1])),
+        LogicalPlan::SubqueryAlias(alias) => places(&alias.input),
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            let (window, below) = places(input)?;
+            let is_place = |at: &usize| {
+                let expr = expr[*at].clone().unalias();
+                below.iter().any(|column| is_column(&expr, input.schema(), *column))
+            };
+            Some((window, (0..expr.len()).filter(is_place).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// What stands in the place of those window functions, with the projections above it.
+fn above(plan: &LogicalPlan, below: Lowered) -> Result<Lowered> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => above(&alias.input, below),
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            project(above(input, below)?, positional_all(expr, input.schema())?)
+        }
+        _ => Ok(below),
     }
 }
 
@@ -166,7 +177,7 @@ fn last_place(condition: &Expr, schema: &DFSchema, column: usize) -> Option<usiz
     if !bound.data_type().is_integer() {
         return None;
     }
-    let ScalarValue::Int64(Some(bound)) = bound.cast_to(&arrow::datatypes::DataType::Int64).ok()? else { return None };
+    let ScalarValue::Int64(Some(bound)) = bound.cast_to(&DataType::Int64).ok()? else { return None };
     let last = match op {
         Operator::Eq | Operator::LtEq => bound,
         Operator::Lt => bound - 1,
@@ -175,11 +186,12 @@ fn last_place(condition: &Expr, schema: &DFSchema, column: usize) -> Option<usiz
     usize::try_from(last).ok().filter(|last| *last > 0)
 }
 
-/// Whether it is the column, under casts to integers.
+/// Whether it is the column, under casts to integers that any place fits into.
 fn is_column(expression: &Expr, schema: &DFSchema, column: usize) -> bool {
     match expression {
         Expr::Cast(Cast { expr, field, .. }) | Expr::TryCast(TryCast { expr, field, .. }) => {
-            field.data_type().is_integer() && is_column(expr, schema, column)
+            let wide = matches!(field.data_type(), DataType::Int32 | DataType::Int64 | DataType::UInt64);
+            wide && is_column(expr, schema, column)
         }
         Expr::Column(name) => schema.maybe_index_of_column(name) == Some(column),
         _ => false,

@@ -13,6 +13,7 @@ pub(crate) mod datafusion_error;
 pub(crate) mod datetime;
 mod exclusion;
 mod exists;
+mod from_columns;
 mod grouping;
 mod hypothetical;
 pub(crate) mod interval;
@@ -23,6 +24,7 @@ mod literals;
 pub(crate) mod lookup;
 pub(crate) mod name;
 mod number;
+mod one_group;
 pub(crate) mod operator;
 pub(crate) mod output;
 mod own_aggregate;
@@ -167,8 +169,34 @@ pub(crate) fn plan_stored(query: &str, object: &Object, context: &PlanContext<'_
     let inner = PlanContext { settings: &settings, parameter_types: &[], ..*context };
     let mut plan = plan_query(&parsed.query, &inner).map_err(damaged)?;
     let names: Vec<&str> = object.columns.iter().map(|column| column.name.as_str()).collect();
+    if let Some(places) = moved_columns(&plan, &names, object) {
+        let columns = plan.logical.schema().columns();
+        let expressions = places.iter().map(|place| Expr::Column(columns[*place].clone()));
+        plan.logical = LogicalPlanBuilder::from(plan.logical).project(expressions)?.build()?;
+        plan.schema = plan.schema.project(&places).map_err(|error| Error::internal(error.to_string()))?.into();
+        plan.point_lookup = None;
+    }
     plan.logical = renamed(plan.logical, &names)?;
     Ok(plan)
+}
+
+/// Where the columns of a stored view are in its plan, if they once came in another order: what `*` stands for over USING and NATURAL has
+/// changed, and a view's columns stay where they are. Nothing but the query has named them.
+fn moved_columns(plan: &QueryPlan, names: &[&str], object: &Object) -> Option<Vec<usize>> {
+    let planned: Vec<&str> = plan.schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let unique: BTreeSet<&str> = names.iter().copied().collect();
+    if planned == names || planned.len() != names.len() || unique.len() != names.len() {
+        return None;
+    }
+    let named = match sql::parse_one(&object.sql).ok()?.kind {
+        sql::StatementKind::CreateView(create) => !create.columns.is_empty(),
+        sql::StatementKind::CreateMaterializedView(create) => !create.columns.is_empty(),
+        _ => false,
+    };
+    if named {
+        return None;
+    }
+    names.iter().map(|name| planned.iter().position(|planned| planned == name)).collect()
 }
 
 /// The settings under which the definition of an object in the catalog is read, whoever asks.

@@ -1,13 +1,16 @@
-//! `(a, b) [NOT] IN (SELECT x, y …)`, which DataFusion doesn't know, by EXISTS.
+//! `(a, b) [NOT] IN (SELECT x, y …)`, which DataFusion doesn't know, by EXISTS; and `(a, b) = (SELECT x, y …)`, by a subquery of what the comparison says
+//! for its row. `= ANY` is IN, `<> ALL` is NOT IN.
 //!
 //! Where false and NULL are the same (a condition, and what AND and OR connect in it), IN is whether there is an equal row, and NOT IN whether there is none
 //! that is, or by a NULL may be, equal. Elsewhere the two are told apart.
 
 use std::ops::ControlFlow;
 
-use sql::ast::{BinaryOperator, Expr, Query, Select, SetExpr, TableFactor, VisitorMut};
+use sql::ast::{BinaryOperator, Expr, Query, Select, SelectItem, SetExpr, TableFactor, VisitorMut};
 use sql::walk;
 
+use super::rewrite::subquery_of;
+use super::row_value::fields;
 use crate::{Error, Result};
 
 /// Rewrites those of a SELECT; its subqueries have their own turn.
@@ -28,16 +31,15 @@ fn in_condition(condition: &mut Expr) -> Result<()> {
             in_condition(right)
         }
         Expr::Nested(inner) => in_condition(inner),
-        Expr::InSubquery { expr, subquery, negated } => {
-            let Expr::Tuple(row) = &**expr else { return Ok(()) };
-            let rows = Rows { row, subquery };
-            *condition = match negated {
-                false => rows.exists("EXISTS", "")?,
-                true => rows.exists("NOT EXISTS", "IS NOT FALSE")?,
-            };
+        other => {
+            if let Some((rows, negated)) = Rows::of_membership(other) {
+                *other = match negated {
+                    false => rows.exists("EXISTS", "")?,
+                    true => rows.exists("NOT EXISTS", "IS NOT FALSE")?,
+                };
+            }
             Ok(())
         }
-        _ => Ok(()),
     }
 }
 
@@ -71,9 +73,13 @@ impl VisitorMut for Values {
 }
 
 fn value(expr: &Expr, depth: usize) -> Result<Option<Expr>> {
-    let Expr::InSubquery { expr: left, subquery, negated } = expr else { return Ok(None) };
-    let (Expr::Tuple(row), 0) = (&**left, depth) else { return Ok(None) };
-    let rows = Rows { row, subquery };
+    if depth > 0 {
+        return Ok(None);
+    }
+    if let Some((rows, op)) = Rows::of_comparison(expr) {
+        return rows.compared(op).map(Some);
+    }
+    let Some((rows, negated)) = Rows::of_membership(expr) else { return Ok(None) };
     let Expr::Case { mut conditions, else_result, case_token, end_token, operand } =
         sql::parse_expression(&format!("CASE WHEN a THEN {} WHEN b THEN NULL ELSE {negated} END", !negated))?
     else {
@@ -85,12 +91,61 @@ fn value(expr: &Expr, depth: usize) -> Result<Option<Expr>> {
 }
 
 /// A row and what it is compared with.
-struct Rows<'a> {
-    row: &'a [Expr],
-    subquery: &'a Query,
+struct Rows {
+    row: Vec<Expr>,
+    subquery: Box<Query>,
 }
 
-impl Rows<'_> {
+impl Rows {
+    /// IN, or NOT IN.
+    fn of_membership(expr: &Expr) -> Option<(Self, bool)> {
+        let (row, subquery, negated) = match expr {
+            Expr::InSubquery { expr, subquery, negated } => (expr, subquery.clone(), *negated),
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, subquery_of(right)?, false),
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => (left, subquery_of(right)?, true),
+            _ => return None,
+        };
+        Some((Self { row: fields(row)?, subquery }, negated))
+    }
+
+    /// A comparison with the one row of a subquery.
+    fn of_comparison(expr: &Expr) -> Option<(Self, &BinaryOperator)> {
+        let Expr::BinaryOp { left, op, right } = expr else { return None };
+        use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+        if !matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq) {
+            return None;
+        }
+        Some((Self { row: fields(left)?, subquery: subquery_of(right)? }, op))
+    }
+
+    /// `(SELECT (a, b) op (x, y) FROM (SELECT …) AS "in" (x, y))`: NULL if there is no row, an error if there are several.
+    fn compared(&self, op: &BinaryOperator) -> Result<Expr> {
+        let names: Vec<_> = (1..=self.row.len()).map(|number| format!("\"in:{number}\"")).collect();
+        let row = names.join(", ");
+        let text = format!("(SELECT row({row}) {op} row({row}) FROM (SELECT 1) AS \"in\" ({row}))");
+        let malformed = || Error::internal("a scalar subquery was parsed");
+        let mut expr = sql::parse_expression(&text)?;
+        let Expr::Subquery(query) = &mut expr else { return Err(malformed()) };
+        let SetExpr::Select(select) = &mut *query.body else { return Err(malformed()) };
+        let [SelectItem::UnnamedExpr(Expr::BinaryOp { left, .. })] = select.projection.as_mut_slice() else {
+            return Err(malformed());
+        };
+        **left = Expr::Tuple(self.row.clone());
+        self.set_rows(select)?;
+        Ok(expr)
+    }
+
+    /// The subquery in the place that a template has for it.
+    fn set_rows(&self, select: &mut Select) -> Result<()> {
+        match select.from.first_mut().map(|from| &mut from.relation) {
+            Some(TableFactor::Derived { subquery, .. }) => {
+                **subquery = (*self.subquery).clone();
+                Ok(())
+            }
+            _ => Err(Error::internal("a subquery in FROM was parsed")),
+        }
+    }
+
     /// Whether there are rows of which the equality, and what stands behind it, is true.
     fn exists(&self, exists: &str, test: &str) -> Result<Expr> {
         let names: Vec<_> = (1..=self.row.len()).map(|number| format!("\"in:{number}\"")).collect();
@@ -102,10 +157,7 @@ impl Rows<'_> {
         let malformed = || Error::internal("an EXISTS was parsed");
         let Expr::Exists { subquery, .. } = &mut expr else { return Err(malformed()) };
         let SetExpr::Select(select) = &mut *subquery.body else { return Err(malformed()) };
-        let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation) else {
-            return Err(malformed());
-        };
-        **subquery = self.subquery.clone();
+        self.set_rows(select)?;
         let mut values = self.row.iter();
         if let Some(condition) = &mut select.selection {
             place_values(condition, &mut values);

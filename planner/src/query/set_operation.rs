@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchemaRef, JoinType, NullEquality, Result, plan_err};
+use datafusion::common::{Column, DFSchemaRef, JoinConstraint, JoinType, NullEquality, Result, plan_err};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr_rewriter::coerce_plan_expr_for_schema;
 use datafusion::logical_expr::{
@@ -16,6 +16,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::analyzer::type_coercion::coerce_union_schema;
 
+use super::typing::key;
+use crate::functions::OwnFunctions;
 use crate::incremental::SetKind;
 
 /// See [the module](self). Output: the left side's columns.
@@ -30,7 +32,7 @@ pub struct SetOperation {
 }
 
 /// The set operation that a join of DataFusion's stands for, if it stands for one: with both sides of one type, and counting with `ALL`.
-pub(crate) fn of_join(join: &Join) -> Result<Option<LogicalPlan>> {
+pub(crate) fn of_join(join: &Join, own: &OwnFunctions) -> Result<Option<LogicalPlan>> {
     let kind = match join.join_type {
         JoinType::LeftSemi => SetKind::Intersect,
         JoinType::LeftAnti => SetKind::Except,
@@ -51,10 +53,18 @@ pub(crate) fn of_join(join: &Join) -> Result<Option<LogicalPlan>> {
         let node = Arc::new(SetOperation { left, right, kind });
         return Ok(Some(LogicalPlan::Extension(Extension { node })));
     }
-    let on = (left.schema().columns(), right.schema().columns());
-    let distinct = LogicalPlanBuilder::from(left).distinct()?;
-    let joined = distinct.join_detailed(right, join.join_type, on, None, NullEquality::NullEqualsNull)?;
-    Ok(Some(joined.build()?))
+    let on = keys(&left, own)?.into_iter().zip(keys(&right, own)?).collect();
+    let (left, right) = (LogicalPlanBuilder::from(left).distinct()?.build()?, Arc::new(right));
+    let nulls = NullEquality::NullEqualsNull;
+    let by = JoinConstraint::On;
+    let joined = Join::try_new(Arc::new(left), right, on, None, join.join_type, by, nulls, false)?;
+    Ok(Some(LogicalPlan::Join(joined)))
+}
+
+/// What the columns of a plan are compared by.
+fn keys(plan: &LogicalPlan, own: &OwnFunctions) -> Result<Vec<Expr>> {
+    let columns = plan.schema().columns().into_iter().map(Expr::Column);
+    columns.map(|column| Ok(key(&column, plan.schema(), own)?.unwrap_or(column))).collect()
 }
 
 impl SetOperation {

@@ -505,3 +505,25 @@ pub(super) fn single_column(factor: &TableFactor) -> Option<(String, Ident)> {
         _ => None,
     }
 }
+
+/// The names of the columns of a function in FROM, if it is a set-returning one.
+pub(super) fn columns_of(factor: &TableFactor) -> Option<Vec<String>> {
+    let call = Call::of(factor)?;
+    let mut columns = if super::json_records::is_one(&call.name) {
+        call.alias.iter().flat_map(|alias| &alias.columns).map(|column| column.name.clone()).collect()
+    } else if call.name == sql::ROWS_FROM {
+        call.side_by_side().ok()?.1
+    } else {
+        let function = find(&call.name)?;
+        let width = if function.arrays.is_empty() { call.args.len() } else { function.arrays.len() };
+        call.columns(&function, width)
+    };
+    if call.ordinality {
+        columns.push(Ident::with_quote('"', "ordinality"));
+    }
+    let mut names: Vec<String> = columns.iter().map(folded).collect();
+    for (name, named) in names.iter_mut().zip(call.alias.iter().flat_map(|alias| &alias.columns)) {
+        *name = folded(&named.name);
+    }
+    Some(names)
+}

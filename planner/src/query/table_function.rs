@@ -35,6 +35,11 @@ impl RelationPlanner for TableFunctions {
     }
 }
 
+/// Whether a function in FROM is one of these.
+pub(super) fn is_one(name: &ObjectName) -> bool {
+    Function::of(name).is_some()
+}
+
 /// A window function in FROM.
 #[derive(Clone, Copy)]
 enum Function {

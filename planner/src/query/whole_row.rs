@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 
 use sql::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem, TableFactor,
+    Value, VisitorMut,
 };
 use sql::walk;
 
-use super::name::{column_name, folded};
-use super::provider::{self, Relation};
+use super::from_columns::FromColumns;
+use super::name::folded;
 use super::rewrite::call;
 use super::set_returning::single_column;
 use crate::PlanContext;
@@ -17,13 +17,14 @@ use crate::PlanContext;
 /// `SELECT e FROM jsonb_array_elements(…) AS e`: the alias of a function of one column stands for that column, where no column is called so.
 /// The name of another relation stands for its row: `SELECT row_to_json(t) FROM t`. Says whether anything was changed.
 pub(super) fn expanded(query: &mut Query, context: &PlanContext<'_>) -> bool {
-    let mut expander = WholeRows { context, scopes: Vec::new(), rows: Vec::new(), changed: false };
+    let columns = FromColumns::new(context);
+    let mut expander = WholeRows { columns, scopes: Vec::new(), rows: Vec::new(), changed: false };
     let ControlFlow::Continue(()) = walk::change(query, &mut expander);
     expander.changed
 }
 
 struct WholeRows<'a> {
-    context: &'a PlanContext<'a>,
+    columns: FromColumns<'a>,
     /// Alias and column of the functions in FROM, by SELECT.
     scopes: Vec<Vec<(String, Ident)>>,
     /// Alias and columns of other relations, by SELECT.
@@ -43,48 +44,21 @@ impl WholeRows<'_> {
         Some(columns.iter().map(field).collect())
     }
 
-    /// Alias and columns of a relation, as far as its text or the catalog tell.
-    fn row_of(&self, factor: &TableFactor) -> Option<(String, Vec<String>)> {
-        let (alias, columns) = match factor {
-            TableFactor::Table { name, alias, args: None, .. } => {
-                let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident().map(folded)).collect();
-                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-                let schema = match provider::resolve(self.context, &parts).ok()? {
-                    Relation::Object(object) => object.schema(),
-                    Relation::System(_, schema) => schema,
-                };
-                let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
-                (alias.clone(), (parts.last()?.to_string(), columns))
-            }
-            TableFactor::Derived { subquery, alias, .. } => {
-                let named = |item: &SelectItem| match item {
-                    SelectItem::UnnamedExpr(expr) => Some(column_name(expr)),
-                    SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
-                    _ => None,
-                };
-                let columns = match &*subquery.body {
-                    SetExpr::Select(select) => select.projection.iter().map(named).collect::<Option<Vec<_>>>()?,
-                    SetExpr::Values(values) => {
-                        let width = values.rows.first().map_or(0, |row| row.content.len());
-                        (1..=width).map(|at| format!("column{at}")).collect()
-                    }
-                    _ => return None,
-                };
-                (alias.clone(), (String::new(), columns))
-            }
+    /// Name and columns of a relation, as far as its text or the catalog tell.
+    fn row_of(&mut self, factor: &TableFactor) -> Option<(String, Vec<String>)> {
+        if single_column(factor).is_some() {
+            return None;
+        }
+        let name = match factor {
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. }
+            | TableFactor::UNNEST { alias: Some(alias), .. }
+            | TableFactor::NestedJoin { alias: Some(alias), .. } => folded(&alias.name),
+            TableFactor::Table { name, .. } => folded(name.0.last()?.as_ident()?),
             _ => return None,
         };
-        let (name, mut columns) = columns;
-        let name = match &alias {
-            Some(alias) => {
-                for (column, renamed) in columns.iter_mut().zip(&alias.columns) {
-                    *column = folded(&renamed.name);
-                }
-                folded(&alias.name)
-            }
-            None => name,
-        };
-        Some((name, columns))
+        Some((name, self.columns.of_factor(factor)?))
     }
 
     /// `to_jsonb(t)`, `json_agg(t)`: an object with the columns' names.
@@ -130,6 +104,16 @@ impl WholeRows<'_> {
 impl VisitorMut for WholeRows<'_> {
     type Break = std::convert::Infallible;
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        self.columns.enter(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Self::Break> {
+        self.columns.leave();
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
         let factors = select
             .from
@@ -137,7 +121,8 @@ impl VisitorMut for WholeRows<'_> {
             .flat_map(|table| std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)));
         let factors: Vec<&TableFactor> = factors.collect();
         self.scopes.push(factors.iter().copied().filter_map(single_column).collect());
-        self.rows.push(factors.into_iter().filter_map(|factor| self.row_of(factor)).collect());
+        let rows = factors.into_iter().filter_map(|factor| self.row_of(factor)).collect();
+        self.rows.push(rows);
         for item in &mut select.projection {
             let named = match &*item {
                 SelectItem::UnnamedExpr(Expr::Identifier(name)) => self.value(name).map(|expr| (expr, name.clone())),

@@ -91,11 +91,6 @@ impl Cut {
     pub(super) fn place(&self, keys: &[u8]) -> usize {
         self.blocks.partition_point(|block| *block.fence <= *keys).saturating_sub(1)
     }
-
-    /// Rows in blocks.
-    pub(super) fn rows(&self, blocks: std::ops::Range<usize>) -> usize {
-        self.blocks[blocks].iter().map(|block| block.rows).sum()
-    }
 }
 
 impl Blocks {

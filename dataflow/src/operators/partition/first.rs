@@ -207,7 +207,7 @@ impl<'a> Candidates<'a> {
             }
         }
         // Rows that tie, and where they stand. How those stand that neither were nor are among the first is nobody's concern.
-        let last = top.plan.last_place().unwrap_or(usize::MAX);
+        let last = top.plan.last_place().filter(|_| !top.is_dense()).unwrap_or(usize::MAX);
         let (mut tied, mut runs) = (Vec::new(), Vec::new());
         for range in &self.ranges {
             let mut start = range.start;
@@ -281,18 +281,23 @@ impl<'a> Candidates<'a> {
         // Counted from 0: how many rows of then and of now stand before a row, and before its first peer.
         let (mut then, mut now) = (0, 0);
         let (mut first_then, mut first_now) = (0, 0);
+        // And how many ranks are before it.
+        let (mut ranks_then, mut ranks_now) = (0, 0);
         let first_added = changes.come.len();
         for (at, id) in rows.iter().enumerate() {
             if at > 0 && !self.are_peers(rows[at - 1], *id) {
+                ranks_then += u64::from(then > first_then);
+                ranks_now += u64::from(now > first_now);
                 (first_then, first_now) = (then, now);
             }
-            let place = |at: usize, first: usize| match top.plan.place {
+            let place = |at: usize, first: usize, ranks: u64| match top.plan.place {
                 None => 0,
                 Some(Place::Row) => at as u64 + 1,
                 Some(Place::Rank) => first as u64 + 1,
+                Some(Place::DenseRank) => ranks + 1,
             };
-            let was = (!self.is_new(*id) && then >= top.plan.offset).then(|| place(then, first_then));
-            let is = (at < end && now >= top.plan.offset).then(|| place(now, first_now));
+            let was = (!self.is_new(*id) && then >= top.plan.offset).then(|| place(then, first_then, ranks_then));
+            let is = (at < end && now >= top.plan.offset).then(|| place(now, first_now, ranks_now));
             if was != is {
                 was.into_iter().for_each(|place| changes.push(*id, place, -1));
                 changes.come.extend(is.map(|place| (*id, place)));

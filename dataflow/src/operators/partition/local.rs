@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use storage::Snapshot;
 
-use super::blocks::{BLOCK_ROWS, Blocks, Piece, Positions, expand};
+use super::blocks::{BLOCK_ROWS, Block, Blocks, Piece, Positions, expand};
 use super::order::{Order, Partitions};
 use super::ranked::Standing;
 use super::region::{Change, Context, Saved, Touched};
@@ -117,17 +117,20 @@ impl Shard {
         let touched = in_order(&places);
         let last = top.plan.last_place().unwrap_or(usize::MAX);
         let reaches = match touched.first() {
-            Some(first) => blocks.change(key)?.rows(0..*first) < last,
+            Some(first) => {
+                let before = &blocks.change(key)?.blocks[..*first];
+                before.iter().map(|block| held(top, block)).sum::<usize>() < last
+            }
             None => false,
         };
         let before = match reaches {
-            true => Some(shared.output(&front(shared, blocks, key, last, store)?)?),
+            true => Some(shared.output(&front(shared, top, blocks, key, store)?)?),
             false => None,
         };
         blocks.apply(key, &places, &changed.rows, &changed.weights, store)?;
         blocks.maintain(key, &touched, store, |rows| pieces(shared, &top.order, rows))?;
         let after = match reaches {
-            true => Some(shared.output(&front(shared, blocks, key, last, store)?)?),
+            true => Some(shared.output(&front(shared, top, blocks, key, store)?)?),
             false => None,
         };
         blocks.remove_if_empty(key);
@@ -276,15 +279,21 @@ fn in_order(places: &[usize]) -> Vec<usize> {
     places
 }
 
-/// The blocks that hold the first `last` rows.
-fn front(shared: &Shared, blocks: &mut Blocks, key: &[u8], last: usize, store: &dyn Snapshot) -> Result<Partitions> {
-    let mut rows = 0;
+/// How many places of an order the rows of a block take at least: peers lie in one block.
+fn held(top: &Top, block: &Block) -> usize {
+    if top.is_dense() { usize::from(block.rows > 0) } else { block.rows }
+}
+
+/// The blocks that hold the first places.
+fn front(shared: &Shared, top: &Top, blocks: &mut Blocks, key: &[u8], store: &dyn Snapshot) -> Result<Partitions> {
+    let last = top.plan.last_place().unwrap_or(usize::MAX);
+    let mut places = 0;
     let mut ids = Vec::new();
     for block in &blocks.change(key)?.blocks {
-        if rows >= last {
+        if places >= last {
             break;
         }
-        rows += block.rows;
+        places += held(top, block);
         ids.push(block.id);
     }
     let slots = blocks.load(key, &ids, store)?;

@@ -372,14 +372,23 @@ fn top_oracle(rows: &Bag<Row>, keys: usize, top: &Top) -> Bag<TextRow> {
     let order = if top.order.is_empty() { vec![] } else { vec![(1, true)] };
     for rows in partitions(rows, keys) {
         let rows = sorted(&rows, &order);
-        let mut end = top.last_place().unwrap_or(rows.len()).min(rows.len());
-        if top.ties && end > 0 && top.fetch != Some(0) {
+        let last = top.last_place().unwrap_or(rows.len());
+        let begins = |at: &usize| *at == 0 || by_keys(&order, &rows[*at - 1], &rows[*at]).is_ne();
+        let firsts: Vec<usize> = (0..rows.len()).filter(begins).collect();
+        let mut end = last.min(rows.len());
+        if top.place == Some(Place::DenseRank) {
+            end = firsts.get(last).copied().unwrap_or(rows.len());
+        } else if top.ties && end > 0 && top.fetch != Some(0) {
             let last = rows[end - 1].clone();
             end += rows[end..].iter().take_while(|row| by_keys(&order, row, &last).is_eq()).count();
         }
         for (at, row) in rows.iter().enumerate().take(end).skip(top.offset) {
             let rank = rows.iter().position(|other| by_keys(&order, other, row).is_eq()).unwrap();
-            let place = top.place.map(|place| if place == Place::Row { at } else { rank } + 1);
+            let place = top.place.map(|place| match place {
+                Place::Row => at + 1,
+                Place::Rank => rank + 1,
+                Place::DenseRank => firsts.iter().filter(|first| **first <= at).count(),
+            });
             add(&mut bag, shown_row(row).into_iter().chain(place.map(|p| p.to_string())).collect(), 1);
         }
     }
@@ -387,7 +396,7 @@ fn top_oracle(rows: &Bag<Row>, keys: usize, top: &Top) -> Bag<TextRow> {
 }
 
 fn any_top() -> impl Strategy<Value = Top> {
-    let place = prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank))];
+    let place = prop_oneof![Just(None), Just(Some(Place::Row)), Just(Some(Place::Rank)), Just(Some(Place::DenseRank))];
     let fetch = prop_oneof![4 => (0..4_usize).prop_map(Some), 1 => Just(None)];
     (any::<bool>(), 0..3_usize, fetch, any::<bool>(), place).prop_map(|(ordered, offset, fetch, ties, place)| Top {
         order: if ordered { vec![key(1, true)] } else { vec![] },

@@ -26,7 +26,13 @@ impl Top {
     pub(super) fn is_local(&self) -> bool {
         // Without an order all rows are peers.
         let ordered = !self.plan.order.is_empty();
-        self.plan.last_place().is_some() && (ordered || !self.plan.ties && self.plan.place != Some(Place::Rank))
+        let alone = !self.plan.ties && matches!(self.plan.place, None | Some(Place::Row));
+        self.plan.last_place().is_some() && (ordered || alone)
+    }
+
+    /// Whether places are counted by what is equal in the order, not by rows.
+    pub(super) fn is_dense(&self) -> bool {
+        self.plan.place == Some(Place::DenseRank)
     }
 
     /// The rows that come out.
@@ -50,6 +56,15 @@ impl Top {
                         places.extend((at >= start).then_some((first - range.start) as u64 + 1));
                     }
                 }
+                Some(Place::DenseRank) => {
+                    let mut rank = 1;
+                    for at in range.start..end {
+                        if at > range.start && !sorted.are_peers(sorted.positions[at - 1], sorted.positions[at]) {
+                            rank += 1;
+                        }
+                        places.extend((at >= start).then_some(rank));
+                    }
+                }
             }
         }
         let rows = take_rows(&partitions.batch, &UInt32Array::from(positions))?;
@@ -66,6 +81,15 @@ impl Top {
     /// As [`Top::end`], of places whose rows are peers as `are_peers` says.
     pub(super) fn end_of(&self, range: &Range<usize>, are_peers: impl Fn(usize, usize) -> bool) -> usize {
         let Some(last) = self.plan.last_place() else { return range.end };
+        if self.is_dense() {
+            let mut ranks = 0;
+            let begins = |at: &usize| *at == range.start || !are_peers(at - 1, *at);
+            let behind = range.clone().filter(begins).find(|_| {
+                ranks += 1;
+                ranks > last
+            });
+            return behind.unwrap_or(range.end);
+        }
         let mut end = range.start.saturating_add(last).min(range.end);
         // Nothing ties with the last of no rows.
         if self.plan.ties && self.plan.fetch != Some(0) && end > range.start {

@@ -176,8 +176,7 @@ fn mark_chain(table: &mut TableWithJoins) -> Result<()> {
             JoinConstraint::On(condition) => Some(condition),
             JoinConstraint::None => None,
             JoinConstraint::Using(_) | JoinConstraint::Natural => {
-                let error = Error::unsupported("USING or NATURAL in this ASOF or temporal join");
-                return Err(error.with_hint("Write the condition with ON.").at(span));
+                return Err(Error::internal("a join with USING was not given its condition").at(span));
             }
         };
         let whole = [equalities, condition].into_iter().flatten();
@@ -226,9 +225,16 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-/// Whether a join with USING has the left side's columns for its own: see [`crate::query::using`].
-pub(in crate::query) fn has_using(operator: &JoinOperator) -> bool {
-    matches!(operator, JoinOperator::AsOf { constraint: JoinConstraint::Using(_) | JoinConstraint::Natural, .. })
+/// Whether a join by the nearest time doesn't say by which time: it is the last column of its USING.
+pub(in crate::query) fn lacks_order(match_condition: &Expr) -> bool {
+    matches!(parts(match_condition), Some((Meeting::Nearest, _, None)))
+}
+
+/// Says by which time.
+pub(in crate::query) fn set_order(match_condition: &mut Expr, order: Expr) {
+    if let Some((meeting, outer, _)) = parts(match_condition) {
+        *match_condition = marked(meeting, outer, Some(order));
+    }
 }
 
 /// Whether a function of the syntax tree is one of the marks.

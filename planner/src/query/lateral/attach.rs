@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullHandling, Result};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullEquality, NullHandling, Result};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, Sort, WindowFunction};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Distinct, DistinctOn, EmptyRelation, Expr, ExprFunctionExt, FetchType, Filter, Join, Limit,
-    LogicalPlan, Operator, Projection, SkipType, Subquery, SubqueryAlias, Union, Unnest, Values, Window, lit, when,
+    Aggregate, BinaryExpr, Cast, Distinct, DistinctOn, EmptyRelation, Expr, ExprFunctionExt, ExprSchemable, FetchType,
+    Filter, Join, Limit, LogicalPlan, Operator, Projection, SkipType, Subquery, SubqueryAlias, Union, Unnest, Values,
+    Window, lit, when,
 };
 
+use super::bound::Bound;
 use super::{as_column, columns, inner, join_on, outer_references, project, referred, same};
 
 /// What is taken along.
@@ -169,7 +171,30 @@ impl Outer {
         Ok(find_equalities(filter, &wanted))
     }
 
+    /// INTERSECT or EXCEPT of each combination's rows: the outer columns are among those by which rows are equal.
+    fn set_operation(&self, join: &Join) -> Result<Option<LogicalPlan>> {
+        if !self.once {
+            return Ok(None);
+        }
+        let again = self.again()?;
+        let (Some(left), Some(right)) = (self.attach(&join.left)?, again.attach(&join.right)?) else { return Ok(None) };
+        let on = self.own().zip(again.own()).chain(join.on.iter().cloned()).collect();
+        Ok(Some(LogicalPlan::Join(Join::try_new(
+            Arc::new(left),
+            Arc::new(right),
+            on,
+            None,
+            join.join_type,
+            join.join_constraint,
+            join.null_equality,
+            join.null_aware,
+        )?)))
+    }
+
     fn join(&self, join: &Join) -> Result<Option<LogicalPlan>> {
+        if is_set_operation(join) {
+            return self.set_operation(join);
+        }
         let filter = join.filter.clone().map(|filter| self.inward(filter)).transpose()?;
         if !self.is_referred(&join.right)? {
             let Some(left) = self.attach(&join.left)? else { return Ok(None) };
@@ -286,9 +311,9 @@ impl Outer {
 
     /// The first rows for each of the outer rows, by their number.
     fn limit(&self, limit: &Limit) -> Result<Option<LogicalPlan>> {
-        let (SkipType::Literal(skip), FetchType::Literal(fetch)) = (limit.get_skip_type()?, limit.get_fetch_type()?)
-        else {
-            return Ok(None);
+        let constant = match (limit.get_skip_type()?, limit.get_fetch_type()?) {
+            (SkipType::Literal(skip), FetchType::Literal(fetch)) => Some((skip, fetch)),
+            _ => None,
         };
         let output = limit.input.schema().columns();
         // An order may be over columns that the projection above it leaves out.
@@ -304,7 +329,7 @@ impl Outer {
         };
         let Some(input) = self.attach(below)? else { return Ok(None) };
         let named = self.with_own(self.inward_as(&expressions, output)?);
-        if skip == 0 && fetch.is_none() {
+        if constant == Some((0, None)) {
             return project(input, named).map(Some);
         }
         let place = format!("place{}", self.number);
@@ -314,11 +339,38 @@ impl Outer {
         }
         let number = number.build()?.alias(&place);
         let numbered = LogicalPlan::Window(Window::try_new(vec![number], Arc::new(input))?);
-        let bound = |rows: usize| lit(i64::try_from(rows).unwrap_or(i64::MAX));
-        let last = fetch.map(|fetch| inner(&place).lt_eq(bound(skip.saturating_add(fetch))));
-        let first = (skip > 0).then(|| inner(&place).gt(bound(skip)));
-        let Some(within) = conjunction(last.into_iter().chain(first)) else { return Ok(None) };
+        let within = match constant {
+            Some((skip, fetch)) => {
+                let bound = |rows: usize| lit(i64::try_from(rows).unwrap_or(i64::MAX));
+                let last = fetch.map(|fetch| inner(&place).lt_eq(bound(skip.saturating_add(fetch))));
+                let first = (skip > 0).then(|| inner(&place).gt(bound(skip)));
+                conjunction(last.into_iter().chain(first))
+            }
+            None => self.within(limit, inner(&place), numbered.schema())?,
+        };
+        let Some(within) = within else { return Ok(None) };
         project(LogicalPlan::Filter(Filter::try_new(within, Arc::new(numbered))?), named).map(Some)
+    }
+
+    /// That a place is one of those that the bounds let through, which the outer row says. One that is NULL is none.
+    fn within(&self, limit: &Limit, place: Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+        let bound = |given: &Option<Box<Expr>>, bound: Bound| -> Result<Option<Option<Expr>>> {
+            let Some(given) = given else { return Ok(Some(None)) };
+            let value = self.inward(given.as_ref().clone())?;
+            let is_number = value.get_type(schema)?.is_integer();
+            Ok(is_number.then(|| Some(bound.of(value))))
+        };
+        let (Some(skip), Some(fetch)) = (bound(&limit.skip, Bound::Offset)?, bound(&limit.fetch, Bound::Limit)?) else {
+            return Ok(None);
+        };
+        let place = Expr::Cast(Cast::new(Box::new(place), DataType::Int64));
+        let skipped = match skip {
+            Some(skip) => when(skip.clone().is_null(), lit(0_i64)).otherwise(skip)?,
+            None => lit(0_i64),
+        };
+        let after = place - skipped;
+        let last = fetch.map(|fetch| fetch.clone().is_null().or(after.clone().lt_eq(fetch)));
+        Ok(conjunction(last.into_iter().chain([after.gt(lit(0_i64))])))
     }
 
     fn window(&self, window: &Window) -> Result<Option<LogicalPlan>> {
@@ -399,6 +451,13 @@ impl Outer {
 /// Whether arrays are taken apart in a plan, its subqueries in expressions aside.
 pub(super) fn has_unnest(plan: &LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::Unnest(_)) || plan.inputs().into_iter().any(has_unnest)
+}
+
+/// Whether it is INTERSECT or EXCEPT: nothing else in a bound plan takes NULLs as equal.
+pub(super) fn is_set_operation(join: &Join) -> bool {
+    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+        && join.null_equality == NullEquality::NullEqualsNull
+        && join.filter.is_none()
 }
 
 /// What the equalities of a filter say.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Sort};
+use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, Sort};
 
 use super::membership::as_value;
 use super::subquery::{is_subquery, plan_of};
@@ -32,18 +32,38 @@ pub(super) fn hoisted(
             Ok(Some(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group_expr, aggr_expr)?)))
         }
         LogicalPlan::Sort(sort) => {
-            let mut side = Side::new(&sort.input);
-            let mut order = Vec::new();
-            for key in &sort.expr {
-                order.push(key.with_expr(side.moved(key.expr.clone(), number)?));
+            let picked = match &*sort.input {
+                LogicalPlan::Projection(projection) => of_order(sort, Some(projection), number, below)?,
+                _ => None,
+            };
+            match picked {
+                None => of_order(sort, None, number, below),
+                picked => Ok(picked),
             }
-            let Some(input) = side.finish(number, below)? else { return Ok(None) };
-            let sorted = LogicalPlan::Sort(Sort { expr: order, input: Arc::new(input), fetch: sort.fetch });
-            project(sorted, columns(sort.input.schema()).collect()).map(Some)
         }
         LogicalPlan::Join(join) if join.join_type != JoinType::Inner => of_outer_join(join, number, below),
         _ => Ok(None),
     }
+}
+
+/// An order by subqueries, which refer to what is sorted; or, where a projection picks that, to what it picks from.
+fn of_order(
+    sort: &Sort,
+    picking: Option<&Projection>,
+    number: &mut usize,
+    below: &mut dyn FnMut(LogicalPlan, &mut usize) -> Result<LogicalPlan>,
+) -> Result<Option<LogicalPlan>> {
+    let mut side = Side::new(picking.map_or(&sort.input, |projection| &projection.input));
+    if let Some(projection) = picking {
+        side.taken = projection.expr.clone();
+    }
+    let mut order = Vec::new();
+    for key in &sort.expr {
+        order.push(key.with_expr(side.moved(key.expr.clone(), number)?));
+    }
+    let Some(input) = side.finish(number, below)? else { return Ok(None) };
+    let sorted = LogicalPlan::Sort(Sort { expr: order, input: Arc::new(input), fetch: sort.fetch });
+    project(sorted, columns(sort.input.schema()).collect()).map(Some)
 }
 
 fn of_outer_join(
@@ -77,12 +97,14 @@ fn of_outer_join(
 /// An input, and what is added to its columns.
 struct Side<'a> {
     input: &'a Arc<LogicalPlan>,
+    /// What is taken of its columns.
+    taken: Vec<Expr>,
     added: Vec<Expr>,
 }
 
 impl<'a> Side<'a> {
     fn new(input: &'a Arc<LogicalPlan>) -> Self {
-        Self { input, added: Vec::new() }
+        Self { input, taken: columns(input.schema()).collect(), added: Vec::new() }
     }
 
     fn schema(&self) -> &'a DFSchema {
@@ -124,7 +146,7 @@ impl<'a> Side<'a> {
         if self.added.is_empty() {
             return Ok(None);
         }
-        let all = columns(self.schema()).chain(self.added).collect();
+        let all = self.taken.into_iter().chain(self.added).collect();
         below(project(self.input.as_ref().clone(), all)?, number).map(Some)
     }
 }

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Subquery, lit, when,
 };
 
-use super::subquery::{outward, takes_some};
+use super::subquery::{combines, outward, takes_some};
 use super::{columns, project};
 use crate::query::scalar_subquery::is_aggregate;
 
@@ -49,7 +49,7 @@ fn condition(expr: Expr, input: &LogicalPlan, alone: bool) -> Result<Transformed
         Expr::InSubquery(membership) => {
             let refers = !membership.subquery.outer_ref_columns.is_empty();
             let by_join = (alone && !refers) || !may_be_null(&membership, input)?;
-            match by_join && !is_of_each(&membership.subquery) {
+            match by_join && !is_of_each(&membership.subquery)? {
                 true => apart(membership, input),
                 false => {
                     let subquery = rows(&membership, input, Expr::is_not_false)?;
@@ -92,7 +92,7 @@ pub(super) fn as_value(expr: &Expr, input: &LogicalPlan) -> Result<Option<Expr>>
 fn value(expr: Expr, input: &LogicalPlan, exists: bool) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
         Expr::InSubquery(membership)
-            if !exists || is_of_each(&membership.subquery) || may_be_null(&membership, input)? =>
+            if !exists || is_of_each(&membership.subquery)? || may_be_null(&membership, input)? =>
         {
             let negated = membership.negated;
             let there = |test: fn(Expr) -> Expr| -> Result<Expr> {
@@ -131,10 +131,11 @@ fn number(subquery: Subquery) -> Result<Expr> {
     Ok(Expr::ScalarSubquery(Subquery { subquery: plan, outer_ref_columns, spans: subquery.spans }))
 }
 
-/// Whether the rows of each outer row are an aggregate, or some of several, of which no plain join is made.
-fn is_of_each(subquery: &Subquery) -> bool {
-    !subquery.outer_ref_columns.is_empty()
-        && (is_aggregate(&subquery.subquery) || takes_some(&subquery.subquery, false))
+/// Whether the rows of each outer row are an aggregate, or some of several, or come of several queries, of which no plain join is made.
+fn is_of_each(subquery: &Subquery) -> Result<bool> {
+    let plan = &subquery.subquery;
+    let refers = !subquery.outer_ref_columns.is_empty();
+    Ok(refers && (is_aggregate(plan) || takes_some(plan, false) || combines(plan)?))
 }
 
 fn may_be_null(membership: &InSubquery, input: &LogicalPlan) -> Result<bool> {

@@ -11,6 +11,7 @@
 //! (Neumann, Kemper: "Unnesting Arbitrary Queries", BTW 2015.)
 
 mod attach;
+mod bound;
 mod hoist;
 mod membership;
 mod subquery;
@@ -107,19 +108,25 @@ fn outer_references(plan: &LogicalPlan) -> Result<HashSet<Column>> {
     Ok(found)
 }
 
-/// Whether a name of the outer columns' relations means another one within, where a subquery in an expression refers outward too: a reference
+/// Whether a name of the outer columns' relations means another one where a subquery in an expression within stands: a reference of that subquery
 /// doesn't say which of the two it means.
 fn is_shadowed(plan: &LogicalPlan, outer: &DFSchema) -> Result<bool> {
     let relations: HashSet<_> = outer.iter().filter_map(|(relation, _)| relation).collect();
-    let (mut named_again, mut subqueries) = (false, false);
+    let mut shadowed = false;
     plan.apply_with_subqueries(|node| {
-        named_again |= node.schema().iter().any(|(relation, _)| relation.is_some_and(|name| relations.contains(name)));
+        let is_named = |input: &LogicalPlan| {
+            let mut columns = input.schema().iter();
+            columns.any(|(relation, _)| relation.is_some_and(|name| relations.contains(name)))
+        };
+        if !node.inputs().into_iter().any(is_named) {
+            return Ok(TreeNodeRecursion::Continue);
+        }
         node.apply_expressions(|expr| {
-            subqueries |= expr.exists(|expr| Ok(subquery::is_subquery(expr)))?;
+            shadowed |= expr.exists(|expr| Ok(subquery::is_subquery(expr)))?;
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
-    Ok(named_again && subqueries)
+    Ok(shadowed)
 }
 
 /// The outer rows in the place of what the subquery begins with.

@@ -12,11 +12,12 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Subquery, SubqueryAlias, lit,
+    Aggregate, BinaryExpr, Distinct, Expr, ExprSchemable, FetchType, Filter, Limit, LogicalPlan, Operator, Subquery,
+    SubqueryAlias, lit,
 };
 
-use super::attach::has_unnest;
-use super::{columns, is_datafusions, of_join, project, referred};
+use super::attach::{has_unnest, is_set_operation};
+use super::{columns, is_datafusions, of_join, outer_references, project, referred};
 use crate::query::scalar_subquery::{is_aggregate, one_row};
 
 /// The node without such subqueries in its expressions, if it has any.
@@ -139,10 +140,14 @@ fn is_referring(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
 }
 
 /// Whether it also takes arrays apart, or some of the rows, or looks at several of them; an aggregate has a row of no rows, too;
-/// or has subqueries of its own that refer to those columns.
+/// or combines the rows of queries that refer to those columns, or has such subqueries of its own.
 fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<bool> {
     let plan = &subquery.subquery;
-    let own = has_unnest(plan) || takes_some(plan, exists) || is_aggregate(plan) || nests(plan, input.schema())?;
+    let own = has_unnest(plan)
+        || takes_some(plan, exists)
+        || is_aggregate(plan)
+        || combines(plan)?
+        || nests(plan, input.schema())?;
     Ok(own && is_referring(subquery, input)?)
 }
 
@@ -165,13 +170,30 @@ fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
 /// Whether there is a row at all doesn't depend on how many are taken.
 pub(super) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
     let takes = match plan {
-        LogicalPlan::Limit(limit) => !exists || limit.skip.is_some(),
+        LogicalPlan::Limit(limit) => !exists || limit.skip.is_some() || !lets_rows_through(limit),
         LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
         _ => false,
     };
     // Below a condition it matters which rows are taken.
     let same = matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::Sort(_) | LogicalPlan::SubqueryAlias(_));
     takes || plan.inputs().into_iter().any(|input| takes_some(input, exists && same))
+}
+
+fn lets_rows_through(limit: &Limit) -> bool {
+    matches!(limit.get_fetch_type(), Ok(FetchType::Literal(None | Some(1..))))
+}
+
+/// Whether UNION, INTERSECT or EXCEPT stand in it, of queries that refer to an outer row.
+pub(super) fn combines(plan: &LogicalPlan) -> Result<bool> {
+    let here = match plan {
+        LogicalPlan::Union(_) => true,
+        LogicalPlan::Join(join) => is_set_operation(join),
+        _ => false,
+    };
+    if here && !outer_references(plan)?.is_empty() {
+        return Ok(true);
+    }
+    plan.inputs().into_iter().try_fold(false, |found, input| Ok(found || combines(input)?))
 }
 
 fn number_of_rows(plan: LogicalPlan) -> Result<LogicalPlan> {

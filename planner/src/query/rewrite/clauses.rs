@@ -1,0 +1,161 @@
+//! Clauses that DataFusion's planner ignores, doesn't know, or knows in another form.
+
+use sql::Span;
+use sql::ast::{
+    BinaryOperator, Expr, LimitClause, Query, Select, SelectItem, SetExpr, SetOperator, TableFactor, Value,
+};
+
+use super::place;
+use crate::error::ErrorKind;
+use crate::query::ties;
+use crate::{Error, Result};
+
+/// Clauses of a query that DataFusion's planner ignores or doesn't know.
+pub(super) fn clauses(query: &mut Query) -> Result<()> {
+    let unsupported = |what: &str, span: Option<Span>| Err(Error::unsupported(what).at(span));
+    if let Some(lock) = query.locks.first() {
+        return unsupported(&format!("{lock}"), None);
+    }
+    if query.for_clause.is_some()
+        || query.settings.is_some()
+        || query.format_clause.is_some()
+        || !query.pipe_operators.is_empty()
+    {
+        return unsupported("this clause of a query", place(query));
+    }
+    if let Some(fetch) = query.fetch.take() {
+        if fetch.percent {
+            return unsupported("FETCH with PERCENT", place(query));
+        }
+        let one = || Expr::value(Value::Number("1".to_owned(), false));
+        let quantity = fetch.quantity.unwrap_or_else(one);
+        if fetch.with_ties {
+            let skipped = match &query.limit_clause {
+                Some(LimitClause::LimitOffset { limit: None, offset, .. }) => {
+                    offset.as_ref().map(|offset| offset.value.clone())
+                }
+                None => None,
+                Some(_) => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
+            };
+            let quantity = match skipped {
+                Some(skipped) => {
+                    Expr::BinaryOp { left: Box::new(quantity), op: BinaryOperator::Plus, right: Box::new(skipped) }
+                }
+                None => quantity,
+            };
+            ties::restrict(query, quantity)?;
+        } else {
+            match query.limit_clause.get_or_insert(LimitClause::LimitOffset {
+                limit: None,
+                offset: None,
+                limit_by: Vec::new(),
+            }) {
+                LimitClause::LimitOffset { limit: limit @ None, .. } => *limit = Some(quantity),
+                _ => return Err(Error::new(ErrorKind::Syntax, "LIMIT and FETCH can't be given both")),
+            }
+        }
+    }
+    bare_columns(&mut query.body);
+    match &*query.body {
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            unsupported("a data-modifying statement in a query", place(query))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// DataFusion finds the columns of INTERSECT's and EXCEPT's sides by their bare names, so that two of them may not share one.
+fn bare_columns(body: &mut SetExpr) {
+    let SetExpr::SetOperation { op: SetOperator::Intersect | SetOperator::Except, left, right, .. } = body else {
+        return;
+    };
+    for side in [left, right] {
+        bare_columns(side);
+        if let SetExpr::Select(select) = &mut **side {
+            named_columns(select);
+        }
+    }
+}
+
+/// Gives plain columns their names as aliases, without a relation's.
+fn named_columns(select: &mut Select) {
+    for item in &mut select.projection {
+        let alias = match &*item {
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().cloned(),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
+            _ => None,
+        };
+        if let (SelectItem::UnnamedExpr(expr), Some(alias)) = (&*item, alias) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// In LATERAL a column may be the outer row's, which DataFusion gives no name.
+fn lateral_columns(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => named_columns(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            lateral_columns(left);
+            lateral_columns(right);
+        }
+        SetExpr::Query(query) => lateral_columns(&mut query.body),
+        _ => {}
+    }
+}
+
+pub(super) fn supported_select(select: &Select) -> Result<()> {
+    let refused = [
+        (select.into.is_some(), "SELECT INTO"),
+        (select.prewhere.is_some(), "PREWHERE"),
+        (!select.connect_by.is_empty(), "CONNECT BY"),
+        (!select.lateral_views.is_empty(), "LATERAL VIEW"),
+        (select.value_table_mode.is_some(), "SELECT AS"),
+        (select.top.is_some(), "TOP"),
+        (select.select_modifiers.is_some(), "this modifier of SELECT"),
+        (!select.optimizer_hints.is_empty(), "an optimizer hint"),
+        (select.exclude.is_some(), "EXCLUDE"),
+    ];
+    match refused.iter().find(|(present, _)| *present) {
+        Some((_, what)) => Err(Error::unsupported(what).at(place(select))),
+        None => Ok(()),
+    }
+}
+
+/// What stands in FROM.
+pub(super) fn table_factor(factor: &mut TableFactor) -> Result<()> {
+    match factor {
+        TableFactor::Table {
+            name,
+            alias: _,
+            args: _,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } => {
+            let span = place(name);
+            let refused = [
+                (*with_ordinality, "WITH ORDINALITY"),
+                (sample.is_some(), "TABLESAMPLE"),
+                (!with_hints.is_empty() || !index_hints.is_empty(), "a hint behind a relation"),
+                (version.is_some(), "a version of a relation"),
+                (!partitions.is_empty(), "PARTITION behind a relation"),
+                (json_path.is_some(), "a path behind a relation"),
+            ];
+            if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
+                return Err(Error::unsupported(what).at(span));
+            }
+            Ok(())
+        }
+        TableFactor::Derived { sample: None, lateral: true, subquery, .. } => {
+            lateral_columns(&mut subquery.body);
+            Ok(())
+        }
+        TableFactor::Derived { sample: None, .. } | TableFactor::NestedJoin { .. } => Ok(()),
+        other => Err(Error::unsupported("this form of a relation in FROM").at(place(other))),
+    }
+}

@@ -1,0 +1,87 @@
+//! Literals: texts, intervals, and times that the clock says.
+
+use arrow::datatypes::IntervalMonthDayNano;
+use sql::Span;
+use sql::ast::{self, BinaryOperator, DataType, Expr, Value};
+
+use super::{call, cast};
+use crate::error::ErrorKind;
+use crate::query::{interval, types, written_cast};
+use crate::{Error, Result};
+
+/// `'today'::date`, `timestamp 'now'`: a time that the clock says.
+pub(super) fn moving_time(text: &str, data_type: &DataType) -> Option<Expr> {
+    let day = |days: &str| {
+        let today = Expr::Nested(Box::new(cast(call("now", Vec::new()), "date")));
+        Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(today),
+            op: BinaryOperator::Plus,
+            right: Box::new(Expr::Nested(Box::new(cast(Expr::value(Value::Number(days.to_owned(), false)), "int4")))),
+        }))
+    };
+    let target = types::sql_type(data_type).ok()?;
+    let is_moment =
+        matches!(target, catalog::SqlType::Date | catalog::SqlType::Timestamp | catalog::SqlType::Timestamptz);
+    let moment = match text.trim().to_lowercase().as_str() {
+        "now" if is_moment || target == catalog::SqlType::Time => call("now", Vec::new()),
+        "today" if is_moment => day("0"),
+        "tomorrow" if is_moment => day("1"),
+        "yesterday" if is_moment => day("-1"),
+        _ => return None,
+    };
+    Some(written_cast::call(moment, data_type.clone()))
+}
+
+pub(super) fn string_literal(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => value_text(&value.value),
+        Expr::Nested(inner) => string_literal(inner),
+        _ => None,
+    }
+}
+
+pub(super) fn value_text(value: &Value) -> Option<&str> {
+    match value {
+        Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+        Value::DollarQuotedString(text) => Some(&text.value),
+        _ => None,
+    }
+}
+
+/// An interval literal in the form that DataFusion's parser reads.
+pub(super) fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> Result<ast::Interval> {
+    let written = match &*literal.value {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(digits.as_str()),
+            other => value_text(other),
+        },
+        _ => None,
+    };
+    let Some(written) = written else {
+        return Err(Error::unsupported("an interval that is not a literal")
+            .with_hint("Use make_interval, or multiply an interval.")
+            .at(span));
+    };
+    let text = match &literal.leading_field {
+        // `INTERVAL '5' MINUTE`, but also `INTERVAL '1 02:03' DAY TO MINUTE`, where the text says it all.
+        Some(field) if literal.last_field.is_none() && written.trim().parse::<f64>().is_ok() => {
+            format!("{written} {field}")
+        }
+        _ => written.to_owned(),
+    };
+    let value = interval::parse(&text).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{written}\""))
+            .at(span)
+    })?;
+    Ok(ast::Interval {
+        value: Box::new(Expr::value(Value::SingleQuotedString(datafusion_text(value)))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    })
+}
+
+fn datafusion_text(value: IntervalMonthDayNano) -> String {
+    format!("{} months {} days {} nanoseconds", value.months, value.days, value.nanoseconds)
+}

@@ -1,0 +1,210 @@
+//! Calls of functions: what their arguments are, and which function is meant.
+
+use arrow::datatypes::{DataType, Field};
+use catalog::sql_type::NUMERIC_DEFAULT;
+use catalog::{CatalogType, SqlType};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::{Expr, ExprSchemable};
+
+use super::Typing;
+use crate::query::operator::{Class, class_of, is_unknown, resolve, sql_type_of, type_name, unpadded};
+use crate::query::{cast, literals, operator, quantified};
+
+impl Typing<'_> {
+    /// A value as `concat` shows it: a boolean as one letter.
+    fn shown(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
+        if is_unknown(&expr) {
+            return Ok(expr);
+        }
+        let class = class_of(&expr.get_type(schema)?);
+        let text = cast::to_text(expr, schema, &self.context.functions.own)?;
+        Ok(match class {
+            Class::Boolean => {
+                let letter = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+                datafusion::functions::unicode::left().call(vec![text, letter])
+            }
+            _ => text,
+        })
+    }
+
+    /// A function that text and bytea share, of bytea.
+    fn of_bytes(&self, function: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
+        let own = &self.context.functions.own;
+        let ScalarFunction { func, mut args } = function;
+        let (name, bytes) = match func.name() {
+            "substr" | "substring" => ("bytea_substr", 1),
+            "overlay" => ("bytea_overlay", 2),
+            "strpos" | "position" => ("bytea_position", 2),
+            "btrim" => ("bytea_btrim", 2),
+            "ltrim" => ("bytea_ltrim", 2),
+            "rtrim" => ("bytea_rtrim", 2),
+            "octet_length" => ("bytea_length", 1),
+            other => {
+                let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<Result<Vec<_>>>()?;
+                return crate::functions::undefined(other, &fields);
+            }
+        };
+        for arg in args.iter_mut().take(bytes) {
+            *arg = resolve(std::mem::take(arg), &SqlType::Bytea)?;
+        }
+        own.call(name, args)
+    }
+
+    pub(super) fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
+        let count = function.args.len();
+        for (arg, sql_type) in function.args.iter_mut().zip(literals::types(function.func.name(), count)) {
+            if is_unknown(arg) {
+                *arg = resolve(std::mem::take(arg), &sql_type)?;
+            }
+        }
+        for arg in function.args.iter_mut().filter(|_| function.func.name() != "pg_typeof") {
+            if let Ok(SqlType::Char(length)) = sql_type_of(arg, schema) {
+                *arg = unpadded(std::mem::take(arg), &SqlType::Char(length));
+            }
+        }
+        element_types(&mut function, schema)?;
+        match function.name() {
+            "any_of" | "all_of" => {
+                let planned = quantified::typed(function, schema, &self.context.functions.own)?;
+                return match planned {
+                    list @ Expr::InList(_) => self.one(list, schema, &[]),
+                    other => Ok(other),
+                };
+            }
+            "character_length" | "length" | "char_length" => {
+                if let [text] = function.args.as_slice()
+                    && class_of(&text.get_type(schema)?) == Class::Bytes
+                {
+                    return self.context.functions.own.call("bytea_length", function.args);
+                }
+            }
+            "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim"
+            | "octet_length" | "reverse" => {
+                if let Some(first) = function.args.first()
+                    && class_of(&first.get_type(schema)?) == Class::Bytes
+                {
+                    return self.of_bytes(function, schema);
+                }
+            }
+            "gcd" | "lcm" => {
+                let all = |wanted: DataType| {
+                    function.args.iter().all(|arg| arg.get_type(schema).is_ok_and(|data_type| data_type == wanted))
+                };
+                if all(DataType::Int32) {
+                    return Ok(operator::cast(Expr::ScalarFunction(function), DataType::Int32));
+                }
+            }
+            "round" => {
+                if let [value] = function.args.as_slice()
+                    && class_of(&value.get_type(schema)?) == Class::Float
+                {
+                    return self.context.functions.own.call("float_round", function.args);
+                }
+            }
+            // Cut to fewer digits, a numeric has fewer.
+            "trunc" | "ceil" | "floor" if matches!(function.args[0].get_type(schema)?, DataType::Decimal128(..)) => {
+                let digits = match function.args.get(1) {
+                    None => Some(0),
+                    Some(Expr::Literal(value, _)) => value.to_string().parse::<i8>().ok(),
+                    Some(_) => None,
+                };
+                if let (DataType::Decimal128(precision, scale), Some(digits)) =
+                    (function.args[0].get_type(schema)?, digits)
+                {
+                    let target = DataType::Decimal128(precision, digits.clamp(0, scale.max(0)));
+                    return Ok(operator::cast(Expr::ScalarFunction(function), target));
+                }
+            }
+            "concat" | "concat_ws" => {
+                for arg in &mut function.args {
+                    *arg = self.shown(std::mem::take(arg), schema)?;
+                }
+            }
+            "to_number" => {
+                if let [_, Expr::Literal(pattern, _)] = function.args.as_slice() {
+                    let scale = crate::functions::to_number::scale(&pattern.to_string());
+                    let scale = i8::try_from(scale.min(usize::from(NUMERIC_DEFAULT.1.unsigned_abs()))).unwrap_or(0);
+                    let call = self.context.functions.own.call("to_number", function.args)?;
+                    return Ok(operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
+                }
+            }
+            "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
+            "pg_typeof" => {
+                if let [value] = function.args.as_slice() {
+                    let name =
+                        if is_unknown(value) { "unknown".to_owned() } else { type_name(&sql_type_of(value, schema)?) };
+                    let name = Expr::Literal(ScalarValue::Utf8View(Some(name)), None);
+                    let field = SqlType::Catalog(CatalogType::RegType).field("", true);
+                    return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
+                }
+            }
+            "generate_series" => series_arguments(&mut function.args, schema)?,
+            _ => {
+                // A parameter among numbers is a number.
+                let numeric = function.args.iter().find(|arg| {
+                    !is_unknown(arg)
+                        && arg.get_type(schema).is_ok_and(|data_type| {
+                            matches!(class_of(&data_type), Class::Integer | Class::Decimal | Class::Float)
+                        })
+                });
+                let all_numeric = function.args.iter().all(|arg| {
+                    matches!(arg, Expr::Placeholder(_))
+                        || arg.get_type(schema).is_ok_and(|data_type| {
+                            matches!(class_of(&data_type), Class::Integer | Class::Decimal | Class::Float)
+                        })
+                });
+                if let (Some(numeric), true) = (numeric, all_numeric) {
+                    let sql_type = sql_type_of(numeric, schema)?;
+                    for arg in &mut function.args {
+                        if matches!(arg, Expr::Placeholder(_)) {
+                            *arg = resolve(std::mem::take(arg), &sql_type)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Expr::ScalarFunction(function))
+    }
+}
+
+/// Beside an array, what has no type is one of its elements.
+fn element_types(function: &mut ScalarFunction, schema: &DFSchema) -> Result<()> {
+    let array_at = match function.name() {
+        "array_append" | "array_position" | "array_positions" | "array_remove" | "array_replace" => 0,
+        "array_prepend" => 1,
+        "array_cat" | "array_overlap" | "array_contains" => {
+            let known =
+                function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;
+            if let Some(known @ SqlType::Array(_)) = known {
+                for arg in function.args.iter_mut().filter(|arg| is_unknown(arg)) {
+                    *arg = resolve(std::mem::take(arg), &known)?;
+                }
+            }
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let Some(array) = function.args.get(array_at).filter(|array| !is_unknown(array)) else { return Ok(()) };
+    if let SqlType::Array(element) = sql_type_of(array, schema)? {
+        for (_, arg) in function.args.iter_mut().enumerate().filter(|(at, arg)| *at != array_at && is_unknown(arg)) {
+            *arg = resolve(std::mem::take(arg), &element)?;
+        }
+    }
+    Ok(())
+}
+
+/// Arguments without a type take that of the series; the third of times is an interval.
+fn series_arguments(args: &mut [Expr], schema: &DFSchema) -> Result<()> {
+    let fields = args.iter().map(|arg| match is_unknown(arg) {
+        true => Ok(Field::new("", DataType::Null, true).into()),
+        false => Ok(arg.to_field(schema)?.1),
+    });
+    let element = crate::functions::series::element_of(&fields.collect::<Result<Vec<_>>>()?)?;
+    let is_time = matches!(element, SqlType::Timestamp | SqlType::Timestamptz);
+    for (position, arg) in args.iter_mut().enumerate().filter(|(_, arg)| is_unknown(arg)) {
+        let wanted = if is_time && position == 2 { &SqlType::Interval } else { &element };
+        *arg = resolve(std::mem::take(arg), wanted)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Values that are equal though they are written differently: jsonb `1` and `1.0`. What groups them, or looks for them, does so by a key that equal ones share; the
+//! value that is shown for several is the least as text.
+
+use std::sync::Arc;
+
+use catalog::SqlType;
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::functions_aggregate::expr_fn::min;
+use datafusion::logical_expr::expr::{Cast, InList, InSubquery};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection};
+
+use crate::functions::OwnFunctions;
+use crate::query::operator::{OWN_CAST, is_unknown, sql_type_of};
+
+/// What equal values share, where that isn't the value itself.
+pub(in crate::query) fn key(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
+    if is_unknown(expr) || sql_type_of(expr, schema)? != SqlType::Jsonb {
+        return Ok(None);
+    }
+    own.call("jsonb_sort_key", vec![expr.clone()]).map(Some)
+}
+
+/// GROUP BY and DISTINCT by keys.
+pub(super) fn grouped(plan: LogicalPlan, own: &OwnFunctions) -> Result<LogicalPlan> {
+    match &plan {
+        LogicalPlan::Aggregate(aggregate) => {
+            if matches!(
+                aggregate.group_expr.as_slice(),
+                [Expr::GroupingSet(GroupingSet::GroupingSets(_) | GroupingSet::Cube(_) | GroupingSet::Rollup(_))]
+            ) {
+                return Ok(plan);
+            }
+            let grouped =
+                by_keys(&aggregate.input, &aggregate.group_expr, &aggregate.aggr_expr, &aggregate.schema, own)?;
+            Ok(grouped.unwrap_or(plan))
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+            match by_keys(input, &columns, &[], input.schema(), own)? {
+                // INTERSECT and EXCEPT are known by it.
+                Some(grouped) => Ok(LogicalPlan::Distinct(Distinct::All(Arc::new(grouped)))),
+                None => Ok(plan),
+            }
+        }
+        _ => Ok(plan),
+    }
+}
+
+fn by_keys(
+    input: &Arc<LogicalPlan>,
+    groups: &[Expr],
+    calls: &[Expr],
+    schema: &DFSchema,
+    own: &OwnFunctions,
+) -> Result<Option<LogicalPlan>> {
+    let keys = groups.iter().map(|group| key(group, input.schema(), own)).collect::<Result<Vec<_>>>()?;
+    if keys.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let columns = schema.columns();
+    let (mut by, mut aggregates, mut shown) = (Vec::new(), calls.to_vec(), Vec::new());
+    for ((at, group), key) in groups.iter().enumerate().zip(keys) {
+        let (relation, name) = (columns[at].relation.clone(), columns[at].name.clone());
+        match key {
+            Some(key) => {
+                let value = format!("value:{at}");
+                by.push(key.alias(format!("key:{at}")));
+                aggregates.push(min(group.clone().unalias()).alias(&value));
+                let field = SqlType::Jsonb.field(OWN_CAST, true).into();
+                let value = Expr::Column(Column::new_unqualified(value));
+                let value = Expr::Cast(Cast::new_from_field(Box::new(value), field));
+                shown.push(value.alias_qualified(relation, name));
+            }
+            None => {
+                by.push(group.clone());
+                shown.push(Expr::Column(columns[at].clone()));
+            }
+        }
+    }
+    shown.extend(columns[groups.len()..].iter().cloned().map(Expr::Column));
+    let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(input.clone(), by, aggregates)?);
+    Ok(Some(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(aggregate))?)))
+}
+
+/// `x IN (a, b)`.
+pub(super) fn in_list(list: InList, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {
+    let key = |expr: &Expr| -> Result<Expr> { Ok(key(expr, schema, own)?.unwrap_or_else(|| expr.clone())) };
+    Ok(Expr::InList(InList {
+        expr: Box::new(key(&list.expr)?),
+        list: list.list.iter().map(key).collect::<Result<_>>()?,
+        negated: list.negated,
+    }))
+}
+
+/// `x IN (SELECT y …)`.
+pub(super) fn in_subquery(membership: InSubquery, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {
+    let plan = &membership.subquery.subquery;
+    let element = plan.schema().columns().into_iter().next().map(Expr::Column);
+    let element = element.map(|element| key(&element, plan.schema(), own)).transpose()?.flatten();
+    let (Some(element), Some(value)) = (element, key(&membership.expr, schema, own)?) else {
+        return Ok(Expr::InSubquery(membership));
+    };
+    let keys = LogicalPlan::Projection(Projection::try_new(vec![element.alias("key")], plan.clone())?);
+    let subquery = membership.subquery.with_plan(Arc::new(keys));
+    Ok(Expr::InSubquery(InSubquery { expr: Box::new(value), subquery, negated: membership.negated }))
+}
+
+/// What the values of a type are sorted by, where it is not the values as Arrow compares them.
+pub(super) fn order(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
+    if is_unknown(expr) {
+        return Ok(None);
+    }
+    let function = match sql_type_of(expr, schema)? {
+        SqlType::Jsonb => "jsonb_sort_key",
+        SqlType::Interval => "interval_length",
+        _ => return Ok(None),
+    };
+    own.call(function, vec![expr.clone()]).map(Some)
+}
