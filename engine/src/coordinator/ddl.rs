@@ -59,7 +59,15 @@ impl Coordinator {
                 self.publish();
                 self.waiting.push(Box::new(move |result| answer(reply, result.map(|()| done))));
             }
-            done => answer(reply, done),
+            done => {
+                // What the store can't give has left the change half made: only what is in the store is whole.
+                if let Err(error) = &done
+                    && error.kind == ErrorKind::Storage
+                {
+                    self.fail(error.clone());
+                }
+                answer(reply, done);
+            }
         }
     }
 

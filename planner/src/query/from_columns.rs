@@ -151,10 +151,18 @@ impl<'a> FromColumns<'a> {
         }
     }
 
+    /// Whether a name is that of a common table expression here.
+    pub(super) fn is_common_table(&self, parts: &[String]) -> bool {
+        self.common_table(parts).is_some()
+    }
+
+    fn common_table(&self, parts: &[String]) -> Option<&Table> {
+        let ([name], Some(scope)) = (parts, self.open.last()) else { return None };
+        scope.tables.iter().rev().find(|(known, _)| known == name)
+    }
+
     fn of_name(&self, parts: &[String]) -> Option<Vec<String>> {
-        if let ([name], Some(scope)) = (parts, self.open.last())
-            && let Some((_, columns)) = scope.tables.iter().rev().find(|(known, _)| known == name)
-        {
+        if let Some((_, columns)) = self.common_table(parts) {
             return columns.clone();
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

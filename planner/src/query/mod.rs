@@ -26,6 +26,7 @@ pub(crate) mod name;
 mod number;
 mod one_group;
 pub(crate) mod operator;
+mod ordered_input;
 pub(crate) mod output;
 mod own_aggregate;
 mod pg_rewrite;
@@ -34,6 +35,7 @@ mod placement;
 pub(crate) mod provider;
 mod quantified;
 mod recursion;
+mod result_scale;
 pub(crate) mod rewrite;
 mod row_in;
 mod row_value;
@@ -145,6 +147,11 @@ pub(crate) fn unit_of(text: &str) -> String {
     units::singular(&text.to_lowercase()).to_owned()
 }
 
+/// The unit to which `date_trunc` cuts values of a type.
+pub(crate) fn unit_to_trunc(unit: &str, sql_type: &catalog::SqlType) -> Result<String> {
+    units::of_trunc(unit, sql_type)
+}
+
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
 pub(crate) fn plan_part(query: &ast::Query, context: &PlanContext<'_>) -> Result<QueryPlan> {
     let planned = |query: &ast::Query| {
@@ -239,8 +246,13 @@ fn expand_views(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Names and types resolved by DataFusion's planner, then typed as PostgreSQL does.
 fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
+    if let Some(mut named) = whole_row::named(query)
+        && whole_row::expanded(&mut named, context)
+    {
+        return bind_as_written(named, context, all_unique);
+    }
     match bind_as_written(query.clone(), context, all_unique) {
-        Err(error) if error.kind == ErrorKind::UndefinedColumn => {
+        Err(error) if matches!(error.kind, ErrorKind::UndefinedColumn | ErrorKind::UndefinedFunction) => {
             let mut query = query.clone();
             match whole_row::expanded(&mut query, context) {
                 true => bind_as_written(query, context, all_unique).map_err(|_| error),
@@ -262,7 +274,9 @@ fn bind_as_written(
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    let plan = as_of::placed(typing::plan(lateral::attached(plan)?, context)?)?;
+    let mut joins = 0;
+    let plan = lateral::attached(ordered_input::aggregates(plan)?, &mut joins)?;
+    let plan = as_of::placed(lateral::attached_again(typing::plan(plan, context)?, &mut joins)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);

@@ -187,11 +187,12 @@ impl Terms<'_> {
 }
 
 /// Whether a join fills up what stands left of it with NULL.
-fn may_fill_left(operator: &JoinOperator) -> bool {
+pub(super) fn may_fill_left(operator: &JoinOperator) -> bool {
     matches!(operator, JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_))
 }
 
-fn may_fill_right(operator: &JoinOperator) -> bool {
+/// Whether a join fills up what stands right of it with NULL.
+pub(super) fn may_fill_right(operator: &JoinOperator) -> bool {
     matches!(operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_) | JoinOperator::FullOuter(_))
 }
 

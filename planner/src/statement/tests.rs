@@ -258,3 +258,39 @@ fn names_mean_the_same_whatever_the_search_path_of_the_reader() {
     let reads: Vec<String> = plan.reads.iter().map(|id| shop.catalog.get(*id).unwrap().name.to_string()).collect();
     assert_eq!(reads, ["other.users"]);
 }
+
+/// `*` over USING once had the columns where they are: a view made then has them there still.
+#[test]
+fn a_view_keeps_the_order_of_its_columns() {
+    let shop = Fixture::new()
+        .run("CREATE TABLE l (id int, k int, x text)")
+        .run("CREATE TABLE r (k int, y text)")
+        .run("CREATE MATERIALIZED VIEW both_sides AS SELECT * FROM l JOIN r USING (k)")
+        .run("CREATE VIEW named (a, b) AS SELECT id, k FROM l");
+    let names = |object: &catalog::Object| object.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+    let find = |name: &str| shop.catalog.objects().find(|object| object.name.name == name).unwrap().as_ref().clone();
+    let mut view = find("both_sides");
+    assert_eq!(names(&view), ["k", "id", "x", "y"]);
+    view.columns.swap(0, 1);
+    let again = crate::query::plan_stored(query_of(&view), &view, &shop.context()).unwrap();
+    let columns: Vec<String> = again.logical.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(columns, ["id", "k", "x", "y"]);
+    let relation = |plan: &crate::query::QueryPlan| plan.logical.display_indent().to_string();
+    assert!(relation(&again).contains("l.id"), "{}", relation(&again));
+    let view = super::plan_stored_view(&view, &shop.context()).unwrap();
+    assert_eq!(view.schema.field(0).name(), "id");
+
+    // Names that the statement gives are those of places.
+    let mut named = find("named");
+    named.columns.swap(0, 1);
+    let again = crate::query::plan_stored(query_of(&named), &named, &shop.context()).unwrap();
+    assert!(relation(&again).contains("l.id AS b"), "{}", relation(&again));
+}
+
+fn query_of(object: &catalog::Object) -> &str {
+    match &object.kind {
+        ObjectKind::MaterializedView(view) => &view.query,
+        ObjectKind::View(view) => &view.query,
+        _ => unreachable!("only views have queries here"),
+    }
+}

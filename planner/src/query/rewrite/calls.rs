@@ -10,7 +10,7 @@ use sql::ast::{
 use super::{Rewriter, SESSION_VALUES, as_of, call, cast, place};
 use crate::error::ErrorKind;
 use crate::query::name::folded;
-use crate::query::{exclusion, own_aggregate, second_names, types, written_cast};
+use crate::query::{exclusion, literals, own_aggregate, second_names, types, written_cast};
 use crate::{Error, Result};
 
 /// A number in a call's ORDER BY is a constant, and counts no column; DataFusion would take a bare one for a place in the input.
@@ -74,6 +74,7 @@ impl Rewriter<'_> {
             };
             return Ok(Some(Expr::Nested(Box::new(remainder))));
         }
+        literals::read(function, &name);
         if let Some(replacement) = second_names::replaced(&name, function, self.context)? {
             return Ok(Some(replacement));
         }

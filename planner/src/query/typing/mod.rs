@@ -28,9 +28,9 @@ use self::aggregates::{argument_types, interval_extreme};
 use self::elements::with_element_types;
 pub(super) use self::keys::key;
 use super::cast::{self, Context};
-use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
+use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name};
 use super::{exclusion, recursion, set_comparison, set_operation, written_cast, zoned};
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 use crate::functions::by_row::ByRow;
 use crate::{Error, PlanContext, Result};
 
@@ -241,6 +241,7 @@ impl Typing<'_> {
                     }
                 }
                 order::of_window(&mut params, schema, own)?;
+                positive_place(&fun, &params.args)?;
                 let WindowFunction { fun, params } = exclusion::planned(WindowFunction { fun, params }, schema)?;
                 let fun = match &fun {
                     WindowFunctionDefinition::WindowUDF(function) if params.null_treatment.is_none() => {
@@ -305,7 +306,17 @@ impl Typing<'_> {
                 self.unify(&mut whens, schema)?;
                 whens.pop().map(Box::new)
             }
-            None => None,
+            None => {
+                for when in &whens {
+                    let sql_type = sql_type_of(when, schema)?;
+                    if !is_unknown(when) && sql_type != SqlType::Boolean {
+                        let name = type_name(&sql_type);
+                        let message = format!("argument of CASE/WHEN must be type boolean, not type {name}");
+                        return Err(Error::new(ErrorKind::DatatypeMismatch, message).into());
+                    }
+                }
+                None
+            }
         };
         let when_then_expr = whens.into_iter().map(Box::new).zip(results.into_iter().map(Box::new)).collect();
         Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
@@ -367,4 +378,21 @@ pub(super) fn input_schema(plan: &LogicalPlan) -> DataFusionResult<DFSchema> {
         schema.merge(input.schema());
     }
     Ok(schema)
+}
+
+/// `Err` for a constant number of buckets, or a place, that isn't above zero.
+fn positive_place(function: &WindowFunctionDefinition, args: &[Expr]) -> Result<()> {
+    let (place, error) = match function.name() {
+        "ntile" => (0, DataError::Ntile),
+        "nth_value" => (1, DataError::NthValue),
+        _ => return Ok(()),
+    };
+    let Some(Expr::Literal(value, _)) = args.get(place) else { return Ok(()) };
+    match value.to_string().parse::<i64>() {
+        Ok(..=0) => {
+            let message = format!("argument of {} must be greater than zero", function.name());
+            Err(Error::new(ErrorKind::Data(error), message))
+        }
+        _ => Ok(()),
+    }
 }
