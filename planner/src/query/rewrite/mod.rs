@@ -188,6 +188,7 @@ impl Rewriter<'_> {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
             Expr::Function(function) => {
+                calls::constants_in_order(function);
                 if let Some(replacement) = self.function(function, span)? {
                     *expr = replacement;
                 }

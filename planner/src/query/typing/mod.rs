@@ -5,6 +5,7 @@ mod aggregates;
 mod elements;
 mod functions;
 mod keys;
+mod order;
 mod values;
 
 use std::sync::Arc;
@@ -231,6 +232,9 @@ impl Typing<'_> {
                 {
                     *value = key;
                 }
+                if order::takes_rows_in_order(&func) && !params.distinct {
+                    params.order_by = order::sort_keys(params.order_by, schema, own)?;
+                }
                 match interval_extreme(&func, &params, schema, own)? {
                     Some(extreme) => extreme,
                     None => Expr::AggregateFunction(AggregateFunction { func, params }),
@@ -246,11 +250,7 @@ impl Typing<'_> {
                         *part = key;
                     }
                 }
-                for part in &mut params.order_by {
-                    if let Some(key) = keys::key(&part.expr, schema, own)? {
-                        part.expr = key;
-                    }
-                }
+                order::of_window(&mut params, schema, own)?;
                 positive_place(&fun, &params.args)?;
                 let WindowFunction { fun, params } = exclusion::planned(WindowFunction { fun, params }, schema)?;
                 let fun = match &fun {
