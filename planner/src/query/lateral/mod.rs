@@ -27,6 +27,7 @@ use datafusion::logical_expr::{
 };
 
 use attach::Outer;
+pub(super) use subquery::takes_some;
 
 /// Replaces such joins everywhere in a bound plan, the innermost first.
 pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use catalog::SqlType;
-use datafusion::common::{Column, DFSchema, Result};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::expr::{Cast, InList, InSubquery};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection, lit};
 
 use crate::functions::OwnFunctions;
-use crate::query::operator::{OWN_CAST, is_unknown, sql_type_of};
+use crate::query::operator::{OWN_CAST, is_unknown, resolve, sql_type_of};
 
 /// What equal values share, where that isn't the value itself.
 pub(in crate::query) fn key(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
@@ -82,14 +82,19 @@ fn by_keys(
     Ok(Some(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(aggregate))?)))
 }
 
+/// What equal values share, as a text that is ordered as they are: Arrow has no ranges of bytes.
+pub(super) fn ordered_key(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
+    let hexadecimal = |key: Expr| own.call("encode", vec![key, lit(ScalarValue::Utf8View(Some("hex".to_owned())))]);
+    key(expr, schema, own)?.map(hexadecimal).transpose()
+}
+
 /// `x IN (a, b)`.
 pub(super) fn in_list(list: InList, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {
-    let key = |expr: &Expr| -> Result<Expr> { Ok(key(expr, schema, own)?.unwrap_or_else(|| expr.clone())) };
-    Ok(Expr::InList(InList {
-        expr: Box::new(key(&list.expr)?),
-        list: list.list.iter().map(key).collect::<Result<_>>()?,
-        negated: list.negated,
-    }))
+    let InList { expr, list, negated } = list;
+    let Some(value) = key(&expr, schema, own)? else { return Ok(Expr::InList(InList { expr, list, negated })) };
+    let key = |expr: Expr| own.call("jsonb_sort_key", vec![resolve(expr, &SqlType::Jsonb)?]);
+    let list = list.into_iter().map(key).collect::<Result<_>>()?;
+    Ok(Expr::InList(InList { expr: Box::new(value), list, negated }))
 }
 
 /// `x IN (SELECT y …)`.
