@@ -61,7 +61,7 @@ impl Coordinator {
 
     /// Whether there is something to compute.
     pub(super) fn wants_epoch(&self) -> bool {
-        if self.failure.is_some() || !self.deferred.is_empty() {
+        if self.failure.is_some() || !self.deferred.is_empty() || !self.deferred_taps.is_empty() {
             return false;
         }
         if self.wants_step || !self.writes.is_empty() {
@@ -302,7 +302,10 @@ fn first_columns(delta: &Delta, columns: usize) -> Result<Delta> {
 
 /// A failed step is a bug or damaged state: operators report what users' data can cause in other ways.
 pub(crate) fn dataflow_error(error: dataflow::Error) -> Error {
-    Error::internal(format!("an epoch could not be computed: {error}"))
+    match error {
+        dataflow::Error::Store(error) => super::storage_error(error),
+        error => Error::internal(format!("an epoch could not be computed: {error}")),
+    }
 }
 
 pub(crate) fn delta_error(error: delta::Error) -> Error {

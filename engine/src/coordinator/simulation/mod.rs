@@ -655,15 +655,20 @@ impl Drop for Simulation<'_> {
 
 /// The rows that a write changes, as they are afterwards.
 fn changes_of(write: &Write) -> Vec<(i64, Option<LedgerRow>)> {
-    let mut changes: BTreeMap<i64, Option<LedgerRow>> = BTreeMap::new();
+    let mut weights: BTreeMap<(i64, LedgerRow), i64> = BTreeMap::new();
     for (_, delta) in &write.deltas {
         let column = |place: usize| delta.batch().column(place).as_primitive::<Int64Type>();
         for row in 0..delta.num_rows() {
             let (id, k, v) = (column(0).value(row), column(1).value(row), column(2).value(row));
-            match delta.weight(row) {
-                1.. => drop(changes.insert(id, Some((k, v)))),
-                _ => drop(changes.entry(id).or_insert(None)),
-            }
+            *weights.entry((id, (k, v))).or_default() += delta.weight(row);
+        }
+    }
+    let mut changes: BTreeMap<i64, Option<LedgerRow>> = BTreeMap::new();
+    for ((id, row), weight) in weights {
+        match weight {
+            0 => {}
+            1.. => drop(changes.insert(id, Some(row))),
+            _ => drop(changes.entry(id).or_insert(None)),
         }
     }
     changes.into_iter().collect()

@@ -112,7 +112,9 @@ pub(super) fn variant(catalog: &Catalog) -> Option<i64> {
     let named = |name: &str| catalog.find_in_path(&["public".to_owned()], name);
     let view = named(CHANGING).or_else(|| named(CHANGED))?;
     let ObjectKind::MaterializedView(view) = &view.kind else { return None };
-    (0..VARIANTS.len() as i64).find(|variant| view.query.contains(&format!("{variant}::bigint")))
+    let query = view.query.to_lowercase();
+    let found = (0..VARIANTS.len() as i64).find(|variant| query.contains(&format!("{variant}::bigint as variant")));
+    Some(found.unwrap_or_else(|| panic!("{query} is none of the variants")))
 }
 
 /// The relation that a sink emits.
@@ -238,11 +240,6 @@ impl Moment {
         let rows: BTreeMap<i64, i64> = found.keys().filter_map(|row| parsed(row)).collect();
         let each_once = rows.len() == found.len() && found.values().all(|weight| *weight == 1);
         each_once && rows.keys().chain(self.busy.keys()).all(|k| may_be(*k, rows.get(k).copied()))
-    }
-
-    /// Whether `busy` has nothing left.
-    pub(super) fn is_idle(&self) -> bool {
-        self.busy.is_empty()
     }
 
     /// The contents of a view; of `changing` those of its variant.

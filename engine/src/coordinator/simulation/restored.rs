@@ -27,8 +27,8 @@ pub(super) struct Continued {
     pub(super) sent: u64,
     /// What it had sent.
     pub(super) contents: Bag,
-    /// What its relation was when the sources had been read as far; `None` before.
-    pub(super) base: Option<Bag>,
+    /// What its relation was when the sources had been read as far, and in which epoch that was; `None` before.
+    pub(super) base: Option<(u64, Bag)>,
 }
 
 impl Continued {
@@ -38,7 +38,7 @@ impl Continued {
         for (row, weight) in relation {
             *all.entry(row).or_default() += weight;
         }
-        for (row, weight) in self.base.as_ref()? {
+        for (row, weight) in &self.base.as_ref()?.1 {
             *all.entry(row.clone()).or_default() -= weight;
         }
         all.retain(|_, weight| *weight != 0);
@@ -105,7 +105,8 @@ impl Simulation<'_> {
         if !life.knows_who_is_ahead() || life.coordinator.failure.is_some() {
             return;
         }
-        let moment = &self.history[&life.coordinator.epoch.0];
+        let epoch = life.coordinator.epoch.0;
+        let moment = &self.history[&epoch];
         for (id, sink) in &life.coordinator.sinks {
             let identity = format!("simulated-{}", id.0);
             let Some(continued) = self.continued.get_mut(&identity) else { continue };
@@ -119,21 +120,17 @@ impl Simulation<'_> {
             if ["by_k", "log"].contains(&relation) {
                 assert_eq!(continued.contents, base, "4: {name} goes on from what it had sent");
             }
-            continued.base = Some(base);
+            continued.base = Some((epoch, base));
         }
     }
 
-    /// After a start: a sink that has sent nothing since the backup was restored goes on from where it is once more.
-    pub(super) fn begin_again(&mut self) {
+    /// After a start: a sink goes on once more if what it went on from is not in the store.
+    pub(super) fn begin_again(&mut self, recovered: u64) {
         if !self.life.as_ref().is_some_and(Life::is_catching_up) {
             return;
         }
-        for (identity, log) in self.world.logs() {
-            if let Some(continued) = self.continued.get_mut(&identity)
-                && log.progress.is_some_and(|progress| progress.0 == continued.sent)
-            {
-                continued.base = None;
-            }
+        for continued in self.continued.values_mut() {
+            continued.base = continued.base.take().filter(|(epoch, _)| *epoch <= recovered);
         }
         self.report.digest = random::at(self.report.digest, &[1]);
     }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use catalog::SqlType;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::expr::{Cast, InList, InSubquery};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection, lit};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection};
 
 use crate::functions::OwnFunctions;
 use crate::query::operator::{OWN_CAST, is_unknown, resolve, sql_type_of};
@@ -80,12 +80,6 @@ fn by_keys(
     shown.extend(columns[groups.len()..].iter().cloned().map(Expr::Column));
     let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(input.clone(), by, aggregates)?);
     Ok(Some(LogicalPlan::Projection(Projection::try_new(shown, Arc::new(aggregate))?)))
-}
-
-/// What equal values share, as a text that is ordered as they are: Arrow has no ranges of bytes.
-pub(super) fn ordered_key(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
-    let hexadecimal = |key: Expr| own.call("encode", vec![key, lit(ScalarValue::Utf8View(Some("hex".to_owned())))]);
-    key(expr, schema, own)?.map(hexadecimal).transpose()
 }
 
 /// `x IN (a, b)`.
