@@ -174,8 +174,8 @@ const KINDS: &[Kind] = &[
     kind("unnest", "SELECT id, e FROM t, unnest(ARRAY[k, v]) AS e"),
     kind("generate_series per row", "SELECT id, e FROM t, generate_series(1, v % 4) AS e"),
     kind("regexp_split_to_table", "SELECT id, e FROM t, regexp_split_to_table(v::text, '[37]') AS e"),
-    kind("temporal filter", "SELECT id, v FROM t WHERE at > now() - INTERVAL '100 years'"),
-    with("retention", "WITH (retention = '100 years')", "SELECT id, at, v FROM t"),
+    kind("temporal filter", "SELECT id, v FROM t WHERE at > now() - INTERVAL '36500 days'"),
+    with("retention", "WITH (retention = '36500 days')", "SELECT id, at, v FROM t"),
     kind(
         "HOP",
         "SELECT window_start, k, count(*) AS n FROM HOP(t, at, INTERVAL '1 minute', INTERVAL '3 minutes') GROUP BY window_start, k",

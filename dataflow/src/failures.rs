@@ -26,7 +26,7 @@ use crate::{Error, Result};
 const VALUE_CHARACTERS: usize = 200;
 
 /// What a row can be wrong about; the names are part of stored errors.
-const KINDS: [(ErrorKind, &str); 30] = [
+const KINDS: [(ErrorKind, &str); 33] = [
     (ErrorKind::DivisionByZero, "division by zero"),
     (ErrorKind::OutOfRange, "out of range"),
     (ErrorKind::InvalidText, "invalid text"),
@@ -45,6 +45,9 @@ const KINDS: [(ErrorKind, &str); 30] = [
     (ErrorKind::Data(DataError::IntervalOverflow), "interval overflow"),
     (ErrorKind::Data(DataError::ZoneDisplacement), "time zone displacement"),
     (ErrorKind::Data(DataError::Substring), "substring"),
+    (ErrorKind::Data(DataError::WidthBucket), "width_bucket"),
+    (ErrorKind::Data(DataError::Ntile), "ntile"),
+    (ErrorKind::Data(DataError::NthValue), "nth_value"),
     (ErrorKind::Data(DataError::NullValue), "null value"),
     (ErrorKind::Data(DataError::UntranslatableCharacter), "untranslatable character"),
     (ErrorKind::Data(DataError::JsonSubscript), "json subscript"),

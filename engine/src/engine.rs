@@ -79,6 +79,7 @@ impl Engine {
 
     /// As [`Engine::open`], over a store of one's own: for simulations.
     pub fn open_on(settings: Settings, store: Arc<dyn Store>) -> Result<Self> {
+        let settings = settings.within_budget();
         Self::open_in(settings, store, crate::outside::System::shared())
     }
 

@@ -42,6 +42,7 @@ pub use catalog::{CatalogType, SqlType};
 pub use engine::Engine;
 pub use error::{DataError, Error, ErrorKind, Result};
 pub use pg_catalog::type_numbers;
+pub use planner::time_zone::PosixZone;
 pub use session::{
     Cancel, Notice, Parameter, Prepared, Response, ResultColumn, Rows, Session, SessionParameters, TransactionStatus,
 };

@@ -14,13 +14,13 @@ pub struct Settings {
     pub workers: usize,
     /// Time between checkpoints while there is input.
     pub checkpoint_interval: Duration,
-    /// Changes that make a checkpoint due before its time, in bytes.
+    /// Changes that make a checkpoint due before its time, in bytes; at most an eighth of the memory budget.
     pub checkpoint_bytes: usize,
     /// Time between the durable commits that sinks wait for, under load; when idle a sink's epoch is committed at once.
     pub sink_commit_interval: Duration,
     /// Rows taken into one epoch at most.
     pub epoch_rows: usize,
-    /// Bytes of decoded rows taken into one epoch at most.
+    /// Bytes of decoded rows taken into one epoch at most; at most a sixteenth of the memory budget.
     pub epoch_bytes: usize,
     /// Views that are built at the same time, at most; others wait for their turn. Each reads its inputs from their start on a thread of its
     /// own, with a share of the memory budget.
@@ -52,3 +52,16 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    /// What waits to be written, and what an epoch takes in, are in memory beside the state: of a small budget they get a part.
+    pub(crate) fn within_budget(mut self) -> Self {
+        let part = |of: usize| (self.memory_budget_bytes / of).max(LEAST_BYTES);
+        (self.checkpoint_bytes, self.epoch_bytes) =
+            (self.checkpoint_bytes.min(part(8)), self.epoch_bytes.min(part(16)));
+        self
+    }
+}
+
+/// With less, an epoch would have few rows, and there would be hardly anything but checkpoints.
+const LEAST_BYTES: usize = 1 << 20;

@@ -118,6 +118,12 @@ pub enum DataError {
     ZoneDisplacement,
     /// A part of a text of negative length (22011).
     Substring,
+    /// Bounds or a number of buckets that can't be (2201G).
+    WidthBucket,
+    /// A number of buckets for `ntile` that can't be (22014).
+    Ntile,
+    /// A place for `nth_value` that can't be (22016).
+    NthValue,
     /// NULL where a function takes none (22004).
     NullValue,
     /// A character that a text can't have (22P05).

@@ -21,6 +21,7 @@ pub mod query;
 pub mod reuse;
 pub mod state;
 pub mod statement;
+pub mod time_zone;
 
 pub use context::{PlanContext, SystemRelations};
 pub use error::{Error, Result};

@@ -83,8 +83,8 @@ fn numbered(random: &mut Random, from: &Relation) -> Query {
     let (call, _) = elements(random, &from.columns);
     let join = random.pick(&[" CROSS JOIN LATERAL", " LEFT JOIN LATERAL"]);
     let on = if join.contains("LEFT") { " ON true" } else { "" };
-    let sql = from.sql.clone().and(&format!("{join} {call} WITH ORDINALITY AS x({v}, place){on}"));
-    selected(random, from, &[("place".to_owned(), Kind::Int), (v, Kind::Int)], sql)
+    let sql = from.sql.clone().and(&format!("{join} {call} WITH ORDINALITY AS x({v}, spot){on}"));
+    selected(random, from, &[("spot".to_owned(), Kind::Int), (v, Kind::Int)], sql)
 }
 
 /// The parts of a text.
@@ -112,8 +112,8 @@ fn documents(random: &mut Random, from: &Relation) -> Query {
             (format!("jsonb_each({object}) AS x({v}, value)"), vec![(v, Kind::Text), ("value".to_owned(), Kind::Json)])
         }
         3 => (
-            format!("jsonb_array_elements_text({array}) WITH ORDINALITY AS x({v}, place)"),
-            vec![(v, Kind::Text), ("place".to_owned(), Kind::Int)],
+            format!("jsonb_array_elements_text({array}) WITH ORDINALITY AS x({v}, spot)"),
+            vec![(v, Kind::Text), ("spot".to_owned(), Kind::Int)],
         ),
         _ => {
             let list = expression(random, &from.columns, Kind::List, 1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat, take};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use super::GroupKeys;
@@ -15,6 +15,8 @@ use super::count::Count;
 use super::distinct::{Distinct, MaskedRows, Transitions};
 use super::extreme::Extreme;
 use super::float::FloatSum;
+use super::intervals::IntervalSum;
+use super::moments::NumberMoments;
 use super::ordered::Ordered;
 use super::rows::{GroupRows, and_valid, selected_by};
 use super::sum::Sum;
@@ -47,6 +49,8 @@ enum Accumulator {
     Count(Count),
     Sum(Sum),
     FloatSum(FloatSum),
+    Moments(NumberMoments),
+    Intervals(IntervalSum),
     Booleans(Booleans),
     Extreme(Extreme),
 }
@@ -57,6 +61,8 @@ impl Accumulator {
             Kind::Count(_) => Self::Count(Count::default()),
             Kind::Sum(_) => Self::Sum(Sum::default()),
             Kind::FloatSum { with_squares, .. } => Self::FloatSum(FloatSum::new(*with_squares)),
+            Kind::Moments(_) => Self::Moments(NumberMoments::default()),
+            Kind::Intervals(_) => Self::Intervals(IntervalSum::default()),
             Kind::Booleans(_) => Self::Booleans(Booleans::default()),
             Kind::Extreme { end, data_type, .. } => Self::Extreme(Extreme::new(*end, data_type.clone())),
         }
@@ -69,6 +75,8 @@ impl Accumulator {
             Self::Count(count) => count.update(rows),
             Self::Sum(sum) => sum.update(argument()?, rows)?,
             Self::FloatSum(sum) => sum.update(argument()?, rows)?,
+            Self::Moments(moments) => moments.update(argument()?, rows)?,
+            Self::Intervals(sum) => sum.update(argument()?, rows)?,
             Self::Booleans(booleans) => booleans.update(argument()?, rows),
             Self::Extreme(extreme) => extreme.update(argument()?, rows)?,
         }
@@ -80,6 +88,8 @@ impl Accumulator {
             Self::Count(count) => fit(&mut count.counts, groups, 0),
             Self::Sum(sum) => sum.resize(groups),
             Self::FloatSum(sum) => sum.resize(groups),
+            Self::Moments(moments) => moments.resize(groups),
+            Self::Intervals(sum) => sum.resize(groups),
             Self::Booleans(booleans) => booleans.resize(groups),
             Self::Extreme(extreme) => extreme.resize(groups),
         }
@@ -90,6 +100,8 @@ impl Accumulator {
             Self::Count(count) => count.counts[group] = 0,
             Self::Sum(sum) => sum.clear(group),
             Self::FloatSum(sum) => sum.clear(group),
+            Self::Moments(moments) => moments.clear(group),
+            Self::Intervals(sum) => sum.clear(group),
             Self::Booleans(booleans) => booleans.clear(group),
             Self::Extreme(extreme) => extreme.clear(group),
         }
@@ -100,6 +112,8 @@ impl Accumulator {
             Self::Count(count) => count.encode(group, out),
             Self::Sum(sum) => sum.encode(group, out),
             Self::FloatSum(sum) => sum.encode(group, out),
+            Self::Moments(moments) => moments.encode(group, out),
+            Self::Intervals(sum) => sum.encode(group, out),
             Self::Booleans(booleans) => booleans.encode(group, out),
             Self::Extreme(extreme) => extreme.encode(group, out),
         }
@@ -110,6 +124,8 @@ impl Accumulator {
             Self::Count(count) => count.decode(group, bytes),
             Self::Sum(sum) => sum.decode(group, bytes),
             Self::FloatSum(sum) => sum.decode(group, bytes),
+            Self::Moments(moments) => moments.decode(group, bytes),
+            Self::Intervals(sum) => sum.decode(group, bytes),
             Self::Booleans(booleans) => booleans.decode(group, bytes),
             Self::Extreme(extreme) => return extreme.decode(group, bytes),
         };
@@ -121,6 +137,8 @@ impl Accumulator {
             Self::Count(count) => 8 * count.counts.capacity(),
             Self::Sum(sum) => sum.bytes(),
             Self::FloatSum(sum) => sum.bytes(),
+            Self::Moments(moments) => moments.bytes(),
+            Self::Intervals(sum) => sum.bytes(),
             Self::Booleans(booleans) => booleans.bytes(),
             Self::Extreme(extreme) => extreme.bytes(),
         }
@@ -133,6 +151,8 @@ fn arguments_of(kind: &Kind) -> &[usize] {
         Kind::Count(arguments) => arguments,
         Kind::Sum(argument)
         | Kind::FloatSum { argument, .. }
+        | Kind::Moments(argument)
+        | Kind::Intervals(argument)
         | Kind::Booleans(argument)
         | Kind::Extreme { argument, .. } => std::slice::from_ref(argument),
     }
@@ -318,6 +338,10 @@ impl Accumulators {
             (Output::Spread { spread, data_type, .. }, Some(Accumulator::FloatSum(sum))) => {
                 Ok(sum.spreads(groups, *spread, data_type))
             }
+            (Output::ExactSpread { spread, scale, data_type, .. }, Some(Accumulator::Moments(moments))) => {
+                moments.spreads(groups, *spread, *scale, data_type)
+            }
+            (Output::IntervalSum { averages, .. }, Some(Accumulator::Intervals(sum))) => sum.results(groups, *averages),
             (Output::All(_), Some(Accumulator::Booleans(booleans))) => Ok(booleans.all(groups)),
             (Output::Any(_), Some(Accumulator::Booleans(booleans))) => Ok(booleans.any(groups)),
             (Output::Extreme(_), Some(Accumulator::Extreme(extreme))) => extreme.evaluate(groups),
@@ -415,7 +439,9 @@ impl Output {
             | Self::Average { data_type, .. }
             | Self::FloatSum { data_type, .. }
             | Self::FloatAverage { data_type, .. }
-            | Self::Spread { data_type, .. } => Some(data_type),
+            | Self::Spread { data_type, .. }
+            | Self::ExactSpread { data_type, .. } => Some(data_type),
+            Self::IntervalSum { .. } => Some(&DataType::Interval(IntervalUnit::MonthDayNano)),
             Self::Rows | Self::Count(_) | Self::All(_) | Self::Any(_) | Self::Extreme(_) | Self::Ordered { .. } => None,
         }
     }
@@ -429,6 +455,8 @@ impl Output {
             | Self::FloatSum { of, .. }
             | Self::FloatAverage { of, .. }
             | Self::Spread { of, .. }
+            | Self::ExactSpread { of, .. }
+            | Self::IntervalSum { of, .. }
             | Self::All(of)
             | Self::Any(of)
             | Self::Extreme(of) => Some(*of),

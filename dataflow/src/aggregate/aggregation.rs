@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable};
+use planner::functions::spread::Spread;
 use planner::incremental::{Aggregate, AggregateCall, column_name};
 use planner::state::{ValueTable, ValueTableKind};
 use storage::StateId;
@@ -12,7 +13,6 @@ use storage::StateId;
 use super::accumulators::Accumulators;
 use super::distinct::MAX_FILTERS;
 use super::extreme::End;
-use super::float::Spread;
 use super::sum::is_exact_number;
 use crate::{Error, Result};
 
@@ -51,6 +51,9 @@ pub(super) enum Kind {
         argument: usize,
         with_squares: bool,
     },
+    /// Of integers and decimals.
+    Moments(usize),
+    Intervals(usize),
     Booleans(usize),
     Extreme {
         argument: usize,
@@ -115,6 +118,16 @@ pub(super) enum Output {
         of: usize,
         spread: Spread,
         data_type: DataType,
+    },
+    ExactSpread {
+        of: usize,
+        spread: Spread,
+        scale: i8,
+        data_type: DataType,
+    },
+    IntervalSum {
+        of: usize,
+        averages: bool,
     },
     All(usize),
     Any(usize),
@@ -226,6 +239,13 @@ impl Planning {
             "bool_or" => Output::Any(self.over_argument(call, source, Kind::Booleans)?),
             "stddev" | "stddev_pop" | "var" | "var_pop" => {
                 let spread = Spread { sample: !name.ends_with("_pop"), root: name.starts_with("stddev") };
+                let argument = only_argument(call)?;
+                let argument_type = argument.get_type(&self.schema)?;
+                if is_exact_number(&argument_type) && data_type.is_decimal() {
+                    let scale = scale_of(&argument_type);
+                    let of = self.over_argument(call, source, Kind::Moments)?;
+                    return Ok(Output::ExactSpread { of, spread, scale, data_type });
+                }
                 let kind = |argument| Kind::FloatSum { argument, with_squares: true };
                 Output::Spread { of: self.over_argument(call, source, kind)?, spread, data_type }
             }
@@ -257,12 +277,13 @@ impl Planning {
         let argument = if call.distinct { argument.clone() } else { self.uncast(argument)? };
         let argument_type = argument.get_type(&self.schema)?;
         let argument = self.argument(&argument);
+        if matches!(argument_type, DataType::Interval(_)) {
+            let of = self.accumulator(Kind::Intervals(argument), source);
+            return Ok(Output::IntervalSum { of, averages: !is_sum });
+        }
         if is_exact_number(&argument_type) {
             let of = self.accumulator(Kind::Sum(argument), source);
-            let scale = match argument_type {
-                DataType::Decimal128(_, scale) => scale,
-                _ => 0,
-            };
+            let scale = scale_of(&argument_type);
             return Ok(match is_sum {
                 true => Output::Sum { of, scale, data_type },
                 false => Output::Average { of, scale, data_type },
@@ -331,6 +352,14 @@ impl Planning {
             self.plan.accumulators.push(wanted);
             self.plan.accumulators.len() - 1
         })
+    }
+}
+
+/// Digits behind the point of an exact number's type.
+fn scale_of(data_type: &DataType) -> i8 {
+    match data_type {
+        DataType::Decimal128(_, scale) => *scale,
+        _ => 0,
     }
 }
 

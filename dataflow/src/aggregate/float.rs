@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
+use planner::functions::spread::Spread;
 
 use super::exact::{ExactSum, Magnitude, UNIT_OF_SQUARES};
 use super::rows::GroupRows;
@@ -27,15 +28,6 @@ pub(super) struct FloatSum {
     with_squares: bool,
     counts: Vec<i64>,
     specials: BTreeMap<usize, Specials>,
-}
-
-/// Which of the four spreads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spread {
-    /// Over one less than the count (`var_samp`), rather than the count (`var_pop`).
-    pub(super) sample: bool,
-    /// The square root (`stddev`).
-    pub(super) root: bool,
 }
 
 impl FloatSum {

@@ -33,6 +33,8 @@ mod distinct;
 mod exact;
 mod extreme;
 mod float;
+mod intervals;
+mod moments;
 mod ordered;
 mod rows;
 mod store_keys;

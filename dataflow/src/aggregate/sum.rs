@@ -28,12 +28,12 @@ pub(super) struct Sum {
 }
 
 /// The numbers of a column as integers (of decimals: without their scale).
-enum Numbers {
+pub(super) enum Numbers {
     Int64(ScalarBuffer<i64>),
     Int128(ScalarBuffer<i128>),
 }
 
-fn numbers(argument: &ArrayRef) -> Result<Numbers> {
+pub(super) fn numbers(argument: &ArrayRef) -> Result<Numbers> {
     macro_rules! widened {
         ($t:ty) => {
             Numbers::Int64(argument.as_primitive::<$t>().values().iter().map(|v| i64::from(*v)).collect())

@@ -4,12 +4,84 @@
 
 use std::collections::BTreeMap;
 
-use storage::Snapshot;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use delta::Part;
+use storage::{ChangeSet, Snapshot, StateId};
 
-use super::closing::{first_column, stored_keys};
+use super::closing::{first_column, load, stored_keys};
+use super::shards::Held;
 use crate::Result;
-use crate::state::Keyed;
 use crate::state::keyed::{Touched, Weights};
+use crate::state::{KeyEncoder, Keyed};
+
+/// The rows of a shard that wait for their time: how often each is there, by the time that it begins with.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    rows: Keyed<Weights>,
+    agenda: Agenda,
+}
+
+impl Waiting {
+    pub(super) fn new(state: StateId, shard: usize) -> Self {
+        Self { rows: Keyed::new(state, shard, Weights::default()), agenda: Agenda::new() }
+    }
+
+    /// Rows come, or go again.
+    pub(super) fn add(&mut self, encoder: &KeyEncoder, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
+        self.rows.begin_step();
+        let touched = self.rows.add_weights(encoder, parts, store)?;
+        self.agenda.note(&self.rows, &touched);
+        Ok(())
+    }
+
+    /// Takes out the rows of times up to `now`, with their weights. `order` says where the columns of what was added are in `schema`.
+    pub(super) fn take_due(
+        &mut self,
+        encoder: &KeyEncoder,
+        schema: &SchemaRef,
+        order: &[usize],
+        now: i64,
+        store: &dyn Snapshot,
+    ) -> Result<Option<(RecordBatch, Vec<i64>)>> {
+        self.rows.begin_step();
+        let due = self.agenda.due(&mut self.rows, now, store, |rows, keys| load(rows, encoder, keys, store))?;
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<&[u8]> = due.iter().map(|slot| self.rows.keys.key(*slot)).collect();
+        let batch = encoder.decode_batch(&keys, schema, order)?;
+        Ok(Some((batch, self.rows.take_weights(&due))))
+    }
+
+    /// When the next row is due, or one that is no more.
+    pub(super) fn next(&self) -> i64 {
+        self.agenda.next()
+    }
+}
+
+impl Held for Waiting {
+    fn changed(&self) -> usize {
+        self.rows.changed()
+    }
+
+    fn write(&mut self, changes: &mut ChangeSet) {
+        self.rows.checkpoint(changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        let evicted = self.rows.committed(budget_bytes);
+        self.agenda.tidy(&self.rows, evicted);
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.agenda.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.keys.len()
+    }
+}
 
 /// When the keys of a shard are due: a time is their first column.
 #[derive(Debug)]

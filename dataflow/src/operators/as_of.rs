@@ -23,8 +23,8 @@ use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::join::alone::Which;
-use super::shards::{checkpoint, share};
-use crate::exchange::{Parts, by_shard, for_shards, is_parallel, map_each, rows_of};
+use super::shards::{checkpoint, for_sides, share};
+use crate::exchange::{Parts, by_shard, map_each};
 use crate::expression::{Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -465,11 +465,8 @@ impl Operator for AsOf {
         let mut output = StepOutput::default();
         let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut output)?;
         let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut output)?;
-        let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
-        let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
-        let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
-        let step = |shard: &mut Shard, (left, right): (Vec<Part>, Vec<Part>)| shard.step(shared, &left, &right, store);
-        for change in for_shards(context.workers, parallel, &mut self.shards, parts, some, step)? {
+        let step = |shard: &mut Shard, left: Vec<Part>, right: Vec<Part>| shard.step(shared, &left, &right, store);
+        for change in for_sides(context.workers, &mut self.shards, left, right, step)? {
             output.deltas.extend(change.deltas);
         }
         Ok(output)

@@ -7,12 +7,12 @@
 
 use arrow::array::{Int64Array, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use delta::{Delta, Part, SHARDS};
+use delta::{Delta, Part};
 use planner::incremental::Distinct as Node;
 use storage::{ChangeSet, Snapshot};
 
-use super::States;
-use super::shards::{checkpoint, share};
+use super::shards::Shards;
+use super::{Emit, States, counted};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{nullable, with_schema};
@@ -26,7 +26,7 @@ use crate::state::{KeyEncoder, Keyed};
 pub struct Distinct {
     encoder: KeyEncoder,
     schema: SchemaRef,
-    shards: Vec<Keyed<Weights>>,
+    shards: Shards<Keyed<Weights>>,
 }
 
 impl Distinct {
@@ -38,8 +38,21 @@ impl Distinct {
         Ok(Self {
             encoder: KeyEncoder::of_columns(&schema, &all)?,
             schema,
-            shards: (0..SHARDS).map(|shard| Keyed::new(state, shard, Weights::default())).collect(),
+            shards: Shards::new(|shard| Keyed::new(state, shard, Weights::default())),
         })
+    }
+}
+
+impl Distinct {
+    /// Reads what has come out.
+    pub(super) fn contents(
+        node: &Node,
+        states: &mut dyn States,
+        store: &dyn Snapshot,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let schema = nullable(node.input.schema());
+        counted::contents(states.state("rows"), &schema, |[weight]| i64::from(weight > 0), store, emit)
     }
 }
 
@@ -132,30 +145,23 @@ impl Operator for Distinct {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(Keyed::changed).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            shard.committed(share(budget_bytes, shard.bytes(), total));
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Keyed::bytes).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.keys.len()).sum()
+        self.shards.rows()
     }
 }

@@ -3,10 +3,8 @@
 //! - Rule: a row is in the output while its time plus the retention lies behind a clock that only goes forward: a watermark, or the epoch's
 //!   timestamp. What comes for a time that has passed is left out, a retraction too: its row is gone.
 //! - State: the weight of each row that is there, by its time and the row; rows whose time is NULL stay and need none. What is in memory is found by
-//!   time ([`Agenda`]); in the store, the rows of a virtual node lie by time. So an epoch costs what comes and what goes, not what is there.
+//!   time ([`Waiting`]); in the store, the rows of a virtual node lie by time. So an epoch costs what comes and what goes, not what is there.
 //! - A retraction takes its row away.
-
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
@@ -14,25 +12,24 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use delta::{Delta, Part, SHARDS};
 use planner::incremental::Retention as Node;
-use storage::{ChangeSet, Snapshot};
+use storage::ChangeSet;
 
 use super::States;
-use super::agenda::Agenda;
-use super::closing::{Closing, load};
-use super::shards::{checkpoint, share};
+use super::agenda::Waiting;
+use super::closing::Closing;
+use super::shards::Shards;
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
-use crate::expression::{batch_of, nullable, with_schema};
+use crate::expression::{nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
-use crate::state::keyed::{Touched, Weights};
+use crate::state::KeyEncoder;
 use crate::state::keys::hash_keys;
-use crate::state::{KeyEncoder, Keyed};
 
 /// See [the module](self).
 #[derive(Debug)]
 pub struct Retention {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Waiting>,
     /// The time of the rows that go next, or one before it; `i64::MIN`: nobody has looked yet.
     next: i64,
 }
@@ -46,12 +43,6 @@ struct Shared {
     schema: SchemaRef,
 }
 
-#[derive(Debug)]
-struct Shard {
-    rows: Keyed<Weights>,
-    agenda: Agenda,
-}
-
 impl Retention {
     /// The operator of a node.
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
@@ -59,7 +50,6 @@ impl Retention {
         let others = (0..schema.fields().len()).filter(|column| *column != node.column);
         let order: Vec<usize> = std::iter::once(node.column).chain(others).collect();
         let state = states.state("kept");
-        let shard = |shard| Shard { rows: Keyed::new(state, shard, Weights::default()), agenda: Agenda::new() };
         Ok(Self {
             shared: Shared {
                 encoder: KeyEncoder::of_columns(&schema, &order)?,
@@ -67,7 +57,7 @@ impl Retention {
                 closing: Closing { offset_us: node.offset_us, watermark_of: node.watermark_of.clone() },
                 schema,
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(|shard| Waiting::new(state, shard)),
             next: i64::MIN,
         })
     }
@@ -111,54 +101,18 @@ impl Shared {
     }
 }
 
-impl Shard {
-    /// Takes out the rows of times up to `gone_to`.
-    fn take_gone(&mut self, shared: &Shared, gone_to: i64, store: &dyn Snapshot) -> Result<Option<Delta>> {
-        self.rows.begin_step();
-        let load = |rows: &mut Keyed<Weights>, keys: &[Vec<u8>]| load(rows, &shared.encoder, keys, store);
-        let gone = self.agenda.due(&mut self.rows, gone_to, store, load)?;
-        if gone.is_empty() {
-            return Ok(None);
-        }
-        let keys: Vec<&[u8]> = gone.iter().map(|slot| self.rows.keys.key(*slot)).collect();
-        let decoded = shared.encoder.decode(&keys)?;
-        let mut columns = decoded.clone();
-        for (column, position) in decoded.into_iter().zip(&shared.order) {
-            let wanted = shared.schema.field(*position).data_type();
-            columns[*position] = if column.data_type() == wanted { column } else { cast(&column, wanted)? };
-        }
-        let weights: Vec<i64> = gone.iter().map(|slot| -self.rows.values.0[*slot as usize]).collect();
-        for slot in &gone {
-            self.rows.values.0[*slot as usize] = 0;
-            self.rows.touch(*slot);
-        }
-        let batch = batch_of(&Arc::clone(&shared.schema), columns, gone.len())?;
-        Ok(Some(Delta::new(batch, Some(Int64Array::from(weights)))))
-    }
-
-    fn keep(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
-        self.rows.begin_step();
-        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
-        for part in parts {
-            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
-            self.rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
-            for (row, slot) in slots.iter().enumerate() {
-                self.rows.values.0[*slot as usize] += part.delta.weight(row);
-            }
-        }
-        self.agenda.note(&self.rows, &touched);
-        Ok(())
-    }
-}
-
 impl Operator for Retention {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (shared, store) = (&self.shared, context.snapshot.as_ref());
         let gone_to = shared.gone_to(context);
         let mut deltas: Vec<Delta> = Vec::new();
         if let Some(gone_to) = gone_to.filter(|gone_to| self.next <= *gone_to) {
-            let take = |shard: &mut Shard, ()| shard.take_gone(shared, gone_to, store);
-            let parallel = is_parallel(context.workers, self.shards.iter().map(|shard| shard.rows.keys.len()).sum());
+            let take = |shard: &mut Waiting, ()| {
+                let gone = shard.take_due(&shared.encoder, &shared.schema, &shared.order, gone_to, store)?;
+                let taken = |weights: Vec<i64>| Int64Array::from_iter_values(weights.into_iter().map(|weight| -weight));
+                Ok(gone.map(|(rows, weights)| Delta::new(rows, Some(taken(weights)))))
+            };
+            let parallel = is_parallel(context.workers, self.shards.rows());
             let gone = for_shards(context.workers, parallel, &mut self.shards, vec![(); SHARDS], |()| true, take)?;
             deltas.extend(gone.into_iter().flatten());
         }
@@ -166,9 +120,9 @@ impl Operator for Retention {
         let parts = exchange(context.workers, &left, |delta| shared.send(delta))?;
         deltas.extend(left);
         let parallel = is_parallel(context.workers, rows_of(&parts));
-        let keep = |shard: &mut Shard, parts: Vec<Part>| shard.keep(shared, &parts, store);
+        let keep = |shard: &mut Waiting, parts: Vec<Part>| shard.add(&shared.encoder, &parts, store);
         for_shards(context.workers, parallel, &mut self.shards, parts, |parts| !parts.is_empty(), keep)?;
-        self.next = self.shards.iter().map(|shard| shard.agenda.next()).min().unwrap_or(i64::MAX);
+        self.next = self.shards.iter().map(|shard| shard.next()).min().unwrap_or(i64::MAX);
         Ok(StepOutput { deltas, ..StepOutput::default() })
     }
 
@@ -182,31 +136,23 @@ impl Operator for Retention {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.rows.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            let evicted = shard.rows.committed(share(budget_bytes, shard.rows.bytes() + shard.agenda.bytes(), total));
-            shard.agenda.tidy(&shard.rows, evicted);
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.bytes() + shard.agenda.bytes()).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.keys.len()).sum()
+        self.shards.rows()
     }
 }

@@ -7,17 +7,16 @@
 //! - A retraction lowers a weight of its side: of the right side it may bring a row back.
 
 use arrow::array::Int64Array;
-use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
-use delta::{Delta, Part, SHARDS};
+use delta::{Delta, Part};
 use planner::incremental::{SetKind, SetOperation as Node};
 use storage::{ChangeSet, Snapshot};
 
-use super::States;
-use super::shards::{checkpoint, share};
+use super::shards::{Shards, for_sides};
+use super::{Emit, States, counted};
 use crate::Result;
-use crate::exchange::{Parts, exchange, for_shards, is_parallel, rows_of};
-use crate::expression::{batch_of, nullable, with_schema};
+use crate::exchange::{Parts, exchange};
+use crate::expression::{nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keyed::{Touched, WeightPairs};
 use crate::state::keys::hash_keys;
@@ -27,7 +26,7 @@ use crate::state::{KeyEncoder, Keyed};
 #[derive(Debug)]
 pub struct SetOperation {
     shared: Shared,
-    shards: Vec<Keyed<WeightPairs>>,
+    shards: Shards<Keyed<WeightPairs>>,
 }
 
 #[derive(Debug)]
@@ -45,18 +44,35 @@ impl SetOperation {
         let state = states.state("rows");
         Ok(Self {
             shared: Shared { encoder: KeyEncoder::of_columns(&schema, &all)?, schema, kind: node.kind },
-            shards: (0..SHARDS).map(|shard| Keyed::new(state, shard, WeightPairs::default())).collect(),
+            shards: Shards::new(|shard| Keyed::new(state, shard, WeightPairs::default())),
         })
     }
 }
 
+impl SetOperation {
+    /// Reads what has come out.
+    pub(super) fn contents(
+        node: &Node,
+        states: &mut dyn States,
+        store: &dyn Snapshot,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let schema = nullable(node.left.schema());
+        counted::contents(states.state("rows"), &schema, |weights| count(node.kind, weights), store, emit)
+    }
+}
+
+/// How often a row is in the output.
+fn count(kind: SetKind, [left, right]: [i64; 2]) -> i64 {
+    match kind {
+        SetKind::Intersect => left.min(right).max(0),
+        SetKind::Except => (left - right.max(0)).max(0),
+    }
+}
+
 impl Shared {
-    /// How often a row is in the output.
-    fn count(&self, [left, right]: [i64; 2]) -> i64 {
-        match self.kind {
-            SetKind::Intersect => left.min(right).max(0),
-            SetKind::Except => (left - right.max(0)).max(0),
-        }
+    fn count(&self, weights: [i64; 2]) -> i64 {
+        count(self.kind, weights)
     }
 
     fn parts(&self, context: &StepContext<'_>, input: &[Delta]) -> Result<Parts> {
@@ -91,12 +107,8 @@ impl Shared {
             return Ok(None);
         }
         let keys: Vec<&[u8]> = slots.iter().map(|slot| rows.keys.key(*slot)).collect();
-        let decoded = self.encoder.decode(&keys)?.into_iter().zip(self.schema.fields());
-        let columns = decoded.map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(column),
-            false => Ok(cast(&column, field.data_type())?),
-        });
-        let batch = batch_of(&self.schema, columns.collect::<Result<_>>()?, slots.len())?;
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let batch = self.encoder.decode_batch(&keys, &self.schema, &all)?;
         let plain = weights.iter().all(|weight| *weight == 1);
         Ok(Some(Delta::new(batch, (!plain).then(|| Int64Array::from(weights)))))
     }
@@ -106,41 +118,31 @@ impl Operator for SetOperation {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (shared, store) = (&self.shared, context.snapshot.as_ref());
         let (left, right) = (shared.parts(context, &inputs[0])?, shared.parts(context, &inputs[1])?);
-        let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
-        let sides: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
-        let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
-        let step = |rows: &mut Keyed<WeightPairs>, (left, right): (Vec<Part>, Vec<Part>)| {
+        let step = |rows: &mut Keyed<WeightPairs>, left: Vec<Part>, right: Vec<Part>| {
             shared.step(rows, [&left, &right], store)
         };
-        let changes = for_shards(context.workers, parallel, &mut self.shards, sides, some, step)?;
+        let changes = for_sides(context.workers, &mut self.shards, left, right, step)?;
         Ok(StepOutput { deltas: changes.into_iter().flatten().collect(), ..StepOutput::default() })
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(Keyed::changed).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            shard.committed(share(budget_bytes, shard.bytes(), total));
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Keyed::bytes).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.keys.len()).sum()
+        self.shards.rows()
     }
 }

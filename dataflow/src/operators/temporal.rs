@@ -3,35 +3,32 @@
 //! - Rule: a row is in the output while `from <= now < until`, where `now` is the epoch's timestamp, which never goes back. What comes for a
 //!   time that has passed is left out.
 //! - State: the weight of each row that will come or go, by the time when it does next, and the row. Rows that have gone for good and rows
-//!   that stay for good are forgotten. What is in memory is found by time ([`Agenda`]); in the store, the rows of a virtual node lie by time.
+//!   that stay for good are forgotten. What is in memory is found by time ([`Waiting`]); in the store, the rows of a virtual node lie by time.
 //! - A retraction takes a row away wherever it waits, and out of the output if it is there.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use delta::{Delta, Part, SHARDS};
 use planner::incremental::TemporalFilter as Node;
-use storage::{ChangeSet, Snapshot};
+use storage::ChangeSet;
 
 use super::States;
-use super::agenda::Agenda;
-use super::closing::load;
-use super::shards::{checkpoint, share};
+use super::agenda::Waiting;
+use super::shards::Shards;
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
-use crate::state::keyed::{Touched, Weights};
+use crate::state::KeyEncoder;
 use crate::state::keys::hash_keys;
-use crate::state::{KeyEncoder, Keyed};
 
 /// See [the module](self).
 #[derive(Debug)]
 pub struct TemporalFilter {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Waiting>,
     /// When the next row comes or goes; `i64::MIN`: nobody has looked yet.
     due: i64,
 }
@@ -44,12 +41,6 @@ struct Shared {
     /// The time of a row's next change, then the row.
     waiting: SchemaRef,
     encoder: KeyEncoder,
-}
-
-#[derive(Debug)]
-struct Shard {
-    rows: Keyed<Weights>,
-    agenda: Agenda,
 }
 
 /// What new rows are now, and what waits.
@@ -68,7 +59,6 @@ impl TemporalFilter {
         let waiting: SchemaRef = Arc::new(Schema::new(fields));
         let all: Vec<usize> = (0..waiting.fields().len()).collect();
         let state = states.state("waiting");
-        let shard = |shard| Shard { rows: Keyed::new(state, shard, Weights::default()), agenda: Agenda::new() };
         Ok(Self {
             shared: Shared {
                 from: node.from.clone(),
@@ -77,7 +67,7 @@ impl TemporalFilter {
                 schema,
                 waiting,
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(|shard| Waiting::new(state, shard)),
             due: i64::MIN,
         })
     }
@@ -152,54 +142,18 @@ fn taken(delta: &Delta, rows: Vec<u32>) -> Result<Option<Delta>> {
     Ok(if rows.is_empty() { None } else { Some(delta.take(&UInt32Array::from(rows))?) })
 }
 
-impl Shard {
-    /// Takes out the rows whose time has come.
-    fn take_due(&mut self, shared: &Shared, now: i64, store: &dyn Snapshot) -> Result<Option<Delta>> {
-        self.rows.begin_step();
-        let due = self.agenda.due(&mut self.rows, now, store, |rows, keys| load(rows, &shared.encoder, keys, store))?;
-        if due.is_empty() {
-            return Ok(None);
-        }
-        let keys: Vec<&[u8]> = due.iter().map(|slot| self.rows.keys.key(*slot)).collect();
-        let decoded = shared.encoder.decode(&keys)?.into_iter().zip(shared.waiting.fields());
-        let columns = decoded.map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(column),
-            false => Ok(cast(&column, field.data_type())?),
-        });
-        let batch = batch_of(&shared.waiting, columns.collect::<Result<_>>()?, due.len())?;
-        let weights: Vec<i64> = due.iter().map(|slot| self.rows.values.0[*slot as usize]).collect();
-        for slot in &due {
-            self.rows.values.0[*slot as usize] = 0;
-            self.rows.touch(*slot);
-        }
-        Ok(Some(Delta::new(batch, Some(Int64Array::from(weights)))))
-    }
-
-    fn wait(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
-        self.rows.begin_step();
-        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
-        for part in parts {
-            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
-            self.rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
-            for (row, slot) in slots.iter().enumerate() {
-                self.rows.values.0[*slot as usize] += part.delta.weight(row);
-            }
-        }
-        self.agenda.note(&self.rows, &touched);
-        Ok(())
-    }
-}
-
 impl Operator for TemporalFilter {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (shared, store, now) = (&self.shared, context.snapshot.as_ref(), context.timestamp_us);
         let mut sorted = Vec::new();
         if self.due <= now {
-            let take = |shard: &mut Shard, ()| match shard.take_due(shared, now, store)? {
-                Some(due) => shared.change(&due, now),
-                None => Ok(Sorted::default()),
-            };
-            let parallel = is_parallel(context.workers, self.shards.iter().map(|shard| shard.rows.keys.len()).sum());
+            let all: Vec<usize> = (0..shared.waiting.fields().len()).collect();
+            let take =
+                |shard: &mut Waiting, ()| match shard.take_due(&shared.encoder, &shared.waiting, &all, now, store)? {
+                    Some((rows, weights)) => shared.change(&Delta::new(rows, Some(Int64Array::from(weights))), now),
+                    None => Ok(Sorted::default()),
+                };
+            let parallel = is_parallel(context.workers, self.shards.rows());
             sorted = for_shards(context.workers, parallel, &mut self.shards, vec![(); SHARDS], |()| true, take)?;
         }
         for delta in &inputs[0] {
@@ -216,9 +170,9 @@ impl Operator for TemporalFilter {
             Ok((delta.clone(), hashes))
         })?;
         let parallel = is_parallel(context.workers, rows_of(&parts));
-        let wait = |shard: &mut Shard, parts: Vec<Part>| shard.wait(shared, &parts, store);
+        let wait = |shard: &mut Waiting, parts: Vec<Part>| shard.add(&shared.encoder, &parts, store);
         for_shards(context.workers, parallel, &mut self.shards, parts, |parts| !parts.is_empty(), wait)?;
-        self.due = self.shards.iter().map(|shard| shard.agenda.next()).min().unwrap_or(i64::MAX);
+        self.due = self.shards.iter().map(|shard| shard.next()).min().unwrap_or(i64::MAX);
         Ok(StepOutput { deltas, ..StepOutput::default() })
     }
 
@@ -227,31 +181,23 @@ impl Operator for TemporalFilter {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.rows.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            let evicted = shard.rows.committed(share(budget_bytes, shard.rows.bytes() + shard.agenda.bytes(), total));
-            shard.agenda.tidy(&shard.rows, evicted);
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.bytes() + shard.agenda.bytes()).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.keys.len()).sum()
+        self.shards.rows()
     }
 }

@@ -5,24 +5,22 @@
 //! - State: the weight of each row of an open window, by window's end and row.
 //! - A retraction lowers the weight of a row that is held back: nobody has seen it.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use delta::{Delta, Part, SHARDS};
+use delta::{Delta, Part};
 use planner::incremental::WindowClose as Node;
 use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::closing::{Closing, Earliest};
-use super::shards::{checkpoint, share};
+use super::shards::{Held, Shards};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
-use crate::expression::{batch_of, nullable};
+use crate::expression::nullable;
 use crate::operator::{Operator, StepContext, StepOutput};
-use crate::state::keyed::{Touched, Weights};
+use crate::state::keyed::Weights;
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
 
@@ -30,7 +28,7 @@ use crate::state::{KeyEncoder, Keyed};
 #[derive(Debug)]
 pub struct WindowClose {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl WindowClose {
                 closing: Closing { offset_us: node.offset_us, watermark_of: node.watermark_of.clone() },
                 schema,
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(shard),
         })
     }
 }
@@ -86,14 +84,7 @@ impl Shared {
 impl Shard {
     fn step(&mut self, shared: &Shared, parts: &[Part], store: &dyn Snapshot) -> Result<()> {
         self.rows.begin_step();
-        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
-        for part in parts {
-            let keys = shared.encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
-            self.rows.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
-            for (row, slot) in slots.iter().enumerate() {
-                self.rows.values.0[*slot as usize] += part.delta.weight(row);
-            }
-        }
+        let touched = self.rows.add_weights(&shared.encoder, parts, store)?;
         self.earliest.note(&self.rows, &touched);
         Ok(())
     }
@@ -104,20 +95,34 @@ impl Shard {
             return Ok(None);
         }
         let keys: Vec<&[u8]> = closed.iter().map(|slot| self.rows.keys.key(*slot)).collect();
-        let decoded = shared.encoder.decode(&keys)?;
-        let mut columns = decoded.clone();
-        for (column, position) in decoded.into_iter().zip(&shared.order) {
-            let wanted = shared.schema.field(*position).data_type();
-            columns[*position] = if column.data_type() == wanted { column } else { cast(&column, wanted)? };
-        }
-        let weights: Vec<i64> = closed.iter().map(|slot| self.rows.values.0[*slot as usize]).collect();
-        for slot in &closed {
-            self.rows.values.0[*slot as usize] = 0;
-            self.rows.touch(*slot);
-        }
+        let batch = shared.encoder.decode_batch(&keys, &shared.schema, &shared.order)?;
+        let weights = self.rows.take_weights(&closed);
         let plain = weights.iter().all(|weight| *weight == 1);
-        let batch = batch_of(&Arc::clone(&shared.schema), columns, closed.len())?;
         Ok(Some(Delta::new(batch, (!plain).then(|| Int64Array::from(weights)))))
+    }
+}
+
+impl Held for Shard {
+    fn changed(&self) -> usize {
+        self.rows.changed()
+    }
+
+    fn write(&mut self, changes: &mut ChangeSet) {
+        self.rows.checkpoint(changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        if self.rows.committed(budget_bytes) {
+            self.earliest.evicted();
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.keys.len()
     }
 }
 
@@ -143,32 +148,23 @@ impl Operator for WindowClose {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.rows.changed()).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.rows.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            if shard.rows.committed(share(budget_bytes, shard.rows.bytes(), total)) {
-                shard.earliest.evicted();
-            }
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.changed() * 64).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.bytes()).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.keys.len()).sum()
+        self.shards.rows()
     }
 }

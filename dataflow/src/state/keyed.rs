@@ -1,9 +1,9 @@
 //! A value per key: a write-back cache of one shard over one state table.
 
-use delta::vnodes_of;
+use delta::{Part, vnodes_of};
 use storage::{ChangeSet, Snapshot, StateId, Visit, vnode_prefix};
 
-use super::keys::{EncodedKeys, KeyTable};
+use super::keys::{EncodedKeys, KeyEncoder, KeyTable};
 use crate::Result;
 
 /// Values of slots, in whatever shape suits the operator (columns over slots).
@@ -196,6 +196,15 @@ impl<V: SlotValues> Keyed<V> {
         Ok(())
     }
 
+    /// Forgets all keys in memory, changed ones too: for who only reads.
+    pub fn let_go(&mut self) {
+        let slots: Vec<u32> = self.keys.occupied().collect();
+        self.remove(&slots);
+        self.changed.clear();
+        self.empty.clear();
+        self.complete = None;
+    }
+
     /// Whether a slot has changed since the last checkpoint.
     fn is_changed(&self, slot: u32) -> bool {
         self.keys.stamp(slot) > self.written
@@ -304,6 +313,30 @@ impl<V: SlotValues> Keyed<V> {
     /// The shard.
     pub fn shard(&self) -> usize {
         self.shard
+    }
+}
+
+impl Keyed<Weights> {
+    /// Adds the weights of rows that are their own keys. Returns the keys that it touches.
+    pub fn add_weights(&mut self, encoder: &KeyEncoder, parts: &[Part], store: &dyn Snapshot) -> Result<Vec<Touched>> {
+        let (mut touched, mut slots): (Vec<Touched>, Vec<u32>) = (vec![], vec![]);
+        for part in parts {
+            let keys = encoder.encode(part.delta.batch().columns(), part.delta.num_rows())?;
+            self.locate(&part.hashes, &keys, store, &mut slots, &mut touched)?;
+            for (row, slot) in slots.iter().enumerate() {
+                self.values.0[*slot as usize] += part.delta.weight(row);
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Takes the weights of keys away.
+    pub fn take_weights(&mut self, slots: &[u32]) -> Vec<i64> {
+        let mut take = |slot: &u32| {
+            self.touch(*slot);
+            std::mem::take(&mut self.values.0[*slot as usize])
+        };
+        slots.iter().map(&mut take).collect()
     }
 }
 

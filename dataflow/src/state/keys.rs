@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use delta::{EMPTY_KEY_HASH, Vnode, hash_rows, vnode_of};
@@ -11,6 +12,7 @@ use hashbrown::hash_table::Entry as TableEntry;
 
 use super::row::EncodedRows;
 use crate::aggregate::GroupKeys;
+use crate::expression::batch_of;
 use crate::{Error, Result};
 
 /// Turns key columns into order-preserving bytes (arrow-row's), none of which begins another.
@@ -128,6 +130,20 @@ impl KeyEncoder {
             }
             Form::Rows(converter) => decode_rows(converter, keys),
         }
+    }
+
+    /// Rows from keys that are whole rows; `order` says which column of the row each of the key's is.
+    ///
+    /// # Errors
+    /// If the bytes are not such keys.
+    pub fn decode_batch(&self, keys: &[&[u8]], schema: &SchemaRef, order: &[usize]) -> Result<RecordBatch> {
+        let decoded = self.decode(keys)?;
+        let mut columns = decoded.clone();
+        for (column, position) in decoded.into_iter().zip(order) {
+            let wanted = schema.field(*position).data_type();
+            columns[*position] = if column.data_type() == wanted { column } else { cast(&column, wanted)? };
+        }
+        batch_of(schema, columns, keys.len())
     }
 }
 

@@ -265,7 +265,9 @@ fn check(variable: &Variable, value: &str) -> Result<String> {
             Kind::OneOf(values) => error.with_hint(format!("available values: {}", values.join(", "))),
             Kind::Encoding => error.with_hint("the only encoding is UTF8"),
             Kind::DateStyle => error.with_hint("the only date style is ISO"),
-            Kind::TimeZone => error.with_hint("write an IANA name such as Europe/Berlin"),
+            Kind::TimeZone => error.with_hint(
+                "write an IANA name such as Europe/Berlin, hours east of Greenwich, or a POSIX form such as UTC-3",
+            ),
             _ => error,
         }
     })?;
@@ -295,10 +297,7 @@ fn normal_form(kind: Kind, value: &str) -> Option<String> {
             let value = value.to_ascii_lowercase();
             values.iter().find(|candidate| **candidate == value).map(|found| (*found).to_owned())
         }
-        Kind::TimeZone => {
-            let mut zones = chrono_tz::TZ_VARIANTS.iter();
-            zones.find(|zone| zone.name().eq_ignore_ascii_case(value)).map(|zone| zone.name().to_owned())
-        }
+        Kind::TimeZone => planner::time_zone::setting(value),
         Kind::DateStyle => {
             let value = value.to_ascii_uppercase();
             let mut parts = value.split(',').map(str::trim);

@@ -49,7 +49,11 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new(
             "array_subscript",
             Signature::new(TypeSignature::VariadicAny, Volatility::Immutable),
-            |fields| array_or("array_subscript", fields, innermost(fields)),
+            |fields| match SqlType::of_field(&fields[0]) {
+                // Planned to members and elements.
+                Some(SqlType::Jsonb) => Ok(SqlType::Jsonb),
+                _ => array_or("array_subscript", fields, innermost(fields)),
+            },
             subscript,
         ),
         // `array[i:j]`, a pair of bounds for each dimension; NULL where one is left out.

@@ -1,4 +1,4 @@
-//! `avg`: DataFusion's, whose last digit of a numeric is rounded as PostgreSQL rounds it. DataFusion cuts it off.
+//! `avg`: DataFusion's, of intervals too, whose last digit of a numeric is rounded as PostgreSQL rounds it. DataFusion cuts it off.
 //!
 //! Its accumulators are asked for one digit more than the type has, and that digit is rounded away: half away from zero. As only digits were cut
 //! off behind it, this is the exact average's rounding.
@@ -8,20 +8,24 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Decimal128Array};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::average::{Avg, avg_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
 };
+
+use super::interval_total::{self, INTERVAL};
 
 /// `avg`, as SQL calls it.
 pub fn function() -> Arc<AggregateUDF> {
-    Arc::new(AggregateUDF::from(Average { inner: Avg::new() }))
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(AggregateUDF::from(Average { inner: Avg::new(), signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Average {
     inner: Avg,
+    signature: Signature,
 }
 
 impl AggregateUDFImpl for Average {
@@ -34,14 +38,21 @@ impl AggregateUDFImpl for Average {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        interval_total::coerced(arg_types, &[INTERVAL], &avg_udaf())
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arg_types)
+        if arg_types == [INTERVAL] { Ok(INTERVAL) } else { self.inner.return_type(arg_types) }
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if *args.return_type() == INTERVAL && !args.is_distinct {
+            return Ok(Box::new(interval_total::Total::new(true)));
+        }
         match finer(&args.return_field) {
             Some(field) => {
                 let target = args.return_field.data_type().clone();
@@ -53,11 +64,14 @@ impl AggregateUDFImpl for Average {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        if *args.return_type() == INTERVAL && !args.is_distinct {
+            return Ok(interval_total::state_fields(args.name));
+        }
         self.inner.state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        *args.return_type() != INTERVAL && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {

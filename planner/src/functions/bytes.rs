@@ -14,7 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Vol
 use super::definition::{Definition, arrays, columnar, invalid, one_of, undefined, unexpected};
 use super::text::as_views;
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 pub(super) fn functions() -> Vec<Definition> {
     let any = |count| Signature::any(count, Volatility::Immutable);
@@ -251,7 +251,7 @@ fn convert_to(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             .map(|character| {
                 u8::try_from(u32::from(character)).map_err(|_| {
                     let message = format!("character \"{character}\" has no equivalent in encoding \"LATIN1\"");
-                    Error::new(ErrorKind::InvalidEncoding, message).into()
+                    Error::new(ErrorKind::Data(DataError::UntranslatableCharacter), message).into()
                 })
             })
             .collect(),

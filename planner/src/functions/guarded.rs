@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 
 use super::definition::arrays;
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 /// Bytes that a value may have: PostgreSQL's limit of an allocation.
 const MAX_BYTES: i64 = 0x3fff_ffff;
@@ -40,7 +40,11 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
         (math::log(), log, false),
         (math::sqrt(), |args| numbers(args, 0, square_root), false),
         (math::power(), power, true),
-        (math::exp(), |_| Ok(()), true),
+        (math::exp(), |args| numbers(args, 0, exponent), true),
+        (math::sin(), |args| numbers(args, 0, |value| within(value, value.is_finite())), false),
+        (math::cos(), |args| numbers(args, 0, |value| within(value, value.is_finite())), false),
+        (math::tan(), |args| numbers(args, 0, |value| within(value, value.is_finite())), false),
+        (math::cot(), |args| numbers(args, 0, |value| within(value, value.is_finite())), false),
         (math::sinh(), |_| Ok(()), true),
         (math::cosh(), |_| Ok(()), true),
         (math::acos(), |args| numbers(args, 0, |value| within(value, value.abs() <= 1.0)), false),
@@ -54,6 +58,12 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     ];
     let guard = |(inner, check, finite)| Arc::new(ScalarUDF::from(Guarded { inner, check, finite }));
     guarded.into_iter().map(guard).collect()
+}
+
+/// `substr`, which takes no negative length.
+pub(super) fn substring() -> Arc<ScalarUDF> {
+    let inner = datafusion::functions::unicode::substr();
+    Arc::new(ScalarUDF::from(Guarded { inner, check: substr, finite: false }))
 }
 
 /// A function of DataFusion's that fails first where PostgreSQL's does.
@@ -166,6 +176,16 @@ fn logarithm(value: f64) -> Result<()> {
     Ok(())
 }
 
+/// e to less is nearer to zero than any number but zero.
+const LEAST_EXPONENT: f64 = -745.133_219_101_941_2;
+
+fn exponent(value: f64) -> Result<()> {
+    match value.is_finite() && value < LEAST_EXPONENT {
+        true => fail(ErrorKind::OutOfRange, "value out of range: underflow"),
+        false => Ok(()),
+    }
+}
+
 fn square_root(value: f64) -> Result<()> {
     match value < 0.0 {
         true => fail(ErrorKind::InvalidPower, "cannot take square root of a negative number"),
@@ -252,6 +272,15 @@ fn repeat(args: &ScalarFunctionArgs) -> Result<()> {
     let times = integers(columns[1].as_ref())?;
     let lengths = lengths(columns[0].as_ref())?;
     sizes(lengths.iter().zip(&times).map(|(length, times)| length.checked_mul(times.unwrap_or(0).max(0))))
+}
+
+fn substr(args: &ScalarFunctionArgs) -> Result<()> {
+    let columns = arrays(args)?;
+    let Some(counts) = columns.get(2) else { return Ok(()) };
+    match integers(counts.as_ref())?.iter().flatten().any(|count| count < 0) {
+        true => fail(ErrorKind::Data(DataError::Substring), "negative substring length not allowed"),
+        false => Ok(()),
+    }
 }
 
 fn pad(args: &ScalarFunctionArgs) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The functions that SQL may call: DataFusion's, and PostgreSQL's where DataFusion has none or means something else.
 
 mod array;
+mod array_cast;
 mod array_more;
 mod average;
 pub(crate) mod by_row;
@@ -9,13 +10,16 @@ mod crypto;
 mod definition;
 pub(crate) mod excluding;
 mod guarded;
+pub mod interval_total;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
 mod jsonb;
+mod letters;
 mod mode;
 mod numeric;
 mod numeric_more;
+mod numeric_powers;
 pub(crate) mod pattern;
 pub(crate) mod quantified;
 mod record;
@@ -23,10 +27,13 @@ mod regex;
 mod rows;
 pub(crate) mod series;
 mod session;
+mod shared;
+pub mod spread;
 mod sum;
 mod text;
 mod text_more;
 mod time;
+mod time_bin;
 mod time_make;
 mod time_more;
 mod to_char;
@@ -34,6 +41,7 @@ mod to_char_number;
 mod to_char_read;
 pub(crate) mod to_number;
 mod uuid;
+pub mod wide;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,16 +75,19 @@ impl OwnFunctions {
     fn new() -> Self {
         let groups = [
             array::functions(),
+            array_cast::functions(),
             array_more::functions(),
             bytes::functions(),
             crypto::functions(),
             json::functions(),
+            letters::functions(),
             json_build::functions(),
             json_contains::functions(),
             jsonb::functions(),
             excluding::functions(),
             numeric::functions(),
             numeric_more::functions(),
+            numeric_powers::functions(),
             quantified::functions(),
             record::functions(),
             regex::functions(),
@@ -86,6 +97,7 @@ impl OwnFunctions {
             text::functions(),
             text_more::functions(),
             time::functions(),
+            time_bin::functions(),
             time_make::functions(),
             time_more::functions(),
             to_char::functions(),
@@ -97,7 +109,8 @@ impl OwnFunctions {
             (function.name().to_owned(), function)
         });
         // `^` is planned to a call of power.
-        let guarded = guarded::functions().into_iter().map(|function| (function.name().to_owned(), function));
+        let of_datafusion = guarded::functions().into_iter().chain(shared::functions(guarded::substring()));
+        let guarded = of_datafusion.map(|function| (function.name().to_owned(), function));
         Self(Arc::new(guarded.chain(functions).collect()))
     }
 
@@ -153,7 +166,8 @@ impl FunctionRegistry {
                 registry.higher_order.insert(name.to_owned(), function.clone());
             }
         }
-        for function in [average::function(), sum::function()].into_iter().chain(mode::functions()) {
+        let own_aggregates = [average::function(), sum::function()].into_iter();
+        for function in own_aggregates.chain(mode::functions()).chain(spread::functions()) {
             registry.register_aggregate(function);
         }
         // PostgreSQL's second names.

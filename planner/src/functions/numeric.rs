@@ -1,16 +1,17 @@
 //! Exact division, as PostgreSQL's numeric does it, and what else DataFusion does only for floats.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal128Builder, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal128Builder, Float32Array, Float64Array};
 use arrow::compute::cast;
 use arrow::compute::kernels::length::length;
-use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, i256};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, Int32Type, i256};
 use arrow::error::ArrowError;
 use catalog::SqlType;
 use catalog::sql_type::NUMERIC_DEFAULT;
 use datafusion::common::{DataFusionError, Result, ScalarValue, cast::as_decimal128_array};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 
 use super::definition::{Definition, arrays, columnar, unexpected};
 use crate::Error;
@@ -21,7 +22,12 @@ const QUOTIENT_SCALE: i8 = 16;
 
 pub(super) fn functions() -> Vec<Definition> {
     vec![
-        Definition::new("numeric_div", Signature::any(2, Volatility::Immutable), division_type, divide),
+        Definition::new(
+            "numeric_div",
+            Signature::one_of(vec![TypeSignature::Any(2), TypeSignature::Any(3)], Volatility::Immutable),
+            division_type,
+            divide,
+        ),
         Definition::new("sign", Signature::any(1, Volatility::Immutable), sign_type, sign),
         Definition::new("float_round", Signature::any(1, Volatility::Immutable), |_| Ok(SqlType::Double), float_round),
         Definition::new(
@@ -29,6 +35,35 @@ pub(super) fn functions() -> Vec<Definition> {
             Signature::any(1, Volatility::Immutable),
             |_| Ok(SqlType::Real),
             double_to_real,
+        ),
+        Definition::new(
+            "float_to_numeric",
+            Signature::any(2, Volatility::Immutable),
+            |fields| match fields[1].data_type() {
+                DataType::Decimal128(precision, scale) => Ok(SqlType::Numeric(Some((*precision, *scale)))),
+                _ => unexpected("float_to_numeric"),
+            },
+            float_to_numeric,
+        ),
+        Definition::new(
+            "text_to_double",
+            Signature::any(1, Volatility::Immutable),
+            |_| Ok(SqlType::Double),
+            |args| {
+                let texts = super::text::as_views(&arrays(args)?[0])?;
+                let values = texts.iter().map(|text| text.map(double_of).transpose());
+                columnar(args, Arc::new(values.collect::<Result<Float64Array>>()?))
+            },
+        ),
+        Definition::new(
+            "text_to_real",
+            Signature::any(1, Volatility::Immutable),
+            |_| Ok(SqlType::Real),
+            |args| {
+                let texts = super::text::as_views(&arrays(args)?[0])?;
+                let values = texts.iter().map(|text| text.map(real_of).transpose());
+                columnar(args, Arc::new(values.collect::<Result<Float32Array>>()?))
+            },
         ),
         Definition::new(
             "text_to_numeric",
@@ -41,6 +76,17 @@ pub(super) fn functions() -> Vec<Definition> {
             Signature::any(1, Volatility::Immutable),
             |_| Ok(SqlType::Integer),
             bytea_length,
+        ),
+        Definition::new(
+            "bytea_bit_length",
+            Signature::any(1, Volatility::Immutable),
+            |_| Ok(SqlType::Integer),
+            |args| {
+                let bytes = cast(&arrays(args)?[0], &DataType::Binary)?;
+                let bytes = length(&bytes)?;
+                let bits = bytes.as_primitive::<Int32Type>().unary::<_, Int32Type>(|bytes| bytes.saturating_mul(8));
+                columnar(args, Arc::new(bits))
+            },
         ),
     ]
 }
@@ -101,6 +147,84 @@ fn double_to_real(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
+/// A double from its digits; other texts are read as literals are.
+fn double_of(text: &str) -> Result<f64> {
+    match plain_double(text).filter(|value| value.is_finite() && *value != 0.0) {
+        Some(value) => Ok(value),
+        None => match crate::query::literal::parse(text, &SqlType::Double)? {
+            ScalarValue::Float64(Some(value)) => Ok(value),
+            _ => unexpected("text_to_double"),
+        },
+    }
+}
+
+fn real_of(text: &str) -> Result<f32> {
+    match plain_double(text).map(|value| value as f32).filter(|value| value.is_finite() && *value != 0.0) {
+        // Rounded once, from the digits.
+        Some(_) => text.trim().parse::<f32>().map_err(|_| overflow()),
+        None => match crate::query::literal::parse(text, &SqlType::Real)? {
+            ScalarValue::Float32(Some(value)) => Ok(value),
+            _ => unexpected("text_to_real"),
+        },
+    }
+}
+
+/// The value of a text that begins as numbers do.
+fn plain_double(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let begins = text.trim_start_matches(['-', '+']).starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    begins.then(|| text.parse().ok()).flatten()
+}
+
+/// Floating point numbers with the digits that their type promises, 15 or 6, as numerics of the type of the second argument, a NULL.
+fn float_to_numeric(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else {
+        return unexpected("float_to_numeric");
+    };
+    let column = args.args[0].to_array(args.number_rows)?;
+    let digits = if *column.data_type() == DataType::Float64 { 15 } else { 6 };
+    let values = cast(&column, &DataType::Float64)?;
+    let mut text = String::new();
+    let of = |value: f64, text: &mut String| -> Result<i128> {
+        if !value.is_finite() {
+            return Err(crate::query::literal::no_such_numeric(value).into());
+        }
+        text.clear();
+        write!(text, "{value:.0$e}", digits - 1).map_err(|_| overflow())?;
+        decimal_of(text, i32::from(scale))
+            .filter(|of| of.unsigned_abs() < 10_u128.pow(precision.into()))
+            .ok_or_else(overflow)
+    };
+    let values = values.as_primitive::<Float64Type>();
+    let results = values.iter().map(|value| value.map(|value| of(value, &mut text)).transpose());
+    let results = results.collect::<Result<Decimal128Array>>()?.with_precision_and_scale(precision, scale)?;
+    columnar(args, Arc::new(results))
+}
+
+/// `1.25e-3` with `scale` digits behind the point, as the integer of all of them, rounded half away from zero; `None` beyond 128 bits.
+fn decimal_of(scientific: &str, scale: i32) -> Option<i128> {
+    let (mantissa, exponent) = scientific.split_once('e')?;
+    let (mut digits, mut behind) = (0_i128, 0);
+    let mut point = false;
+    for character in mantissa.bytes().filter(|byte| *byte != b'-') {
+        match character {
+            b'.' => point = true,
+            digit => {
+                digits = digits * 10 + i128::from(digit - b'0');
+                behind += i32::from(point);
+            }
+        }
+    }
+    let shift = exponent.parse::<i32>().ok()? - behind + scale;
+    let magnitude = match shift {
+        0.. => digits.checked_mul(10_i128.checked_pow(shift.unsigned_abs())?)?,
+        // More digits fall away than there are.
+        ..-20 => 0,
+        _ => rounded(digits, 10_i128.pow(shift.unsigned_abs())),
+    };
+    Some(if mantissa.starts_with('-') { -magnitude } else { magnitude })
+}
+
 /// Numbers with all their digits, or an error.
 fn text_to_numeric(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let texts = super::text::as_views(&arrays(args)?[0])?;
@@ -127,13 +251,17 @@ fn scale_of(field: &FieldRef) -> Result<i8> {
     }
 }
 
+/// A third argument, a NULL, has the type of the quotient.
 fn division_type(fields: &[FieldRef]) -> Result<SqlType> {
+    if let [_, _, result] = fields {
+        return Ok(SqlType::Numeric(Some((38, scale_of(result)?))));
+    }
     let scale = scale_of(&fields[0])?.max(scale_of(&fields[1])?).max(QUOTIENT_SCALE);
     Ok(SqlType::Numeric(Some((38, scale))))
 }
 
 fn divide(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let columns = arrays(args)?;
+    let columns = ColumnarValue::values_to_arrays(&args.args[..2])?;
     let (left, right) = (as_decimal128_array(&columns[0])?, as_decimal128_array(&columns[1])?);
     let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else {
         return unexpected("numeric_div");
@@ -209,6 +337,14 @@ mod tests {
     fn quotients_are_rounded_half_away_from_zero() {
         assert_eq!((rounded(7, 2), rounded(-7, 2), rounded(5, 3), rounded(4, 3), rounded(6, 3)), (4, -4, 2, 1, 2));
         assert_eq!(wide_rounded(i256::from_i128(-7), i256::from_i128(2)), Some(-4));
+    }
+
+    #[test]
+    fn floating_point_numbers_have_so_many_digits() {
+        assert_eq!(decimal_of("1.23456789123457e8", 10), Some(1_234_567_891_234_570_000));
+        assert_eq!(decimal_of("-1.50000000000000e0", 0), Some(-2));
+        assert_eq!(decimal_of("1.00000000000000e-30", 10), Some(0));
+        assert_eq!(decimal_of("1.00000000000000e300", 10), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Typ
 
 use super::definition::{Definition, arrays, columnar, one_of, undefined, unexpected};
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 pub(super) fn functions() -> Vec<Definition> {
     let any = |count| Signature::any(count, Volatility::Immutable);
@@ -35,7 +35,15 @@ pub(super) fn functions() -> Vec<Definition> {
             |fields| of_numerics("trim_scale", fields, 1, SqlType::Numeric(None)),
             trim_scale,
         ),
-        Definition::new("factorial", any(1), |_| Ok(SqlType::Numeric(Some((38, 0)))), factorial),
+        Definition::new(
+            "factorial",
+            any(1),
+            |fields| match fields[0].data_type() {
+                data_type if data_type.is_integer() || data_type.is_null() => Ok(SqlType::Numeric(Some((38, 0)))),
+                _ => undefined("factorial", fields),
+            },
+            factorial,
+        ),
         Definition::new("min_scale", any(1), |fields| of_numerics("min_scale", fields, 1, SqlType::Integer), min_scale),
         Definition::new(
             "width_bucket",
@@ -188,7 +196,7 @@ fn width_bucket(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 fn bucket_error<T>(message: &str) -> Result<T> {
-    Err(Error::new(ErrorKind::InvalidParameterValue, message).into())
+    Err(Error::new(ErrorKind::Data(DataError::WidthBucket), message).into())
 }
 
 fn exact_bucket(operand: i256, low: i256, high: i256, count: i32) -> Result<i32> {

@@ -1,29 +1,33 @@
-//! `sum`: DataFusion's, but for numerics. DataFusion's sums of these wrap around beyond 128 bits; these are kept whole, and reading one that no
+//! `sum`: DataFusion's, but for numerics and intervals. DataFusion's sums of these wrap around beyond 128 bits; these are kept whole, and reading one that no
 //! numeric holds is an error.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array};
-use arrow::datatypes::{DataType, Decimal128Type, FieldRef};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::sum::Sum as Inner;
+use datafusion::functions_aggregate::sum::{Sum as Inner, sum_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, Expr, GroupsAccumulator, Operator, ReversedUDAF,
-    SetMonotonicity, Signature, StatisticsArgs,
+    SetMonotonicity, Signature, StatisticsArgs, Volatility,
 };
 
+use super::interval_total::{self, INTERVAL};
 use crate::Error;
 use crate::error::ErrorKind;
 
 /// `sum`, as SQL calls it.
 pub(super) fn function() -> Arc<AggregateUDF> {
-    Arc::new(AggregateUDF::from(Sum { inner: Inner::new() }))
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(AggregateUDF::from(Sum { inner: Inner::new(), signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Sum {
     inner: Inner,
+    signature: Signature,
 }
 
 /// Whether it is a sum of numerics, each of which counts.
@@ -37,14 +41,27 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        interval_total::coerced(arg_types, &[INTERVAL, DataType::Float32], &sum_udaf())
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arg_types)
+        match arg_types {
+            [own @ (DataType::Interval(_) | DataType::Float32)] => Ok(own.clone()),
+            _ => self.inner.return_type(arg_types),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if *args.return_type() == INTERVAL && !args.is_distinct {
+            return Ok(Box::new(interval_total::Total::new(false)));
+        }
+        if *args.return_type() == DataType::Float32 {
+            return Ok(Box::new(Real { inner: self.inner.accumulator(as_doubles(args))? }));
+        }
         match is_exact(&args) {
             true => Ok(Box::new(One { total: Total::default(), count: 0, data_type: args.return_type().clone() })),
             false => self.inner.accumulator(args),
@@ -52,15 +69,30 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if is_exact(&args) { self.accumulator(args) } else { self.inner.create_sliding_accumulator(args) }
+        if is_exact(&args) || *args.return_type() == INTERVAL {
+            self.accumulator(args)
+        } else if *args.return_type() == DataType::Float32 {
+            Ok(Box::new(Real { inner: self.inner.create_sliding_accumulator(as_doubles(args))? }))
+        } else {
+            self.inner.create_sliding_accumulator(args)
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        if *args.return_type() == INTERVAL && !args.is_distinct {
+            return Ok(interval_total::state_fields(args.name));
+        }
+        if *args.return_type() == DataType::Float32 {
+            let double: FieldRef = Arc::new(Field::new("", DataType::Float64, true));
+            let input_fields = std::slice::from_ref(&double);
+            return self.inner.state_fields(StateFieldsArgs { return_field: double.clone(), input_fields, ..args });
+        }
         self.inner.state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        !matches!(args.return_type(), DataType::Interval(_) | DataType::Float32)
+            && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
@@ -95,6 +127,51 @@ impl AggregateUDFImpl for Sum {
 
     fn value_from_stats(&self, statistics: &StatisticsArgs<'_>) -> Option<ScalarValue> {
         self.inner.value_from_stats(statistics)
+    }
+}
+
+/// As if the argument and the sum were double precision.
+fn as_doubles(args: AccumulatorArgs<'_>) -> AccumulatorArgs<'_> {
+    AccumulatorArgs { return_field: Arc::new(Field::new("", DataType::Float64, true)), ..args }
+}
+
+/// A sum of reals: of doubles until it is read.
+#[derive(Debug)]
+struct Real {
+    inner: Box<dyn Accumulator>,
+}
+
+fn doubles(values: &[ArrayRef]) -> Result<[ArrayRef; 1]> {
+    Ok([cast(&values[0], &DataType::Float64)?])
+}
+
+impl Accumulator for Real {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(&doubles(values)?)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(&doubles(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.inner.evaluate()?.cast_to(&DataType::Float32)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.inner.size()
     }
 }
 

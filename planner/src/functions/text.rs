@@ -595,6 +595,16 @@ fn format_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
+/// The largest width of a piece that PostgreSQL reads.
+const MAX_WIDTH: u64 = i32::MAX as u64;
+
+/// Bytes of the longest text that `format` makes.
+const MAX_FORMATTED: usize = 0x3fff_ffff;
+
+fn out_of_numbers<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::OutOfRange, "number is out of range").into())
+}
+
 fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>) -> Result<String> {
     let mut out = String::with_capacity(format.len());
     let mut next = 0;
@@ -619,17 +629,25 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
                     super::definition::invalid(message.to_owned())
                 }
                 Ok(position) => Ok(Some((position - 1, digits + 1))),
-                Err(_) => super::definition::invalid("number is out of range".to_owned()),
+                Err(_) => out_of_numbers(),
             }
         };
-        if let Some((picked, length)) = position(rest)? {
-            next = picked;
+        let mut picked = None;
+        if let Some((place, length)) = position(rest)? {
+            picked = Some(place);
             rest = &rest[length..];
         }
+        let picks = picked.is_some();
         let (mut left, tail) = rest.strip_prefix('-').map_or((false, rest), |tail| (true, tail));
         let (width, tail) = if let Some(tail) = tail.strip_prefix('*') {
             let (at, tail) = match position(tail)? {
-                Some((at, length)) => (at, &tail[length..]),
+                // What follows takes the argument behind it.
+                Some((at, length)) => {
+                    if !picks {
+                        next = at + 1;
+                    }
+                    (at, &tail[length..])
+                }
                 None => {
                     next += 1;
                     (next - 1, tail)
@@ -646,20 +664,31 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
                 }
             };
             left |= width < 0;
-            (usize::try_from(width.unsigned_abs()).unwrap_or(0), tail)
+            if width.unsigned_abs() > MAX_WIDTH {
+                return out_of_numbers();
+            }
+            (width.unsigned_abs() as usize, tail)
         } else {
             let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
-            (tail[..digits].parse().unwrap_or(0), &tail[digits..])
+            let width = if digits == 0 { 0 } else { tail[..digits].parse::<u64>().unwrap_or(u64::MAX) };
+            if width > MAX_WIDTH {
+                return out_of_numbers();
+            }
+            (width as usize, &tail[digits..])
         };
         let mut characters = tail.chars();
         let Some(kind) = characters.next() else {
             return super::definition::invalid("unterminated format() type specifier".to_owned());
         };
         rest = characters.as_str();
-        let Some(value) = value(next) else {
+        if !matches!(kind, 's' | 'I' | 'L') {
+            return super::definition::invalid(format!("unrecognized format() type specifier \"{kind}\""));
+        }
+        let at = picked.unwrap_or(next);
+        let Some(value) = value(at) else {
             return super::definition::invalid("too few arguments for format()".to_owned());
         };
-        next += 1;
+        next = at + 1;
         let text = match (kind, value) {
             ('s', value) => value.unwrap_or_default().to_owned(),
             ('I', Some(value)) => quote_ident(value),
@@ -667,11 +696,11 @@ fn formatted<'a>(format: &str, value: impl Fn(usize) -> Option<Option<&'a str>>)
                 let kind = ErrorKind::Data(DataError::NullValue);
                 return Err(Error::new(kind, "null values cannot be formatted as an SQL identifier").into());
             }
-            ('L', value) => value.map_or_else(|| "NULL".to_owned(), quote_literal),
-            (other, _) => {
-                return super::definition::invalid(format!("unrecognized format() type specifier \"{other}\""));
-            }
+            (_, value) => value.map_or_else(|| "NULL".to_owned(), quote_literal),
         };
+        if out.len() + width > MAX_FORMATTED {
+            return Err(Error::new(ErrorKind::LimitExceeded, "requested length too large").into());
+        }
         let padding = " ".repeat(width.saturating_sub(text.chars().count()));
         if left {
             out.push_str(&text);

@@ -12,7 +12,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 use unicode_normalization::UnicodeNormalization;
 
-use super::definition::{Definition, arrays, columnar, invalid, one_of};
+use super::definition::{Definition, arrays, columnar, invalid, one_of, undefined};
 use super::text::{as_views, map_text};
 use crate::Error;
 use crate::error::{DataError, ErrorKind};
@@ -33,6 +33,13 @@ pub(super) fn functions() -> Vec<Definition> {
             |_| Ok(SqlType::Array(Box::new(SqlType::Text))),
             parse_ident,
         ),
+        Definition::new(
+            "split_part",
+            one_of(&[&[DataType::Utf8View, DataType::Utf8View, DataType::Int64]], Volatility::Immutable),
+            |_| Ok(SqlType::Text),
+            split_part,
+        ),
+        Definition::new("overlay", between(3, 4), overlay_type, overlay),
         // `substring(text FROM pattern FOR escape)`.
         Definition::new("substring_similar", texts(3), |_| Ok(SqlType::Text), substring_similar),
         Definition::new("bytea_substr", between(2, 3), |_| Ok(SqlType::Bytea), bytea_substr),
@@ -232,6 +239,78 @@ fn substring_similar(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
+/// The part of that number between separators, counted from the end where it is below zero.
+fn split_part(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (texts, separators) = (as_views(&columns[0])?, as_views(&columns[1])?);
+    let places = columns[2].as_primitive::<Int64Type>();
+    let mut builder = StringViewBuilder::with_capacity(texts.len());
+    for row in 0..texts.len() {
+        if columns.iter().any(|column| column.is_null(row)) {
+            builder.append_null();
+            continue;
+        }
+        let (text, separator, place) = (texts.value(row), separators.value(row), places.value(row));
+        let Some(skipped) = place.unsigned_abs().checked_sub(1) else {
+            return invalid("field position must not be zero".to_owned());
+        };
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let part = match (text.is_empty() || separator.is_empty(), place > 0) {
+            // It is one part.
+            (true, _) => (skipped == 0).then_some(text),
+            (false, true) => text.split(separator).nth(skipped),
+            (false, false) => text.rsplit(separator).nth(skipped),
+        };
+        builder.append_value(part.unwrap_or_default());
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+fn overlay_type(fields: &[arrow::datatypes::FieldRef]) -> Result<SqlType> {
+    match fields[0].data_type() {
+        DataType::Null => Ok(SqlType::Text),
+        data_type if data_type.is_string() => Ok(SqlType::Text),
+        DataType::Binary | DataType::BinaryView => Ok(SqlType::Bytea),
+        _ => undefined("overlay", fields),
+    }
+}
+
+/// A text with its characters from one on, and so many, replaced: as many as the new text has where that isn't said.
+fn overlay(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (texts, news, starts) = (as_views(&columns[0])?, as_views(&columns[1])?, numbers(&columns[2])?);
+    let counts = columns.get(3).map(numbers).transpose()?;
+    let mut builder = StringViewBuilder::with_capacity(texts.len());
+    let mut whole = String::new();
+    for row in 0..texts.len() {
+        if columns.iter().any(|column| column.is_null(row)) {
+            builder.append_null();
+            continue;
+        }
+        let (text, new, start) = (texts.value(row), news.value(row), starts.value(row));
+        if start <= 0 {
+            return negative_length();
+        }
+        let count = counts.as_ref().map_or_else(|| new.chars().count() as i64, |counts| counts.value(row));
+        // The byte at which the character of a number, counted from 1, begins.
+        let byte = |number: i64| match usize::try_from(number - 1) {
+            Ok(number) => text.char_indices().nth(number).map_or(text.len(), |(at, _)| at),
+            Err(_) => 0,
+        };
+        whole.clear();
+        whole.push_str(&text[..byte(start)]);
+        whole.push_str(new);
+        whole.push_str(&text[byte(start.saturating_add(count).max(1))..]);
+        builder.append_value(&whole);
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+fn negative_length<T>() -> Result<T> {
+    let kind = ErrorKind::Data(DataError::Substring);
+    Err(Error::new(kind, "negative substring length not allowed").into())
+}
+
 fn bytes(column: &ArrayRef) -> Result<BinaryViewArray> {
     Ok(cast(column, &DataType::BinaryView)?.as_binary_view().clone())
 }
@@ -243,8 +322,7 @@ fn numbers(column: &ArrayRef) -> Result<arrow::array::Int64Array> {
 /// The bytes from one on, counted from 1, and so many.
 fn range(length: usize, start: i64, count: Option<i64>) -> Result<std::ops::Range<usize>> {
     if count.is_some_and(|count| count < 0) {
-        let kind = ErrorKind::Data(DataError::Substring);
-        return Err(Error::new(kind, "negative substring length not allowed").into());
+        return negative_length();
     }
     let length = length as i64;
     let end = count.map_or(length, |count| (start.saturating_add(count) - 1).clamp(0, length));
@@ -281,8 +359,7 @@ fn bytea_overlay(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         }
         let (data, new, start) = (data.value(row), new.value(row), starts.value(row));
         if start <= 0 {
-            let kind = ErrorKind::Data(DataError::Substring);
-            return Err(Error::new(kind, "negative substring length not allowed").into());
+            return negative_length();
         }
         let count = counts.as_ref().map_or(new.len() as i64, |counts| counts.value(row));
         let before = range(data.len(), 1, Some(start - 1))?;

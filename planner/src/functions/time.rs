@@ -25,6 +25,7 @@ use super::text::as_views;
 use crate::Error;
 use crate::error::{DataError, ErrorKind};
 use crate::query::{datetime, interval, literal};
+use crate::time_zone::{PosixZone, iso_offset};
 
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
@@ -53,18 +54,8 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("timezone", any(2), zone_type, at_time_zone),
         Definition::new("timestamp_diff", any(2), |_| Ok(SqlType::Interval), difference),
         Definition::new("age", two_timestamps(), |_| Ok(SqlType::Interval), age),
-        Definition::new(
-            "interval_mul",
-            interval_and_number(),
-            |_| Ok(SqlType::Interval),
-            |args| scale(args, |factor| factor),
-        ),
-        Definition::new(
-            "interval_div",
-            interval_and_number(),
-            |_| Ok(SqlType::Interval),
-            |args| scale(args, |factor| 1.0 / factor),
-        ),
+        Definition::new("interval_mul", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, false)),
+        Definition::new("interval_div", interval_and_number(), |_| Ok(SqlType::Interval), |args| scale(args, true)),
         Definition::new(
             "make_interval",
             one_of(&[&parts], Volatility::Immutable),
@@ -188,17 +179,21 @@ pub(super) fn naive(micros: i64) -> Result<NaiveDateTime> {
 fn zone_type(fields: &[FieldRef]) -> Result<SqlType> {
     Ok(match fields[1].data_type() {
         DataType::Timestamp(_, Some(_)) => SqlType::Timestamp,
+        DataType::Time32(_) | DataType::Time64(_) => {
+            return Err(Error::unsupported("time with time zone").with_hint("Use a timestamp.").into());
+        }
         _ => SqlType::Timestamptz,
     })
 }
 
-/// A time zone: an IANA name, or an offset.
+/// A time zone: one with a history, or an offset.
 pub(super) enum Zone {
     Named(chrono_tz::Tz),
-    Fixed(FixedOffset),
+    Fixed { offset: FixedOffset, name: String },
 }
 
 impl Zone {
+    /// By its name, an abbreviation, or an offset as POSIX counts it, westward.
     pub(super) fn of(name: &str) -> Result<Self> {
         let trimmed = name.trim();
         if let Ok(zone) = trimmed.parse::<chrono_tz::Tz>() {
@@ -208,16 +203,28 @@ impl Zone {
         if let Some(zone) = zones.find(|zone| zone.name().eq_ignore_ascii_case(trimmed)).copied() {
             return Ok(Self::Named(zone));
         }
-        match offset(trimmed).and_then(FixedOffset::east_opt) {
-            Some(offset) => Ok(Self::Fixed(offset)),
+        let fixed = match datetime::abbreviated_offset(&trimmed.to_lowercase()) {
+            Some(seconds) => Some((seconds, trimmed)),
+            None => PosixZone::parse(trimmed).map(|zone| (zone.offset, zone.name)),
+        };
+        match fixed.and_then(|(seconds, name)| Some((FixedOffset::east_opt(seconds)?, name))) {
+            Some((offset, name)) => Ok(Self::Fixed { offset, name: name.to_owned() }),
             None => invalid(format!("time zone \"{name}\" not recognized")),
+        }
+    }
+
+    /// As [`Zone::of`], with an offset alone counted eastward, as ISO 8601 does.
+    pub(super) fn of_iso(name: &str) -> Result<Self> {
+        match iso_offset(name.trim()).and_then(FixedOffset::east_opt) {
+            Some(offset) => Ok(Self::Fixed { offset, name: String::new() }),
+            None => Self::of(name),
         }
     }
 
     pub(super) fn to_local(&self, utc: NaiveDateTime) -> NaiveDateTime {
         let offset = match self {
             Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix(),
-            Self::Fixed(offset) => *offset,
+            Self::Fixed { offset, .. } => *offset,
         };
         utc + offset
     }
@@ -227,21 +234,21 @@ impl Zone {
         (self.to_local(utc) - utc).num_seconds() as i32
     }
 
-    /// What the zone is called at a point in time: `EDT`; nothing for an offset.
+    /// What the zone is called at a point in time: `EDT`; nothing for an offset alone.
     pub(super) fn abbreviation_at(&self, utc: NaiveDateTime) -> String {
         match self {
             Self::Named(zone) => {
                 let offset = zone.offset_from_utc_datetime(&utc);
                 chrono_tz::OffsetName::abbreviation(&offset).unwrap_or_default().to_owned()
             }
-            Self::Fixed(_) => String::new(),
+            Self::Fixed { name, .. } => name.clone(),
         }
     }
 
     /// A local time that occurs twice is the later one by the standard offset, one that doesn't occur is moved over the gap: as PostgreSQL does.
     pub(super) fn to_utc(&self, local: NaiveDateTime) -> NaiveDateTime {
         match self {
-            Self::Fixed(offset) => local - *offset,
+            Self::Fixed { offset, .. } => local - *offset,
             Self::Named(zone) => match zone.offset_from_local_datetime(&local).latest() {
                 Some(offset) => local - offset.fix(),
                 None => {
@@ -257,21 +264,6 @@ impl Zone {
 pub(crate) fn offset_of_zone(name: &str, local: NaiveDateTime) -> Option<i32> {
     let zone = Zone::of(name).ok()?;
     i32::try_from((local - zone.to_utc(local)).num_seconds()).ok()
-}
-
-/// Seconds east of Greenwich for `+02`, `-03:30`, `UTC+2` (which POSIX, and so PostgreSQL, counts westward).
-fn offset(text: &str) -> Option<i32> {
-    let at = text.find(['+', '-'])?;
-    let westward = at > 0;
-    let digits = &text[at + 1..];
-    let (hours, minutes) = match digits.split_once(':') {
-        Some((hours, minutes)) => (hours, minutes),
-        None if digits.len() == 4 => digits.split_at(2),
-        None => (digits, "0"),
-    };
-    let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
-    let negative = (text.as_bytes()[at] == b'-') != westward;
-    Some(if negative { -seconds } else { seconds })
 }
 
 fn at_time_zone(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -389,8 +381,8 @@ fn days_in_month(year: i32, month: u32) -> i32 {
     }
 }
 
-/// An interval times a number; fractions of months and days spill into the smaller parts.
-fn scale(args: &ScalarFunctionArgs, factor: impl Fn(f64) -> f64) -> Result<ColumnarValue> {
+/// An interval times a number, or divided by one.
+fn scale(args: &ScalarFunctionArgs, divides: bool) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let values = columns[0].as_primitive::<IntervalMonthDayNanoType>();
     let factors: &Float64Array = columns[1].as_primitive::<Float64Type>();
@@ -400,18 +392,41 @@ fn scale(args: &ScalarFunctionArgs, factor: impl Fn(f64) -> f64) -> Result<Colum
             builder.append_null();
             continue;
         }
-        let factor = factor(factors.value(row));
-        if !factor.is_finite() {
+        let (value, factor) = (values.value(row), factors.value(row));
+        if divides && factor == 0.0 {
             return Err(Error::new(ErrorKind::DivisionByZero, "division by zero").into());
         }
-        let value = values.value(row);
-        let months = f64::from(value.months) * factor;
-        let days = f64::from(value.days) * factor + months.fract() * 30.0;
-        let nanos = value.nanoseconds as f64 * factor + (days.fract() * DAY_US as f64).round() * 1000.0;
-        let micros = (nanos / 1000.0).round() as i64;
-        builder.append_value(IntervalMonthDayNano::new(months.trunc() as i32, days.trunc() as i32, micros * 1000));
+        let scaled = if divides { scaled(value, |part| part / factor) } else { scaled(value, |part| part * factor) };
+        builder.append_value(scaled.ok_or_else(interval_out_of_range)?);
     }
     columnar(args, Arc::new(builder.finish()))
+}
+
+pub(super) fn interval_out_of_range() -> datafusion::common::DataFusionError {
+    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "interval out of range").into()
+}
+
+/// An interval with each part scaled; what is left of months and days spills into the smaller parts, as PostgreSQL rounds it. `None` beyond what
+/// an interval holds.
+pub(super) fn scaled(value: IntervalMonthDayNano, scale: impl Fn(f64) -> f64) -> Option<IntervalMonthDayNano> {
+    const DAY_SECONDS: f64 = 86_400.0;
+    let to_micros = |seconds: f64| (seconds * 1e6).round_ties_even() / 1e6;
+    let whole = |part: f64| (part.abs() <= f64::from(i32::MAX)).then(|| part.trunc());
+    let (all_months, all_days) = (scale(f64::from(value.months)), scale(f64::from(value.days)));
+    let (months, mut days) = (whole(all_months)?, whole(all_days)?);
+    let days_of_months = to_micros((all_months - months) * 30.0);
+    let mut seconds = to_micros((all_days - days + days_of_months - days_of_months.trunc()) * DAY_SECONDS);
+    if seconds.abs() >= DAY_SECONDS {
+        let more = (seconds / DAY_SECONDS).trunc();
+        days += more;
+        seconds -= more * DAY_SECONDS;
+    }
+    let days = whole(days + days_of_months.trunc())?;
+    let micros = (scale(value.nanoseconds as f64 / 1000.0) + seconds * 1e6).round_ties_even();
+    if micros.is_nan() || micros.abs() >= i64::MAX as f64 / 1000.0 {
+        return None;
+    }
+    Some(IntervalMonthDayNano::new(months as i32, days as i32, micros as i64 * 1000))
 }
 
 /// `make_interval(years, months, weeks, days, hours, minutes, seconds)`.
@@ -428,7 +443,7 @@ fn make_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             let months = part(0, row)?.checked_mul(12)?.checked_add(part(1, row)?)?;
             let days = part(2, row)?.checked_mul(7)?.checked_add(part(3, row)?)?;
             let minutes = part(4, row)?.checked_mul(60)?.checked_add(part(5, row)?)?;
-            let micros = minutes.checked_mul(60_000_000)?.checked_add((seconds.value(row) * 1e6).round() as i64)?;
+            let micros = minutes.checked_mul(60_000_000)?.checked_add(whole_micros(seconds.value(row))?)?;
             Some(IntervalMonthDayNano::new(
                 i32::try_from(months).ok()?,
                 i32::try_from(days).ok()?,
@@ -439,10 +454,16 @@ fn make_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         match (any_null, made()) {
             (true, _) => builder.append_null(),
             (false, Some(interval)) => builder.append_value(interval),
-            (false, None) => return invalid("interval out of range".to_owned()),
+            (false, None) => return Err(interval_out_of_range()),
         }
     }
     columnar(args, Arc::new(builder.finish()))
+}
+
+/// Seconds as microseconds, to the nearest; `None` for NaN and what no interval holds.
+fn whole_micros(seconds: f64) -> Option<i64> {
+    let micros = (seconds * 1e6).round_ties_even();
+    (micros.abs() < i64::MAX as f64 / 1000.0).then_some(micros as i64)
 }
 
 /// A field of EXTRACT that is a number of microseconds, as a decimal of `scale` digits over seconds, milliseconds or microseconds.
@@ -563,8 +584,7 @@ fn read_intervals(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             None => builder.append_null(),
             Some((_, Some(interval))) => builder.append_value(interval),
             Some((text, None)) => {
-                let message = format!("invalid input syntax for type interval: \"{text}\"");
-                return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
+                return Err(interval::unreadable(text).into());
             }
         }
     }
@@ -578,10 +598,11 @@ mod tests {
 
     #[test]
     fn offsets_are_counted_as_postgresql_counts_them() {
-        assert_eq!(
-            (offset("+02"), offset("-03:30"), offset("UTC+2"), offset("nowhere")),
-            (Some(7200), Some(-12_600), Some(-7200), None)
-        );
+        let noon = "2024-07-01T12:00:00".parse::<NaiveDateTime>().unwrap();
+        let offset = |zone: Result<Zone>| zone.ok().map(|zone| zone.offset_at(noon));
+        assert_eq!((offset(Zone::of("+02")), offset(Zone::of("UTC+2"))), (Some(-7200), Some(-7200)));
+        assert_eq!((offset(Zone::of_iso("+02")), offset(Zone::of_iso("UTC+2"))), (Some(7200), Some(-7200)));
+        assert_eq!((offset(Zone::of("PDT")), offset(Zone::of("nowhere"))), (Some(-25_200), None));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, IntervalMonthDayNanoBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Builder, Int64Array, IntervalMonthDayNanoBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -15,11 +15,11 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
 
-use super::definition::{Definition, arrays, columnar, one_of, undefined};
+use super::definition::{Definition, arrays, columnar, constant_text, one_of, undefined, unexpected};
 use super::text::as_views;
 use super::time::Zone;
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 const DAYS_OF_MONTH: i32 = 30;
@@ -38,6 +38,12 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("justify_hours", interval(), |_| Ok(SqlType::Interval), |args| justify(args, hours)),
         Definition::new("justify_days", interval(), |_| Ok(SqlType::Interval), |args| justify(args, days)),
         Definition::new("justify_interval", interval(), |_| Ok(SqlType::Interval), |args| justify(args, signs)),
+        Definition::new(
+            "make_date",
+            one_of(&[&[DataType::Int64, DataType::Int64, DataType::Int64]], Volatility::Immutable),
+            |_| Ok(SqlType::Date),
+            make_date,
+        ),
         Definition::new("make_time", numbers(2, &[]), |_| Ok(SqlType::Time), make_time),
         Definition::new("make_timestamp", numbers(5, &[]), |_| Ok(SqlType::Timestamp), make_timestamp),
         // Where the statement gives no zone, the session's is put there.
@@ -97,7 +103,13 @@ fn isfinite(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 fn out_of_range(what: &str) -> datafusion::common::DataFusionError {
-    Error::new(ErrorKind::InvalidDatetime, format!("{what} out of range")).into()
+    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), format!("{what} out of range")).into()
+}
+
+/// As [`out_of_range`], with the fields as they were given.
+fn field_out_of_range<T>(what: &str, fields: std::fmt::Arguments<'_>) -> Result<T> {
+    let message = format!("{what} field value out of range: {fields}");
+    Err(Error::new(ErrorKind::Data(DataError::DatetimeOverflow), message).into())
 }
 
 fn justify(
@@ -191,6 +203,47 @@ fn numbers(columns: &[ArrayRef], row: usize) -> Option<(Vec<i64>, f64)> {
     Some((integers.map(|column| column.value(row)).collect(), seconds.value(row)))
 }
 
+fn make_date(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let [years, months, days] = columns.as_slice() else { return unexpected("make_date") };
+    let number = |column: &ArrayRef, row: usize| column.as_primitive::<Int64Type>().value(row);
+    let mut builder = Date32Builder::with_capacity(years.len());
+    for row in 0..years.len() {
+        if columns.iter().any(|column| column.is_null(row)) {
+            builder.append_null();
+            continue;
+        }
+        let date = date(number(years, row), number(months, row), number(days, row))?;
+        builder.append_value(Date32Type::from_naive_date(date));
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// A day. There is no year 0: -1 is the year before 1.
+fn date(year: i64, month: i64, day: i64) -> Result<NaiveDate> {
+    let made = || {
+        let counted = match i32::try_from(year).ok()? {
+            0 => return None,
+            year @ ..0 => year + 1,
+            year => year,
+        };
+        NaiveDate::from_ymd_opt(counted, u32::try_from(month).ok()?, u32::try_from(day).ok()?)
+    };
+    match made() {
+        Some(date) => Ok(date),
+        None => field_out_of_range("date", format_args!("{year}-{month:02}-{day:02}")),
+    }
+}
+
+/// The time of day, and 1 for what is as long as a day.
+fn time(hour: i64, minute: i64, second: f64) -> Result<(NaiveTime, i64)> {
+    match time_of_day(hour, minute, second) {
+        Some(time) => Ok(time),
+        None if second.fract() == 0.0 => field_out_of_range("time", format_args!("{hour}:{minute:02}:{second:02}")),
+        None => field_out_of_range("time", format_args!("{hour}:{minute:02}:{second}")),
+    }
+}
+
 fn make_time(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let mut builder = Time64MicrosecondBuilder::new();
@@ -199,12 +252,11 @@ fn make_time(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             builder.append_null();
             continue;
         };
-        let time = match parts.as_slice() {
-            [hour, minute] => time_of_day(*hour, *minute, second),
-            _ => None,
-        };
-        // 24:00 is no time of a day that a column could hold.
-        let Some((time, 0)) = time else { return Err(out_of_range("time field value")) };
+        let [hour, minute] = parts.as_slice() else { return unexpected("make_time") };
+        let (time, days) = time(*hour, *minute, second)?;
+        if days > 0 {
+            return Err(Error::unsupported("the time 24:00").into());
+        }
         builder.append_value((time - NaiveTime::MIN).num_microseconds().unwrap_or_default());
     }
     columnar(args, Arc::new(builder.finish()))
@@ -214,33 +266,29 @@ fn make_time(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 fn make_timestamp(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let zones = columns.get(6).map(as_views).transpose()?;
+    let constant = args.args.get(6).and_then(constant_text).map(Zone::of_iso).transpose()?;
     let mut builder = TimestampMicrosecondBuilder::new();
     for row in 0..columns[0].len() {
         let Some((parts, second)) = numbers(&columns, row) else {
             builder.append_null();
             continue;
         };
-        let local = local_time(&parts, second).ok_or_else(|| out_of_range("date/time field value"))?;
-        let time = match &zones {
-            Some(zones) => Zone::of(zones.value(row))?.to_utc(local),
-            None => local,
+        let local = local_time(&parts, second)?;
+        let time = match (&constant, &zones) {
+            (Some(zone), _) => zone.to_utc(local),
+            (None, Some(zones)) => Zone::of_iso(zones.value(row))?.to_utc(local),
+            (None, None) => local,
         };
         builder.append_value(time.and_utc().timestamp_micros());
     }
     columnar(args, Arc::new(builder.finish().with_timezone_opt(zones.is_some().then_some("UTC"))))
 }
 
-fn local_time(parts: &[i64], second: f64) -> Option<NaiveDateTime> {
-    let [year, month, day, hour, minute] = parts else { return None };
-    // There is no year 0: -1 is the year before 1.
-    let year = match i32::try_from(*year).ok()? {
-        0 => return None,
-        year @ ..0 => year + 1,
-        year => year,
-    };
-    let date = NaiveDate::from_ymd_opt(year, u32::try_from(*month).ok()?, u32::try_from(*day).ok()?)?;
-    let (time, carry) = time_of_day(*hour, *minute, second)?;
-    Some((date + TimeDelta::days(carry)).and_time(time))
+fn local_time(parts: &[i64], second: f64) -> Result<NaiveDateTime> {
+    let [year, month, day, hour, minute] = parts else { return unexpected("make_timestamp") };
+    let date = date(*year, *month, *day)?;
+    let (time, carry) = time(*hour, *minute, second)?;
+    date.checked_add_signed(TimeDelta::days(carry)).map(|date| date.and_time(time)).ok_or_else(|| out_of_range("date"))
 }
 
 #[cfg(test)]

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Builder, Float64Builder, IntervalMonthDayNanoBuilder, PrimitiveArray,
-    StringViewBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, Decimal128Builder, IntervalMonthDayNanoBuilder, PrimitiveArray, StringViewBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType,
+    TimeUnit, TimestampMicrosecondType,
 };
 use catalog::SqlType;
 use chrono::{Datelike, Months, NaiveDate, NaiveDateTime, TimeDelta};
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
 
-use super::definition::{Definition, arrays, columnar, constant_text, invalid};
+use super::definition::{Definition, arrays, columnar, constant_text, invalid, undefined};
 use super::text::as_views;
-use super::time::{DAY_US, Zone, micros, naive, out_of_range};
+use super::time::{DAY_US, Zone, interval_out_of_range, micros, naive, out_of_range};
 use crate::Error;
-use crate::error::{DataError, ErrorKind};
+use crate::error::ErrorKind;
 
 pub(super) fn functions() -> Vec<Definition> {
     let any = |count| Signature::any(count, Volatility::Immutable);
@@ -30,7 +30,10 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("time_to_interval", any(1), |_| Ok(SqlType::Interval), time_to_interval),
         Definition::new("interval_trunc", any(2), |_| Ok(SqlType::Interval), interval_trunc),
         Definition::new("timestamp_trunc", any(2), |_| Ok(SqlType::Timestamp), timestamp_trunc),
-        Definition::new("extract_julian", any(1), |_| Ok(SqlType::Double), julian),
+        // Until its types are known; then of units that are no constants.
+        Definition::new("date_trunc", any(2), trunc_type, trunc).with_alias("datetrunc"),
+        Definition::new("interval_to_time", any(1), |_| Ok(SqlType::Time), interval_to_time),
+        Definition::new("extract_julian", any(1), |_| Ok(SqlType::Numeric(Some((38, 20)))), julian),
         Definition::new(
             "extract_quarter",
             any(1),
@@ -97,10 +100,6 @@ fn month_day_nano() -> DataType {
 
 fn interval_column(column: &ArrayRef) -> Result<PrimitiveArray<IntervalMonthDayNanoType>> {
     Ok(cast(column, &month_day_nano())?.as_primitive::<IntervalMonthDayNanoType>().clone())
-}
-
-fn interval_out_of_range() -> datafusion::common::DataFusionError {
-    Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "interval out of range").into()
 }
 
 fn intervals(
@@ -200,15 +199,81 @@ fn timestamp_trunc(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             continue;
         }
         let year = naive(times.value(row))?.year();
-        let first =
-            |years: i32| if year > 0 { (year - 1) / years * years + 1 } else { (year - years) / years * years + 1 };
-        let first = match units.value(row) {
-            "millennium" => first(1000),
-            "century" => first(100),
-            _ => year.div_euclid(10) * 10,
-        };
-        let day = NaiveDate::from_ymd_opt(first, 1, 1).ok_or_else(out_of_range)?;
+        let day = first_year(units.value(row), year).ok_or_else(out_of_range)?;
         builder.append_value(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+fn trunc_type(fields: &[FieldRef]) -> Result<SqlType> {
+    match fields[1].data_type() {
+        DataType::Interval(_) | DataType::Time32(_) | DataType::Time64(_) => Ok(SqlType::Interval),
+        DataType::Timestamp(_, None) => Ok(SqlType::Timestamp),
+        DataType::Timestamp(_, Some(_)) | DataType::Date32 | DataType::Null => Ok(SqlType::Timestamptz),
+        data_type if data_type.is_string() => Ok(SqlType::Timestamp),
+        _ => undefined("date_trunc", fields),
+    }
+}
+
+/// `date_trunc` of local times to a unit of each row.
+fn trunc(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (units, times) = (as_views(&columns[0])?, micros(&columns[1])?);
+    let zoned = matches!(args.return_field.data_type(), DataType::Timestamp(_, Some(_)));
+    let sql_type = if zoned { SqlType::Timestamptz } else { SqlType::Timestamp };
+    let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
+    for row in 0..times.len() {
+        if times.is_null(row) || units.is_null(row) {
+            builder.append_null();
+            continue;
+        }
+        let unit = crate::query::unit_to_trunc(units.value(row), &sql_type)?;
+        let cut = cut_to(&unit, naive(times.value(row))?).ok_or_else(out_of_range)?;
+        builder.append_value(cut.and_utc().timestamp_micros());
+    }
+    columnar(args, Arc::new(builder.finish().with_timezone_opt(zoned.then_some("UTC"))))
+}
+
+/// A local time without what is smaller than a unit.
+fn cut_to(unit: &str, time: NaiveDateTime) -> Option<NaiveDateTime> {
+    let day = time.date();
+    let midnight = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN);
+    let micros = time.and_utc().timestamp_micros();
+    let clock = |unit: i64| {
+        chrono::DateTime::from_timestamp_micros(micros - micros.rem_euclid(unit)).map(|time| time.naive_utc())
+    };
+    match unit {
+        "microsecond" => Some(time),
+        "millisecond" => clock(1000),
+        "second" => clock(1_000_000),
+        "minute" => clock(60_000_000),
+        "hour" => clock(3_600_000_000),
+        "day" => Some(midnight(day)),
+        "week" => day.checked_sub_days(chrono::Days::new(day.weekday().num_days_from_monday().into())).map(midnight),
+        "month" => day.with_day(1).map(midnight),
+        "quarter" => NaiveDate::from_ymd_opt(day.year(), day.month0() / 3 * 3 + 1, 1).map(midnight),
+        "year" => NaiveDate::from_ymd_opt(day.year(), 1, 1).map(midnight),
+        long => first_year(long, day.year()).map(midnight),
+    }
+}
+
+/// The first day of the decade, century or millennium of a year.
+fn first_year(unit: &str, year: i32) -> Option<NaiveDate> {
+    let first = |years: i32| if year > 0 { (year - 1) / years * years + 1 } else { (year - years) / years * years + 1 };
+    let first = match unit {
+        "millennium" => first(1000),
+        "century" => first(100),
+        _ => year.div_euclid(10) * 10,
+    };
+    NaiveDate::from_ymd_opt(first, 1, 1)
+}
+
+/// The time of day that an interval leaves behind whole days.
+fn interval_to_time(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let values = interval_column(&arrays(args)?[0])?;
+    let mut builder = Time64MicrosecondBuilder::with_capacity(values.len());
+    for value in &values {
+        builder.append_option(value.map(|value| (value.nanoseconds / 1000).rem_euclid(DAY_US)));
     }
     columnar(args, Arc::new(builder.finish()))
 }
@@ -216,16 +281,17 @@ fn timestamp_trunc(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 /// Days since 4714 BC, with the part of the day that is over.
 fn julian(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let times = micros(&arrays(args)?[0])?;
-    let mut builder = Float64Builder::with_capacity(times.len());
+    let unit = 10_i128.pow(20);
+    let mut builder = Decimal128Builder::with_capacity(times.len()).with_data_type(DataType::Decimal128(38, 20));
     for row in 0..times.len() {
         if times.is_null(row) {
             builder.append_null();
             continue;
         }
         let time = naive(times.value(row))?;
-        let days = f64::from(time.num_days_from_ce()) + 1_721_425.0;
-        let part = (times.value(row).rem_euclid(DAY_US)) as f64 / DAY_US as f64;
-        builder.append_value(days + part);
+        let days = i128::from(time.num_days_from_ce()) + 1_721_425;
+        let (part, day) = (i128::from(times.value(row).rem_euclid(DAY_US)), i128::from(DAY_US));
+        builder.append_value(days * unit + (part * unit + day / 2) / day);
     }
     columnar(args, Arc::new(builder.finish()))
 }

@@ -582,7 +582,11 @@ fn intervals_to_char(args: &ScalarFunctionArgs, columns: &[ArrayRef]) -> Result<
                 Field::Second => (micros / 1_000_000 % 60, 2),
                 Field::Milliseconds => (micros / 1000 % 1000, 3),
                 Field::Microseconds => (micros % 1_000_000, 6),
-                _ => return super::definition::invalid("this pattern of to_char is not for intervals".to_owned()),
+                _ => {
+                    let message = "invalid format specification for an interval value";
+                    let error = Error::new(ErrorKind::InvalidDatetime, message);
+                    return Err(error.with_hint("Intervals are not tied to specific calendar dates.").into());
+                }
             };
             digits(&mut text, number, width, style);
         }
@@ -675,6 +679,22 @@ fn to_date(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(builder.finish()))
 }
 
+/// Seconds since 1970 as microseconds.
+fn micros_of(seconds: f64) -> Result<i64> {
+    let kind = ErrorKind::Data(DataError::DatetimeOverflow);
+    if seconds.is_nan() {
+        return Err(Error::new(kind, "timestamp cannot be NaN").into());
+    }
+    if seconds.is_infinite() {
+        return Err(Error::unsupported("an infinite date or timestamp").into());
+    }
+    let micros = (seconds * 1e6).round_ties_even();
+    match DateTime::from_timestamp_micros(micros as i64).filter(|_| micros.abs() < i64::MAX as f64) {
+        Some(_) => Ok(micros as i64),
+        None => Err(Error::new(kind, format!("timestamp out of range: \"{seconds}\"")).into()),
+    }
+}
+
 /// `to_timestamp(seconds)` and `to_timestamp(text, pattern)`.
 fn to_timestamp(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
@@ -685,7 +705,7 @@ fn to_timestamp(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         }
         let seconds = cast(seconds, &DataType::Float64)?;
         for value in seconds.as_primitive::<Float64Type>() {
-            builder.append_option(value.map(|seconds| (seconds * 1e6).round() as i64));
+            builder.append_option(value.map(micros_of).transpose()?);
         }
     } else {
         let (values, patterns) = (as_views(&columns[0])?, as_views(&columns[1])?);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr};
 
 use super::distinct::distinct;
@@ -111,6 +111,7 @@ fn takes(name: &str, data_type: &DataType) -> bool {
     match name {
         "count" | "min" | "max" => true,
         "bool_and" | "bool_or" => *data_type == DataType::Boolean,
+        "sum" | "avg" if matches!(data_type, DataType::Interval(IntervalUnit::MonthDayNano)) => true,
         _ => data_type.is_integer() || data_type.is_floating() || matches!(data_type, DataType::Decimal128(..)),
     }
 }

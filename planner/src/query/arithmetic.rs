@@ -15,6 +15,7 @@ use catalog::SqlType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -27,7 +28,14 @@ use crate::error::ErrorKind;
 pub(super) fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
     let replaced = plan.transform_up_with_subqueries(|node| {
         let schema = super::typing::input_schema(&node)?;
-        node.map_expressions(|expr| expr.transform_up(|expr| checked_operator(expr, &schema)))
+        // A key of ORDER BY within a call is shown in the name of the call's column as it is, and not by its name.
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let is_set = matches!(expr, Expr::GroupingSet(_));
+            let checked = expr.transform_up(|expr| checked_operator(expr, &schema))?;
+            Ok(if is_set { checked } else { checked.update_data(|expr| name.restore(expr)) })
+        })
     })?;
     Ok(replaced.data)
 }

@@ -104,7 +104,21 @@ pub(crate) fn cast(
         SqlType::SmallInt | SqlType::Integer | SqlType::BigInt if source_class == Class::Decimal => {
             tagged(datafusion::functions::math::round().call(vec![expr]))
         }
+        SqlType::Array(element)
+            if rounds(element) && matches!(&source, SqlType::Array(source) if is_fractional(source)) =>
+        {
+            tagged(own_call("array_round", expr)?)
+        }
+        SqlType::Array(_) if is_text_array(target) && !is_text_array(&source) => own_call("array_to_texts", expr)?,
         SqlType::Real if data_type == DataType::Float64 => own_call("double_to_real", expr)?,
+        SqlType::Numeric(_) if source_class == Class::Float => {
+            let result = ScalarValue::try_from(&target.data_type())?;
+            let call = own.call("float_to_numeric", vec![expr, Expr::Literal(result, None)])?;
+            if *target == SqlType::Numeric(None) { call } else { tagged(call) }
+        }
+        SqlType::Double if source_class == Class::Text => own_call("text_to_double", expr)?,
+        SqlType::Real if source_class == Class::Text => own_call("text_to_real", expr)?,
+        SqlType::Time if source == SqlType::Interval => own_call("interval_to_time", expr)?,
         SqlType::Interval if source == SqlType::Time => own_call("time_to_interval", expr)?,
         SqlType::Numeric(None) => match source_class {
             // Without precision and scale of its own, a numeric keeps what it is.
@@ -115,6 +129,30 @@ pub(crate) fn cast(
         },
         _ => tagged(expr),
     })
+}
+
+/// Whether a cast to the type, or to what its elements are, leaves no fraction.
+fn rounds(target: &SqlType) -> bool {
+    match target {
+        SqlType::SmallInt | SqlType::Integer | SqlType::BigInt => true,
+        SqlType::Array(element) => rounds(element),
+        _ => false,
+    }
+}
+
+fn is_text_array(sql_type: &SqlType) -> bool {
+    match sql_type {
+        SqlType::Array(element) => **element == SqlType::Text || is_text_array(element),
+        _ => false,
+    }
+}
+
+fn is_fractional(source: &SqlType) -> bool {
+    match source {
+        SqlType::Real | SqlType::Double | SqlType::Numeric(_) => true,
+        SqlType::Array(element) => is_fractional(element),
+        _ => false,
+    }
 }
 
 /// A cast to the Arrow type, with the metadata that names the SQL type.

@@ -5,7 +5,7 @@ use datafusion::common::{Column, DataFusionError, Diagnostic, SchemaError, Span 
 use sql::{Position, Span};
 
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 /// Our own error if it is one, else the nearest that PostgreSQL has.
 pub(crate) fn translate(error: DataFusionError) -> Error {
@@ -252,6 +252,16 @@ fn clause_error(message: &str) -> Option<Error> {
     }
     if message.starts_with("Overflow happened on FACTORIAL") {
         return Some(Error::new(ErrorKind::OutOfRange, "value overflows numeric format"));
+    }
+    if message.contains("overflow in LCM") || message.contains("overflow in GCD") {
+        return Some(Error::new(ErrorKind::OutOfRange, "bigint out of range"));
+    }
+    if message.starts_with("Percentile value must be between") {
+        return Some(Error::new(ErrorKind::OutOfRange, "percentile value is not between 0 and 1"));
+    }
+    if message.starts_with("NTILE requires a positive integer") {
+        let message = "argument of ntile must be greater than zero";
+        return Some(Error::new(ErrorKind::Data(DataError::Ntile), message));
     }
     if message.starts_with("LIMIT must be >=") {
         return Some(Error::new(ErrorKind::InvalidLimit, "LIMIT must not be negative"));

@@ -38,6 +38,11 @@ const ABBREVIATIONS: &[(&str, i32)] = &[
     ("nzdt", 13),
 ];
 
+/// Seconds east of Greenwich of an abbreviation in lower case.
+pub(crate) fn abbreviated_offset(name: &str) -> Option<i32> {
+    ABBREVIATIONS.iter().find(|(known, _)| *known == name).map(|(_, hours)| hours * 3600)
+}
+
 const MONTHS: [&str; 12] = [
     "january",
     "february",
@@ -224,7 +229,20 @@ impl Fields {
         if word.starts_with(|first: char| first.is_ascii_digit()) {
             return self.date(word);
         }
+        if let Some(days) = word.strip_prefix('j').filter(|days| days.bytes().all(|byte| byte.is_ascii_digit())) {
+            return self.julian(number(days)?);
+        }
         self.letters(word)
+    }
+
+    /// A day counted from 4714 BC.
+    fn julian(&mut self, days: i32) -> Result<(), Problem> {
+        let day = NaiveDate::from_num_days_from_ce_opt(days - 1_721_425).ok_or(Problem::Range)?;
+        let year = chrono::Datelike::year(&day);
+        self.before_christ = year <= 0;
+        self.year = Some(if year > 0 { year } else { 1 - year });
+        (self.month, self.day) = (Some(chrono::Datelike::month(&day)), Some(chrono::Datelike::day(&day)));
+        Ok(())
     }
 
     fn letters(&mut self, word: &str) -> Result<(), Problem> {
@@ -235,11 +253,11 @@ impl Fields {
             "ad" => {}
             "allballs" => self.time = Some((NaiveTime::MIN, 0)),
             word if DAYS.iter().any(|day| *day == word || word.len() == 3 && day.starts_with(word)) => {}
-            word => match (month(word), ABBREVIATIONS.iter().find(|(name, _)| *name == word)) {
+            word => match (month(word), abbreviated_offset(word)) {
                 (Some(month), _) if self.month.is_none() => self.month = Some(month),
                 // `Jan-05-2024`
                 _ if word.split('-').next().and_then(month).is_some() => return self.date(word),
-                (_, Some((_, hours))) => self.offset = Some(hours * 3600),
+                (_, Some(offset)) => self.offset = Some(offset),
                 _ if word.contains('/') && (self.time.is_some() || self.year.is_some()) => {
                     self.zone = Some(word.to_owned());
                 }

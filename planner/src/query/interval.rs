@@ -2,6 +2,9 @@
 
 use arrow::datatypes::IntervalMonthDayNano;
 
+use crate::Error;
+use crate::error::{DataError, ErrorKind};
+
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// An interval in the making; fractions of a large unit spill into the smaller ones as in PostgreSQL.
@@ -10,6 +13,48 @@ struct Parts {
     months: i64,
     days: i64,
     nanos: i64,
+}
+
+/// What is wrong with a text that is no interval.
+pub(crate) fn unreadable(text: &str) -> Error {
+    // Numbers with units, but too large ones.
+    let huge = |digits: &str| digits.len() > 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
+    let shorter: String = text.chars().filter(|character| !character.is_ascii_digit()).collect();
+    if numbers.any(huge) && parse(&format!("1{shorter}")).is_some() {
+        let message = format!("interval field value out of range: \"{text}\"");
+        return Error::new(ErrorKind::Data(DataError::IntervalOverflow), message);
+    }
+    Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{text}\""))
+}
+
+/// Reads an interval whose fields are said behind it, `'1:30' MINUTE TO SECOND`: they say what a bare number counts, and what is smaller than the
+/// last of them is cut.
+pub(crate) fn parse_within(text: &str, fields: (Option<&str>, Option<&str>)) -> Option<IntervalMonthDayNano> {
+    let (Some(first), last) = fields else { return parse(text) };
+    let smallest = last.unwrap_or(first);
+    let trimmed = text.trim();
+    let bare = |text: &str| text.parse::<f64>().is_ok();
+    let value = if bare(trimmed) {
+        parse(&format!("{trimmed} {smallest}"))?
+    } else if (first, last) == ("minute", Some("second")) && trimmed.matches(':').count() == 1 {
+        let (sign, clock) = trimmed.strip_prefix('-').map_or(("", trimmed), |clock| ("-", clock));
+        parse(&format!("{sign}0:{clock}"))?
+    } else if smallest != "second" && trimmed.rsplit(' ').next().is_some_and(bare) {
+        parse(&format!("{trimmed} {smallest}"))?
+    } else {
+        parse(trimmed)?
+    };
+    let IntervalMonthDayNano { months, days, nanoseconds } = value;
+    const MINUTE: i64 = 60_000_000_000;
+    Some(match smallest {
+        "year" => IntervalMonthDayNano::new(months / 12 * 12, 0, 0),
+        "month" => IntervalMonthDayNano::new(months, 0, 0),
+        "day" => IntervalMonthDayNano::new(months, days, 0),
+        "hour" => IntervalMonthDayNano::new(months, days, nanoseconds / (60 * MINUTE) * (60 * MINUTE)),
+        "minute" => IntervalMonthDayNano::new(months, days, nanoseconds / MINUTE * MINUTE),
+        _ => value,
+    })
 }
 
 /// Reads an interval; `None` if the text is none.
@@ -107,6 +152,20 @@ impl Parts {
             Some((date, time)) => (date, time),
             None => (text, ""),
         };
+        // The alternative form: `0001-02-03T04:05:06`.
+        if !text.bytes().any(|byte| byte.is_ascii_alphabetic() && !byte.eq_ignore_ascii_case(&b't')) {
+            if let [years, months, days] = date.split('-').collect::<Vec<_>>().as_slice() {
+                let number = |text: &str| text.parse::<i64>().ok();
+                self.months = number(years)?.checked_mul(12)?.checked_add(number(months)?)?;
+                self.days = number(days)?;
+            } else if !date.is_empty() {
+                return None;
+            }
+            if !time.is_empty() {
+                self.nanos = clock(time)?;
+            }
+            return Some(());
+        }
         for (part, in_time) in [(date, false), (time, true)] {
             let mut rest = part;
             while !rest.is_empty() {

@@ -52,11 +52,28 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
             let value = integer(trimmed).ok_or_else(invalid)?;
             ScalarValue::UInt32(Some(u32::try_from(value).map_err(|_| out_of_range())?))
         }
-        SqlType::Real => ScalarValue::Float32(Some(float(trimmed).ok_or_else(invalid)? as f32)),
-        SqlType::Double => ScalarValue::Float64(Some(float(trimmed).ok_or_else(invalid)?)),
+        SqlType::Real => {
+            let value = float(trimmed).ok_or_else(invalid)?;
+            let real = value as f32;
+            if real.is_infinite() && digits_in(trimmed) || real == 0.0 && nonzero(trimmed) {
+                return Err(beyond(text, sql_type));
+            }
+            ScalarValue::Float32(Some(real))
+        }
+        SqlType::Double => {
+            let value = float(trimmed).ok_or_else(invalid)?;
+            if value.is_infinite() && digits_in(trimmed) || value == 0.0 && nonzero(trimmed) {
+                return Err(beyond(text, sql_type));
+            }
+            ScalarValue::Float64(Some(value))
+        }
         SqlType::Numeric(_) => {
             if !is_number(trimmed) {
-                return Err(invalid());
+                return Err(match float(trimmed) {
+                    Some(_) if digits_in(trimmed) => Error::new(ErrorKind::OutOfRange, "numeric field overflow"),
+                    Some(special) => no_such_numeric(special),
+                    None => invalid(),
+                });
             }
             if *sql_type == SqlType::Numeric(None) && fraction_digits(trimmed) > i64::from(NUMERIC_DEFAULT.1) {
                 return Err(too_many_digits(trimmed));
@@ -97,7 +114,10 @@ pub(crate) fn parse(text: &str, sql_type: &SqlType) -> Result<ScalarValue> {
             let utc = local - TimeDelta::seconds(i64::from(offset.unwrap_or(0)));
             ScalarValue::TimestampMicrosecond(Some(utc.and_utc().timestamp_micros()), Some("UTC".into()))
         }
-        SqlType::Interval => ScalarValue::IntervalMonthDayNano(Some(interval::parse(trimmed).ok_or_else(invalid)?)),
+        SqlType::Interval => {
+            let interval = interval::parse(trimmed).ok_or_else(|| interval::unreadable(text))?;
+            ScalarValue::IntervalMonthDayNano(Some(interval))
+        }
         SqlType::Uuid => ScalarValue::Utf8View(Some(uuid(trimmed).ok_or_else(invalid)?)),
         SqlType::Json | SqlType::Jsonb => {
             let normalised = crate::functions::json_text(text, *sql_type == SqlType::Jsonb).ok_or_else(|| {
@@ -172,6 +192,18 @@ fn fraction_digits(text: &str) -> i64 {
     (fraction.len() as i64).saturating_sub(zeros as i64).saturating_sub(exponent)
 }
 
+/// There is no numeric for what double precision has beside numbers.
+pub(crate) fn no_such_numeric(value: f64) -> Error {
+    let what = match value {
+        nan if nan.is_nan() => "NaN",
+        negative if negative < 0.0 => "-Infinity",
+        _ => "Infinity",
+    };
+    Error::unsupported(format!("the numeric {what}"))
+        .with_detail("A numeric is a number of at most 38 digits here.")
+        .with_hint("Use double precision, which has NaN and infinity, or NULL.")
+}
+
 /// A plain numeric can't hold all digits of a number.
 pub(crate) fn too_many_digits(text: &str) -> Error {
     let digits = NUMERIC_DEFAULT.1;
@@ -187,9 +219,24 @@ fn float(text: &str) -> Option<f64> {
         "nan" => Some(f64::NAN),
         "inf" | "infinity" | "+infinity" | "+inf" => Some(f64::INFINITY),
         "-inf" | "-infinity" => Some(f64::NEG_INFINITY),
-        _ if is_number(text) => text.parse().ok(),
+        _ if digits_in(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+fn digits_in(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a number's digits are not all zero.
+fn nonzero(text: &str) -> bool {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
+}
+
+/// A floating point number that is larger or nearer to zero than its type has them.
+fn beyond(text: &str, sql_type: &SqlType) -> Error {
+    Error::new(ErrorKind::OutOfRange, format!("\"{text}\" is out of range for type {sql_type}"))
 }
 
 fn truncated(text: &str, length: Option<u32>) -> String {
@@ -347,6 +394,10 @@ fn elements(inner: &str) -> Option<Vec<Option<String>>> {
         match character {
             '\\' if depth == 0 => item.push(characters.next()?),
             '"' if depth == 0 => {
+                if !in_quotes && !quoted && item.trim().is_empty() {
+                    // Blanks before quotes are no part of the element.
+                    item.clear();
+                }
                 in_quotes = !in_quotes;
                 quoted = true;
             }

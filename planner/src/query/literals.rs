@@ -1,6 +1,64 @@
 //! The types that literals and parameters without a type take as arguments of functions.
 
 use catalog::SqlType;
+use sql::ast::{DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
+
+use super::written_cast;
+
+/// Reads the literals among the arguments of a function that are no text: numbers, and intervals. DataFusion's planner would look for the function
+/// of texts.
+pub(super) fn read(function: &mut Function, name: &str) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let count = list.args.len();
+    for (argument, wanted) in list.args.iter_mut().zip(numbers(name, count)) {
+        let (FunctionArg::Unnamed(FunctionArgExpr::Expr(value))
+        | FunctionArg::Named { arg: FunctionArgExpr::Expr(value), .. }
+        | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(value), .. }) = argument
+        else {
+            continue;
+        };
+        let is_text = matches!(&*value, Expr::Value(text) if matches!(text.value, Value::SingleQuotedString(_)));
+        if let (true, Some(wanted)) = (is_text, wanted) {
+            *value = written_cast::call(value.clone(), wanted);
+        }
+    }
+}
+
+/// The types of a function's arguments, where they are none that a text is of itself.
+fn numbers(name: &str, count: usize) -> Vec<Option<DataType>> {
+    let integer = || Some(DataType::Integer(None));
+    let double = || Some(DataType::DoublePrecision);
+    let numeric = || Some(DataType::Numeric(sql::ast::ExactNumberInfo::None));
+    match name {
+        "repeat" | "left" | "right" => vec![None, integer()],
+        "lpad" | "rpad" => vec![None, integer(), None],
+        "split_part" => vec![None, None, integer()],
+        "substr" => vec![None, integer(), integer()],
+        "overlay" => vec![None, None, integer(), integer()],
+        "chr" => vec![integer()],
+        "round" | "trunc" if count == 2 => vec![numeric(), integer()],
+        "abs" | "round" | "ceil" | "ceiling" | "floor" | "sign" | "sqrt" | "cbrt" | "exp" | "ln" | "log" | "log10"
+        | "degrees" | "radians" | "sin" | "cos" | "tan" | "cot" | "asin" | "acos" | "atan" | "sinh" | "cosh"
+        | "tanh" | "asinh" | "acosh" | "atanh" | "sind" | "cosd" | "tand" | "cotd" | "asind" | "acosd" | "atand"
+            if count == 1 =>
+        {
+            vec![double()]
+        }
+        "power" | "pow" | "atan2" | "atan2d" => vec![double(), double()],
+        "div" => vec![numeric(), numeric()],
+        "width_bucket" if count == 4 => vec![double(), double(), double(), integer()],
+        "factorial" => vec![Some(DataType::BigInt(None))],
+        "array_length" | "array_lower" | "array_upper" | "trim_array" => vec![None, integer()],
+        "make_date" => vec![integer(), integer(), integer()],
+        "make_time" => vec![integer(), integer(), double()],
+        "make_timestamp" | "make_timestamptz" => {
+            vec![integer(), integer(), integer(), integer(), integer(), double(), None]
+        }
+        "make_interval" => vec![integer(), integer(), integer(), integer(), integer(), integer(), double()],
+        "to_timestamp" if count == 1 => vec![double()],
+        _ => Vec::new(),
+    }
+}
 
 /// The types of a function's arguments, as far as they are always the same.
 pub(super) fn types(function: &str, arguments: usize) -> Vec<SqlType> {

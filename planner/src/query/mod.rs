@@ -9,6 +9,7 @@ pub(crate) mod arithmetic;
 mod arrow_error;
 pub mod as_of;
 pub(crate) mod cast;
+mod common_tables;
 pub(crate) mod datafusion_error;
 pub(crate) mod datetime;
 mod exclusion;
@@ -35,6 +36,7 @@ mod placement;
 pub(crate) mod provider;
 mod quantified;
 mod recursion;
+mod result_scale;
 pub(crate) mod rewrite;
 mod row_in;
 mod row_value;
@@ -144,6 +146,11 @@ pub fn value_of_text(text: &str, sql_type: &catalog::SqlType) -> Result<datafusi
 /// A unit of time in the singular and in small letters.
 pub(crate) fn unit_of(text: &str) -> String {
     units::singular(&text.to_lowercase()).to_owned()
+}
+
+/// The unit to which `date_trunc` cuts values of a type.
+pub(crate) fn unit_to_trunc(unit: &str, sql_type: &catalog::SqlType) -> Result<String> {
+    units::of_trunc(unit, sql_type)
 }
 
 /// Plans a query that is a part of a statement: its parameters are among the statement's, which knows them all.
@@ -268,8 +275,9 @@ fn bind_as_written(
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    let plan = lateral::attached(ordered_input::aggregates(plan)?)?;
-    let plan = as_of::placed(typing::plan(plan, context)?)?;
+    let mut joins = 0;
+    let plan = lateral::attached(ordered_input::aggregates(plan)?, &mut joins)?;
+    let plan = as_of::placed(lateral::attached_again(typing::plan(plan, context)?, &mut joins)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);

@@ -465,7 +465,11 @@ fn arithmetic(
     let micros = |zone| DataType::Timestamp(TimeUnit::Microsecond, zone);
     Ok(match (left_class, op, right_class) {
         (Decimal, Operator::Divide, Decimal | Integer) | (Integer, Operator::Divide, Decimal) => {
-            Some(own.call("numeric_div", vec![as_decimal(left, left_type), as_decimal(right, right_type)])?)
+            let mut args = vec![as_decimal(left, left_type), as_decimal(right, right_type)];
+            if let Some(scale) = super::result_scale::of_quotient(&args[0], &args[1]) {
+                args.push(Expr::Literal(ScalarValue::Decimal128(None, 38, scale), None));
+            }
+            Some(own.call("numeric_div", args)?)
         }
         // A real beside another type of number is double precision.
         (Float, _, Integer | Decimal) if *left_type == DataType::Float32 => {

@@ -2,12 +2,14 @@
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, UnaryOperator, Value,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, TimezoneInfo,
+    UnaryOperator, Value,
 };
 
 use super::cast::is_utc;
 use super::name::folded;
 use super::rewrite::{call, cast, plain_arguments};
+use super::written_cast;
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -72,7 +74,8 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
         "array_to_json" => plain_arguments(function).map(|[array]| call("to_json", vec![array.clone()])),
         // To the beginning of a day in a zone, say: the local time is cut.
         "date_trunc" => plain_arguments(function).map(|[unit, time, zone]| {
-            let local = call("timezone", vec![zone.clone(), time.clone()]);
+            let point = written_cast::call(time.clone(), DataType::Timestamp(None, TimezoneInfo::Tz));
+            let local = call("timezone", vec![zone.clone(), point]);
             call("timezone", vec![zone.clone(), call("date_trunc", vec![unit.clone(), local])])
         }),
         "make_timestamptz" => plain_arguments::<6>(function).map(|parts| {
@@ -80,8 +83,28 @@ pub(super) fn replaced(name: &str, function: &Function, context: &PlanContext<'_
             call("make_timestamptz", parts.collect())
         }),
         "make_interval" => make_interval(function)?,
+        "convert" => plain_arguments(function).map(|[bytes, source, destination]| {
+            let text = call("convert_from", vec![bytes.clone(), source.clone()]);
+            call("convert_to", vec![text, destination.clone()])
+        }),
+        // PostgreSQL's functions that casts are made of.
+        "int2" => plain_arguments(function).map(|[value]| to(value, DataType::SmallInt(None))),
+        "int4" => plain_arguments(function).map(|[value]| to(value, DataType::Integer(None))),
+        "int8" => plain_arguments(function).map(|[value]| to(value, DataType::BigInt(None))),
+        "float4" => plain_arguments(function).map(|[value]| to(value, DataType::Real)),
+        "float8" => plain_arguments(function).map(|[value]| to(value, DataType::DoublePrecision)),
+        "bool" => plain_arguments(function).map(|[value]| to(value, DataType::Boolean)),
+        "text" => plain_arguments(function).map(|[value]| to(value, DataType::Text)),
+        "date" => plain_arguments(function).map(|[value]| to(value, DataType::Date)),
+        "timestamptz" => {
+            plain_arguments(function).map(|[value]| to(value, DataType::Timestamp(None, TimezoneInfo::Tz)))
+        }
         _ => None,
     })
+}
+
+fn to(value: &Expr, data_type: DataType) -> Expr {
+    written_cast::call(value.clone(), data_type)
 }
 
 /// What takes the place of a call that is not written.

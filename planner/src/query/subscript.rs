@@ -1,14 +1,14 @@
-//! `array[i]`, `array[i:j]`, and of several dimensions `array[i][j]`, `array[i:j][k:l]`.
+//! `array[i]`, `array[i:j]`, and of several dimensions `array[i][j]`, `array[i:j][k:l]`; `jsonb['a'][1]`.
 
 use sql::ast::{AccessExpr, Expr, Subscript, Value};
 
 use super::rewrite::call;
 
-/// What takes the place of subscripts; `None` for other ways into a value: names of fields, members of jsonb.
+/// What takes the place of subscripts; `None` for other ways into a value, such as names of fields.
 pub(super) fn of(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
     let subscripts = chain.iter().map(|access| match access {
-        AccessExpr::Subscript(subscript) if !is_name(subscript) => Some(subscript),
-        _ => None,
+        AccessExpr::Subscript(subscript) => Some(subscript),
+        AccessExpr::Dot(_) => None,
     });
     let subscripts = subscripts.collect::<Option<Vec<_>>>()?;
     let mut arguments = vec![root.clone()];
@@ -36,14 +36,4 @@ pub(super) fn of(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
         }
     }
     Some(call("array_part", arguments))
-}
-
-/// `json['a']`
-fn is_name(subscript: &Subscript) -> bool {
-    match subscript {
-        Subscript::Index { index: Expr::Value(value) } => {
-            !matches!(value.value, Value::Number(..) | Value::Placeholder(_))
-        }
-        _ => false,
-    }
 }

@@ -54,7 +54,7 @@ pub(super) fn extract(
             return Ok(cast(days * seconds, DataType::Decimal128(20, 0)));
         }
         ("julian", _) if *sql_type == SqlType::Date => return Ok(whole(own.call("extract_julian", vec![value])?)),
-        ("julian", _) => return Ok(cast(own.call("extract_julian", vec![value])?, DataType::Decimal128(38, 20))),
+        ("julian", _) => return own.call("extract_julian", vec![value]),
         ("epoch", _) => "extract_epoch",
         ("second", _) => "extract_second",
         ("millisecond", _) => "extract_milliseconds",

@@ -106,7 +106,21 @@ pub(super) fn function(
         }
         ("date_trunc", [unit, value]) => {
             let sql_type = type_of(value)?;
-            let Some(written) = text_of(unit) else { return Ok(Err(function)) };
+            let Some(written) = text_of(unit) else {
+                // A unit of each row: of what DataFusion cuts by a constant unit, and of intervals.
+                let (unit, value) = (unit.clone(), value.clone());
+                return Ok(Ok(match sql_type {
+                    SqlType::Interval => own.call("interval_trunc", vec![unit, value])?,
+                    SqlType::Timestamptz if moved => {
+                        own.call("timezone", vec![text(zone), own.call("date_trunc", vec![unit, local(value)?])?])?
+                    }
+                    SqlType::Date => {
+                        let point = cast::cast(value, &SqlType::Timestamp, Context::Explicit, schema, own, zone)?;
+                        own.call("timezone", vec![text(zone), own.call("date_trunc", vec![unit, point])?])?
+                    }
+                    _ => return Ok(Err(function)),
+                }));
+            };
             let known = units::of_trunc(written, &sql_type)?;
             let long = ["decade", "century", "millennium"].contains(&known.as_str());
             let value = value.clone();
@@ -121,9 +135,12 @@ pub(super) fn function(
                 }
                 SqlType::Timestamptz if moved || long => truncated(&known, value, true, context)?,
                 SqlType::Timestamp if long => truncated(&known, value, false, context)?,
+                SqlType::Timestamp | SqlType::Timestamptz => {
+                    datafusion::functions::datetime::date_trunc().call(vec![text(&known), value])
+                }
                 _ => {
-                    function.args[0] = text(&known);
-                    Expr::ScalarFunction(function)
+                    let local = cast::cast(value, &SqlType::Timestamp, Context::Explicit, schema, own, zone)?;
+                    datafusion::functions::datetime::date_trunc().call(vec![text(&known), local])
                 }
             }));
         }

@@ -98,7 +98,11 @@ pub(super) fn definition_of(
     let planned = plan_query(&create.query.query, context);
     let planned = planned.map_err(|error| place::located(error, &create.query.query))?;
     object::refuse_parameters(&planned)?;
-    let columns = object::view_columns(&planned.schema, &create.columns)?;
+    let mut columns = object::view_columns(&planned.schema, &create.columns)?;
+    if with.on_error == OnError::Null {
+        // Whatever the query says: where an expression fails there is a NULL.
+        columns.iter_mut().for_each(|column| column.nullable = true);
+    }
     let retention = with.retention(columns.iter().map(|column| column.name.as_str()))?;
     let kind = ObjectKind::MaterializedView(MaterializedView {
         query: object::stored_query(&create.query, &name, context)?,

@@ -20,6 +20,8 @@ pub(crate) struct Style {
 pub(crate) enum Zone {
     /// Offset zero, without a look-up.
     Utc,
+    /// Always so many seconds east of Greenwich.
+    Fixed(i32),
     /// A zone with a history.
     Named(Tz),
 }
@@ -83,7 +85,7 @@ impl Zone {
                 Self::Utc
             }
             Ok(zone) => Self::Named(zone),
-            Err(_) => Self::Utc,
+            Err(_) => engine::PosixZone::parse(name).map_or(Self::Utc, |zone| Self::Fixed(zone.offset)),
         }
     }
 
@@ -92,6 +94,7 @@ impl Zone {
         use chrono::{DateTime, Offset, TimeZone};
         match self {
             Self::Utc => 0,
+            Self::Fixed(offset) => offset,
             Self::Named(zone) => DateTime::from_timestamp_micros(instant_us)
                 .map_or(0, |instant| zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()),
         }
@@ -101,7 +104,11 @@ impl Zone {
     /// that autumn repeats the standard time, as in PostgreSQL.
     pub(crate) fn instant_of_local(self, local_us: i64) -> i64 {
         use chrono::{DateTime, LocalResult, Offset, TimeZone};
-        let Self::Named(zone) = self else { return local_us };
+        let zone = match self {
+            Self::Utc => return local_us,
+            Self::Fixed(offset) => return local_us - i64::from(offset) * 1_000_000,
+            Self::Named(zone) => zone,
+        };
         let Some(local) = DateTime::from_timestamp_micros(local_us).map(|local| local.naive_utc()) else {
             return local_us;
         };

@@ -35,7 +35,10 @@ pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         if cursor.word("LOCAL") {
             return Ok(StatementKind::Set(Set { name: "timezone".to_owned(), value: None, local }));
         }
-        cursor.word("INTERVAL");
+        if cursor.word("INTERVAL") {
+            let value = Some(interval(cursor)?);
+            return Ok(StatementKind::Set(Set { name: "timezone".to_owned(), value, local }));
+        }
         return value_only(cursor, "timezone", local);
     }
     for (word, name) in [("NAMES", "client_encoding"), ("ROLE", "role"), ("SCHEMA", "search_path")] {
@@ -60,6 +63,21 @@ pub(crate) fn parse_reset(cursor: &mut Cursor<'_>) -> Result<StatementKind> {
         return Ok(StatementKind::Reset("session_authorization".to_owned()));
     }
     Ok(StatementKind::Reset(name(cursor)?))
+}
+
+/// An interval behind its keyword, as one text: `INTERVAL '3 hour'` for `'3' HOUR`.
+fn interval(cursor: &mut Cursor<'_>) -> Result<String> {
+    const FIELDS: [&str; 6] = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+    let text = cursor.string("an interval")?;
+    let field = cursor.one_of(&FIELDS);
+    if field.is_some() && cursor.word("TO") && cursor.one_of(&FIELDS).is_none() {
+        return Err(cursor.unexpected("a field of an interval"));
+    }
+    // Where the text is a bare number, the field says what it counts.
+    Ok(match field.filter(|_| text.trim().parse::<f64>().is_ok()) {
+        Some(field) => format!("INTERVAL '{text} {}'", field.to_lowercase()),
+        None => format!("INTERVAL '{text}'"),
+    })
 }
 
 fn value_only(cursor: &mut Cursor<'_>, name: &str, local: bool) -> Result<StatementKind> {

@@ -9,6 +9,10 @@ use self_cell::self_cell;
 use crate::store::{Snapshot, Visit};
 use crate::{Error, Result};
 
+/// Keys that RocksDB looks for at a time. Each value keeps its whole block in memory until it has been copied, beside the cache and in no
+/// budget: of 50,000 keys at once that was 300 MiB, and twice the time of their reads.
+const TOGETHER: usize = 512;
+
 self_cell!(
     /// A snapshot borrows the database; here both live together.
     pub(super) struct RocksSnapshot {
@@ -48,18 +52,22 @@ impl Snapshot for RocksSnapshot {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    /// All values lie in one buffer.
+    /// The values of [`TOGETHER`] keys lie in one buffer.
     fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let db = self.borrow_owner();
         let family = db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("the store opens the default column family");
         let options = &self.borrow_dependent().options;
-        let found = db.batched_multi_get_cf_opt(family, keys.iter().copied(), keys.is_sorted(), options);
-        let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| self.failed(error))?;
-
-        let mut buffer = BytesMut::with_capacity(found.iter().flatten().map(|value| value.len()).sum());
-        found.iter().flatten().for_each(|value| buffer.extend_from_slice(value));
-        let mut rest = buffer.freeze();
-        Ok(found.iter().map(|value| value.as_ref().map(|value| rest.split_to(value.len()))).collect())
+        let are_sorted = keys.is_sorted();
+        let mut values = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(TOGETHER) {
+            let found = db.batched_multi_get_cf_opt(family, keys.iter().copied(), are_sorted, options);
+            let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| self.failed(error))?;
+            let mut buffer = BytesMut::with_capacity(found.iter().flatten().map(|value| value.len()).sum());
+            found.iter().flatten().for_each(|value| buffer.extend_from_slice(value));
+            let mut rest = buffer.freeze();
+            values.extend(found.iter().map(|value| value.as_ref().map(|value| rest.split_to(value.len()))));
+        }
+        Ok(values)
     }
 
     fn scan(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> Result<()> {

@@ -13,6 +13,7 @@
 //! something. With one, matches are counted again, for the rows of the key that the change touches.
 
 pub(super) mod alone;
+mod contents;
 mod matching;
 mod temporal;
 mod with_itself;
@@ -31,7 +32,7 @@ use self::alone::{Alone, Which, emits_pairs};
 use self::matching::{Pairs, Rows};
 use super::States;
 use super::closing::Closing;
-use super::shards::{checkpoint, share};
+use super::shards::{checkpoint, for_sides, share};
 use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Condition, Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
@@ -385,10 +386,8 @@ impl Operator for Join {
         let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut output)?;
         let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut output)?;
         let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
-        let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
-        let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
-        let step = |shard: &mut Shard, (left, right): (Vec<Part>, Vec<Part>)| shard.step(shared, &left, &right, store);
-        let changes = for_shards(context.workers, parallel, &mut self.shards, parts, some, step)?;
+        let step = |shard: &mut Shard, left: Vec<Part>, right: Vec<Part>| shard.step(shared, &left, &right, store);
+        let changes = for_sides(context.workers, &mut self.shards, left, right, step)?;
         for change in changes {
             output.deltas.extend(change.deltas);
             output.errors.extend(change.errors);

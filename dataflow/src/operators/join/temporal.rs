@@ -7,24 +7,23 @@
 //!   epochs again yield the same.
 //! - A row on which a key fails is left out, and is an error. A pair on which the further condition fails is no match, and is an error.
 
-use delta::{Part, SHARDS};
+use delta::Part;
 use planner::incremental::{Join as Equijoin, JoinKind, TemporalJoin as Node};
 use storage::{ChangeSet, Snapshot};
 
+use super::Shared;
 use super::alone::{Alone, Which};
 use super::matching::Pairs;
-use super::{Shared, share};
-use crate::exchange::{for_shards, is_parallel, rows_of};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::operators::States;
-use crate::operators::shards::checkpoint;
+use crate::operators::shards::{Shards, for_sides};
 use crate::state::Multimap;
 use crate::{Error, Result};
 
 /// See [the module](self).
 pub struct TemporalJoin {
     shared: Shared,
-    shards: Vec<Multimap>,
+    shards: Shards<Multimap>,
 }
 
 impl TemporalJoin {
@@ -43,7 +42,7 @@ impl TemporalJoin {
             schema: node.schema.clone(),
         })?;
         let state = states.state("right");
-        Ok(Self { shards: (0..SHARDS).map(|shard| shared.right.state(state, shard)).collect(), shared })
+        Ok(Self { shards: Shards::new(|shard| shared.right.state(state, shard)), shared })
     }
 }
 
@@ -95,11 +94,8 @@ impl Operator for TemporalJoin {
         let mut output = StepOutput::default();
         let left = shared.exchange(Which::Left, context.workers, &inputs[0], &mut output)?;
         let right = shared.exchange(Which::Right, context.workers, &inputs[1], &mut output)?;
-        let parallel = is_parallel(context.workers, rows_of(&left) + rows_of(&right));
-        let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
-        let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
-        let work = |shard: &mut Multimap, parts: (Vec<Part>, Vec<Part>)| step(shared, shard, parts, store);
-        for change in for_shards(context.workers, parallel, &mut self.shards, parts, some, work)? {
+        let work = |shard: &mut Multimap, left: Vec<Part>, right: Vec<Part>| step(shared, shard, (left, right), store);
+        for change in for_sides(context.workers, &mut self.shards, left, right, work)? {
             output.deltas.extend(change.deltas);
             output.errors.extend(change.errors);
         }
@@ -107,30 +103,23 @@ impl Operator for TemporalJoin {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(Multimap::changed).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            shard.committed(share(budget_bytes, shard.bytes(), total));
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(Multimap::unwritten_bytes).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Multimap::bytes).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(Multimap::len).sum()
+        self.shards.rows()
     }
 }

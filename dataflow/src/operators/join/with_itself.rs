@@ -5,24 +5,24 @@
 //! - A retraction joins like any row, with its weight, and takes its row from the state.
 //! - A row on which a key fails is left out, and is an error. A pair on which the further condition fails is no match, and is an error.
 
-use delta::{Delta, Part, SHARDS};
+use delta::{Delta, Part};
 use planner::incremental::Join as Node;
 use storage::{ChangeSet, Snapshot};
 
+use super::Shared;
 use super::alone::Which;
 use super::matching::Pairs;
-use super::{Shared, share};
 use crate::Result;
 use crate::exchange::{for_shards, is_parallel, rows_of};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::operators::States;
-use crate::operators::shards::checkpoint;
+use crate::operators::shards::Shards;
 use crate::state::Multimap;
 
 /// See [the module](self).
 pub struct JoinWithItself {
     shared: Shared,
-    shards: Vec<Multimap>,
+    shards: Shards<Multimap>,
 }
 
 impl JoinWithItself {
@@ -30,7 +30,7 @@ impl JoinWithItself {
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
         let shared = Shared::new(node)?;
         let state = states.state("left");
-        Ok(Self { shards: (0..SHARDS).map(|shard| shared.left.state(state, shard)).collect(), shared })
+        Ok(Self { shards: Shards::new(|shard| shared.left.state(state, shard)), shared })
     }
 }
 
@@ -75,30 +75,23 @@ impl Operator for JoinWithItself {
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(Multimap::changed).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-            shard.checkpoint(changes);
-            Ok(())
-        })
+        self.shards.checkpoint(workers, changes)
     }
 
     fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            shard.committed(share(budget_bytes, shard.bytes(), total));
-        }
+        self.shards.committed(budget_bytes);
         Ok(())
     }
 
     fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(Multimap::unwritten_bytes).sum()
+        self.shards.unwritten_bytes()
     }
 
     fn state_bytes(&self) -> usize {
-        self.shards.iter().map(Multimap::bytes).sum()
+        self.shards.bytes()
     }
 
     fn state_rows(&self) -> usize {
-        self.shards.iter().map(Multimap::len).sum()
+        self.shards.rows()
     }
 }

@@ -152,7 +152,7 @@ fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<b
 }
 
 /// Whether a subquery in an expression within refers to columns of the schema.
-fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+pub(super) fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
     let mut found = false;
     plan.apply(|node| {
         node.apply_expressions(|expr| {
@@ -168,7 +168,7 @@ fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.
-pub(super) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
+pub(in crate::query) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
     let takes = match plan {
         LogicalPlan::Limit(limit) => !exists || limit.skip.is_some() || !lets_rows_through(limit),
         LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,

@@ -10,8 +10,30 @@ use sql::ast::{
 use super::{Rewriter, SESSION_VALUES, as_of, call, cast, place};
 use crate::error::ErrorKind;
 use crate::query::name::folded;
-use crate::query::{exclusion, own_aggregate, second_names, types, written_cast};
+use crate::query::{exclusion, literals, own_aggregate, second_names, types, written_cast};
 use crate::{Error, Result};
+
+/// A number in a call's ORDER BY is a constant, and counts no column; DataFusion would take a bare one for a place in the input.
+pub(super) fn constants_in_order(function: &mut Function) {
+    let clauses = match &mut function.args {
+        FunctionArguments::List(list) => list.clauses.as_mut_slice(),
+        _ => &mut [],
+    };
+    let in_arguments = clauses.iter_mut().filter_map(|clause| match clause {
+        ast::FunctionArgumentClause::OrderBy(order) => Some(order),
+        _ => None,
+    });
+    let over = match &mut function.over {
+        Some(ast::WindowType::WindowSpec(spec)) => Some(&mut spec.order_by),
+        _ => None,
+    };
+    for key in in_arguments.chain(over).flatten().chain(&mut function.within_group) {
+        if matches!(&key.expr, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+            let number = std::mem::replace(&mut key.expr, Expr::value(Value::Null));
+            key.expr = Expr::Nested(Box::new(number));
+        }
+    }
+}
 
 impl Rewriter<'_> {
     /// Checks that a function exists; what takes its place, if something does.
@@ -52,6 +74,7 @@ impl Rewriter<'_> {
             };
             return Ok(Some(Expr::Nested(Box::new(remainder))));
         }
+        literals::read(function, &name);
         if let Some(replacement) = second_names::replaced(&name, function, self.context)? {
             return Ok(Some(replacement));
         }

@@ -5,7 +5,6 @@ use sql::Span;
 use sql::ast::{self, BinaryOperator, DataType, Expr, Value};
 
 use super::{call, cast};
-use crate::error::ErrorKind;
 use crate::query::{interval, types, written_cast};
 use crate::{Error, Result};
 
@@ -62,17 +61,10 @@ pub(super) fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> R
             .with_hint("Use make_interval, or multiply an interval.")
             .at(span));
     };
-    let text = match &literal.leading_field {
-        // `INTERVAL '5' MINUTE`, but also `INTERVAL '1 02:03' DAY TO MINUTE`, where the text says it all.
-        Some(field) if literal.last_field.is_none() && written.trim().parse::<f64>().is_ok() => {
-            format!("{written} {field}")
-        }
-        _ => written.to_owned(),
-    };
-    let value = interval::parse(&text).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{written}\""))
-            .at(span)
-    })?;
+    let field = |field: &Option<ast::DateTimeField>| field.as_ref().map(|field| field.to_string().to_lowercase());
+    let fields = (field(&literal.leading_field), field(&literal.last_field));
+    let value = interval::parse_within(written, (fields.0.as_deref(), fields.1.as_deref()))
+        .ok_or_else(|| interval::unreadable(written).at(span))?;
     Ok(ast::Interval {
         value: Box::new(Expr::value(Value::SingleQuotedString(datafusion_text(value)))),
         leading_field: None,

@@ -19,7 +19,7 @@ use sql::ast::{
 use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
-use self::clauses::{clauses, supported_select, table_factor};
+use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor};
 use self::literals::{interval_literal, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
@@ -27,7 +27,10 @@ use self::operators::{between_symmetric, is_distinct, loosened, named_operator, 
 use super::as_of::written as as_of;
 use super::from_columns::FromColumns;
 use super::name::folded;
-use super::{literal, number, operator, placement, quantified, row_value, set_returning, types, written_cast};
+use super::{
+    literal, literals as arguments, number, operator, placement, quantified, row_value, set_returning, types,
+    written_cast,
+};
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -46,6 +49,7 @@ pub(crate) struct Rewritten {
 /// second attempt when names of a wildcard and others collide.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
+    super::ordered_input::kept(query);
     let columns = super::using::occurs(query).then(|| FromColumns::new(context));
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
@@ -92,6 +96,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        flow(super::common_tables::in_order(query))?;
         self.columns.iter_mut().for_each(|columns| columns.enter(query));
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
@@ -118,6 +123,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = as_of::mark(select) {
             return ControlFlow::Break(Box::new(error));
         }
+        positions_in_distinct(select);
         super::grouping::in_select(select);
         super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();
@@ -184,6 +190,7 @@ impl Rewriter<'_> {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
             Expr::Function(function) => {
+                calls::constants_in_order(function);
                 if let Some(replacement) = self.function(function, span)? {
                     *expr = replacement;
                 }
@@ -257,19 +264,32 @@ impl Rewriter<'_> {
             {
                 *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
             }
+            // As functions they are found where others are.
+            Expr::Substring { expr: text, substring_from, substring_for, .. } => {
+                let first = || Expr::value(Value::Number("1".to_owned(), false));
+                let mut arguments = vec![(**text).clone(), substring_from.as_deref().cloned().unwrap_or_else(first)];
+                arguments.extend(substring_for.as_deref().cloned());
+                *expr = call("substr", arguments);
+            }
+            Expr::Position { expr: sought, r#in } => {
+                *expr = call("strpos", vec![(**r#in).clone(), (**sought).clone()]);
+            }
+            Expr::Overlay { expr: text, overlay_what, overlay_from, overlay_for } => {
+                let mut arguments = vec![(**text).clone(), (**overlay_what).clone(), (**overlay_from).clone()];
+                arguments.extend(overlay_for.as_deref().cloned());
+                let mut overlay = call("overlay", arguments);
+                if let Expr::Function(function) = &mut overlay {
+                    arguments::read(function, "overlay");
+                }
+                *expr = overlay;
+            }
             Expr::Extract { field, expr: value, .. } => {
                 let field = field.to_string();
                 let unit = Expr::value(Value::SingleQuotedString(field.trim_matches('\'').to_lowercase()));
                 *expr = call("extract", vec![unit, (**value).clone()]);
             }
             Expr::AtTimeZone { timestamp, time_zone } => {
-                let zone = match string_literal(time_zone).map(|text| (text.get(..1), text)) {
-                    // A bare offset is POSIX's, which is counted westward; `timezone` counts it eastward.
-                    Some((Some("+"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('+', "-", 1))),
-                    Some((Some("-"), text)) => Expr::value(Value::SingleQuotedString(text.replacen('-', "+", 1))),
-                    _ => (**time_zone).clone(),
-                };
-                *expr = call("timezone", vec![zone, (**timestamp).clone()]);
+                *expr = call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]);
             }
             Expr::Collate { expr: inner, collation } => {
                 let name = collation.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
@@ -280,7 +300,13 @@ impl Rewriter<'_> {
                 *expr = (**inner).clone();
             }
             // DataFusion's planner forgets outer rows and the types of parameters within brackets.
-            Expr::Array(array) => *expr = call("make_array", std::mem::take(&mut array.elem)),
+            Expr::Array(array) => {
+                if ragged(&array.elem) {
+                    let message = "multidimensional arrays must have array expressions with matching dimensions";
+                    return Err(Error::new(ErrorKind::InvalidSubscript, message).at(span));
+                }
+                *expr = call("make_array", std::mem::take(&mut array.elem));
+            }
             Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
                     *op = named_operator(parts, span)?;
@@ -293,8 +319,12 @@ impl Rewriter<'_> {
                 *expr = call(name, vec![(**left).clone(), (**right).clone()]);
             }
             Expr::Interval(interval) => {
-                let literal = interval_literal(interval, span)?;
-                *interval = literal;
+                let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
+                *interval = interval_literal(interval, span)?;
+                if let Some(digits) = digits.filter(|digits| *digits < 6) {
+                    let digits = Expr::value(Value::Number(digits.to_string(), false));
+                    *expr = call("interval_scale", vec![expr.clone(), digits]);
+                }
             }
             Expr::Cast { expr: inner, data_type, array: false, .. }
                 if string_literal(inner).is_some_and(|text| moving_time(text, data_type).is_some()) =>
@@ -338,6 +368,10 @@ impl Rewriter<'_> {
                 let target = types::sql_type(&typed.data_type).map_err(|error| error.at(span))?;
                 if let Some(text) = value_text(&typed.value.value) {
                     literal::parse(text, &operator::of_literal(text, target)).map_err(|error| error.at(span))?;
+                }
+                if let Some((function, digits)) = types::seconds_rounding(&typed.data_type) {
+                    let value = written_cast::call(Expr::Value(typed.value.clone()), typed.data_type.clone());
+                    *expr = call(function, vec![value, Expr::value(Value::Number(digits.to_string(), false))]);
                 }
             }
             Expr::Value(value) => match &mut value.value {
@@ -400,4 +434,17 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// Whether arrays within an array have different lengths.
+fn ragged(elements: &[Expr]) -> bool {
+    let lengths = elements.iter().map(|element| match element {
+        Expr::Function(function) if function.name.to_string() == "make_array" => match &function.args {
+            FunctionArguments::List(list) => Some(list.args.len()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let known: Vec<usize> = lengths.flatten().collect();
+    known.windows(2).any(|pair| pair[0] != pair[1])
 }

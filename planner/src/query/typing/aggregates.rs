@@ -8,8 +8,9 @@ use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, Cast};
 use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable};
 
+use crate::Error;
 use crate::functions::{OwnFunctions, undefined};
-use crate::query::operator::{Class, class_of};
+use crate::query::operator::{Class, class_of, is_unknown};
 
 /// Precision and scale to which an average's argument is brought: DataFusion's average adds four digits, which makes PostgreSQL's 16.
 const AVG_ARGUMENT: DataType = DataType::Decimal128(38, 12);
@@ -21,6 +22,9 @@ const SUM_BIGINT_ARGUMENT: DataType = DataType::Decimal128(38, 0);
 pub(super) fn argument_types(func: &AggregateUDF, args: &mut [Expr], schema: &DFSchema) -> Result<()> {
     let [arg] = args else {
         return match func.name() {
+            "string_agg" if class_of(&args[0].get_type(schema)?) == Class::Bytes && !is_unknown(&args[0]) => {
+                Err(Error::unsupported("string_agg of bytea").into())
+            }
             "count" if args.len() > 1 => {
                 let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<Result<Vec<_>>>()?;
                 undefined("count", &fields)

@@ -7,9 +7,10 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
-use super::Typing;
-use crate::query::operator::{Class, class_of, is_unknown, resolve, sql_type_of, type_name, unpadded};
-use crate::query::{cast, literals, operator, quantified};
+use super::{Typing, json_type, typed_json};
+use crate::query::cast::Context;
+use crate::query::operator::{Class, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded};
+use crate::query::{cast, literals, operator, quantified, result_scale};
 
 impl Typing<'_> {
     /// A value as `concat` shows it: a boolean as one letter.
@@ -40,6 +41,7 @@ impl Typing<'_> {
             "ltrim" => ("bytea_ltrim", 2),
             "rtrim" => ("bytea_rtrim", 2),
             "octet_length" => ("bytea_length", 1),
+            "bit_length" => ("bytea_bit_length", 1),
             other => {
                 let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<Result<Vec<_>>>()?;
                 return crate::functions::undefined(other, &fields);
@@ -49,6 +51,23 @@ impl Typing<'_> {
             *arg = resolve(std::mem::take(arg), &SqlType::Bytea)?;
         }
         own.call(name, args)
+    }
+
+    /// The stride is an interval, the times are of one type: points in time, unless one of them is a local time.
+    fn date_bin_arguments(&self, args: &mut [Expr], schema: &DFSchema) -> Result<()> {
+        let Some((stride, times)) = args.split_first_mut() else { return Ok(()) };
+        *stride = resolve(std::mem::take(stride), &SqlType::Interval)?;
+        let is_local = |arg: &Expr| Ok(!is_unknown(arg) && sql_type_of(arg, schema)? == SqlType::Timestamp);
+        let local = times.iter().map(is_local).collect::<Result<Vec<_>>>()?.contains(&true);
+        let target = if local { SqlType::Timestamp } else { SqlType::Timestamptz };
+        let (own, zone) = (&self.context.functions.own, &self.context.settings.time_zone);
+        for arg in times {
+            let moves = is_unknown(arg) || sql_type_of(arg, schema)? == SqlType::Date;
+            if moves {
+                *arg = cast::cast(std::mem::take(arg), &target, Context::Explicit, schema, own, zone)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
@@ -64,6 +83,10 @@ impl Typing<'_> {
             }
         }
         element_types(&mut function, schema)?;
+        let own = &self.context.functions.own;
+        if let Some(planned) = result_scale::function(function.name(), &function.args, schema, own)? {
+            return Ok(planned);
+        }
         match function.name() {
             "any_of" | "all_of" => {
                 let planned = quantified::typed(function, schema, &self.context.functions.own)?;
@@ -80,10 +103,12 @@ impl Typing<'_> {
                 }
             }
             "substr" | "substring" | "overlay" | "strpos" | "position" | "btrim" | "ltrim" | "rtrim"
-            | "octet_length" | "reverse" => {
-                if let Some(first) = function.args.first()
-                    && class_of(&first.get_type(schema)?) == Class::Bytes
-                {
+            | "octet_length" | "bit_length" | "reverse" | "upper" | "lower" => {
+                let types = function.args.iter().map(|arg| arg.get_type(schema));
+                let classes = types.map(|data_type| Ok(class_of(&data_type?))).collect::<Result<Vec<_>>>()?;
+                // Of `strpos` the second may be a literal; else the first says it.
+                let both = function.name() == "strpos" && classes.contains(&Class::Bytes);
+                if both || classes.first() == Some(&Class::Bytes) {
                     return self.of_bytes(function, schema);
                 }
             }
@@ -100,6 +125,9 @@ impl Typing<'_> {
                     && class_of(&value.get_type(schema)?) == Class::Float
                 {
                     return self.context.functions.own.call("float_round", function.args);
+                }
+                if let Some(rounded) = rounded_to_more(&mut function.args, schema)? {
+                    return Ok(rounded);
                 }
             }
             // Cut to fewer digits, a numeric has fewer.
@@ -129,7 +157,11 @@ impl Typing<'_> {
                     return Ok(operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
                 }
             }
-            "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
+            "coalesce" | "nullif" | "greatest" | "least" => {
+                self.unify(&mut function.args, schema)?;
+                let json = json_type(&function.args, schema)?;
+                return Ok(typed_json(Expr::ScalarFunction(function), json));
+            }
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
                     let name =
@@ -139,6 +171,13 @@ impl Typing<'_> {
                     return Ok(Expr::Cast(Cast::new_from_field(Box::new(name), field.into())));
                 }
             }
+            "array_subscript" if sql_type_of(&function.args[0], schema)? == SqlType::Jsonb => {
+                let own = &self.context.functions.own;
+                let mut args = function.args.into_iter();
+                let root = args.next().unwrap_or_default();
+                return args.try_fold(root, |value, key| own.call("json_get", vec![value, narrowed(key)]));
+            }
+            "date_bin" => self.date_bin_arguments(&mut function.args, schema)?,
             "generate_series" => series_arguments(&mut function.args, schema)?,
             _ => {
                 // A parameter among numbers is a number.
@@ -166,6 +205,25 @@ impl Typing<'_> {
         }
         Ok(Expr::ScalarFunction(function))
     }
+}
+
+/// `round(x, n)` to more digits than `x` has: it gets these. An integer that is rounded is a numeric from here on.
+fn rounded_to_more(args: &mut [Expr], schema: &DFSchema) -> Result<Option<Expr>> {
+    let [value, Expr::Literal(digits, _)] = args else { return Ok(None) };
+    let Ok(wanted) = digits.to_string().parse::<i8>() else { return Ok(None) };
+    let data_type = value.get_type(schema)?;
+    if class_of(&data_type) == Class::Integer {
+        *value = operator::as_decimal(std::mem::take(value), &data_type);
+    }
+    Ok(match value.get_type(schema)? {
+        DataType::Decimal128(precision, scale) if wanted > scale => {
+            let whole = i16::from(precision) - i16::from(scale);
+            let scale = i16::from(wanted).min(38 - whole).max(i16::from(scale));
+            let target = DataType::Decimal128((whole + scale).clamp(1, 38) as u8, scale as i8);
+            Some(operator::cast(std::mem::take(value), target))
+        }
+        _ => None,
+    })
 }
 
 /// Beside an array, what has no type is one of its elements.

@@ -5,6 +5,7 @@ mod aggregates;
 mod elements;
 mod functions;
 mod keys;
+mod order;
 mod values;
 
 use std::sync::Arc;
@@ -27,9 +28,9 @@ use self::aggregates::{argument_types, interval_extreme};
 use self::elements::with_element_types;
 pub(super) use self::keys::key;
 use super::cast::{self, Context};
-use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of};
+use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name};
 use super::{exclusion, recursion, set_comparison, set_operation, written_cast, zoned};
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 use crate::functions::by_row::ByRow;
 use crate::{Error, PlanContext, Result};
 
@@ -81,9 +82,19 @@ impl Typing<'_> {
             LogicalPlan::Values(values) => self.values(values, outer),
             LogicalPlan::RecursiveQuery(query) => {
                 let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
-                let first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
-                let term = recursion::with_rows_of(Arc::unwrap_or_clone(recursive_term), &name, first.schema())?;
-                let term = recursion::without_casts(self.node(term, outer)?, first.schema())?;
+                let mut first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
+                let written = Arc::unwrap_or_clone(recursive_term);
+                let coerced = recursion::coerced(&written);
+                let typed = |first: &DFSchema| -> DataFusionResult<LogicalPlan> {
+                    self.node(recursion::with_rows_of(written.clone(), &name, first)?, outer)
+                };
+                let mut term = typed(first.schema())?;
+                if let Some(wide) = recursion::widened(&first, &term, &coerced)? {
+                    first = wide;
+                    term = typed(first.schema())?;
+                }
+                recursion::check_types(&first, &term, &coerced, &name)?;
+                let term = recursion::without_casts(term, first.schema())?;
                 LogicalPlanBuilder::from(first).to_recursive_query(name, term, is_distinct)?.build()
             }
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
@@ -221,6 +232,9 @@ impl Typing<'_> {
                 {
                     *value = key;
                 }
+                if order::takes_rows_in_order(&func) && !params.distinct {
+                    params.order_by = order::sort_keys(params.order_by, schema, own)?;
+                }
                 match interval_extreme(&func, &params, schema, own)? {
                     Some(extreme) => extreme,
                     None => Expr::AggregateFunction(AggregateFunction { func, params }),
@@ -236,11 +250,8 @@ impl Typing<'_> {
                         *part = key;
                     }
                 }
-                for part in &mut params.order_by {
-                    if let Some(key) = keys::key(&part.expr, schema, own)? {
-                        part.expr = key;
-                    }
-                }
+                order::of_window(&mut params, schema, own)?;
+                positive_place(&fun, &params.args)?;
                 let WindowFunction { fun, params } = exclusion::planned(WindowFunction { fun, params }, schema)?;
                 let fun = match &fun {
                     WindowFunctionDefinition::WindowUDF(function) if params.null_treatment.is_none() => {
@@ -305,10 +316,21 @@ impl Typing<'_> {
                 self.unify(&mut whens, schema)?;
                 whens.pop().map(Box::new)
             }
-            None => None,
+            None => {
+                for when in &whens {
+                    let sql_type = sql_type_of(when, schema)?;
+                    if !is_unknown(when) && sql_type != SqlType::Boolean {
+                        let name = type_name(&sql_type);
+                        let message = format!("argument of CASE/WHEN must be type boolean, not type {name}");
+                        return Err(Error::new(ErrorKind::DatatypeMismatch, message).into());
+                    }
+                }
+                None
+            }
         };
+        let json = json_type(results.iter().chain(else_expr.as_deref()), schema)?;
         let when_then_expr = whens.into_iter().map(Box::new).zip(results.into_iter().map(Box::new)).collect();
-        Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
+        Ok(typed_json(Expr::Case(Case { expr, when_then_expr, else_expr }), json))
     }
 
     /// What has no type takes that of the first that has one.
@@ -321,6 +343,24 @@ impl Typing<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether expressions of one type are JSON, and which of the two.
+fn json_type<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFSchema) -> DataFusionResult<Option<SqlType>> {
+    for expr in exprs.into_iter().filter(|expr| !is_unknown(expr)) {
+        if let found @ (SqlType::Json | SqlType::Jsonb) = sql_type_of(expr, schema)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// DataFusion's CASE, and functions that give one of their arguments, forget that a text is JSON.
+fn typed_json(expr: Expr, json: Option<SqlType>) -> Expr {
+    match json {
+        Some(json) => Expr::Cast(Cast::new_from_field(Box::new(expr), json.field(OWN_CAST, true).into())),
+        None => expr,
     }
 }
 
@@ -367,4 +407,21 @@ pub(super) fn input_schema(plan: &LogicalPlan) -> DataFusionResult<DFSchema> {
         schema.merge(input.schema());
     }
     Ok(schema)
+}
+
+/// `Err` for a constant number of buckets, or a place, that isn't above zero.
+fn positive_place(function: &WindowFunctionDefinition, args: &[Expr]) -> Result<()> {
+    let (place, error) = match function.name() {
+        "ntile" => (0, DataError::Ntile),
+        "nth_value" => (1, DataError::NthValue),
+        _ => return Ok(()),
+    };
+    let Some(Expr::Literal(value, _)) = args.get(place) else { return Ok(()) };
+    match value.to_string().parse::<i64>() {
+        Ok(..=0) => {
+            let message = format!("argument of {} must be greater than zero", function.name());
+            Err(Error::new(ErrorKind::Data(error), message))
+        }
+        _ => Ok(()),
+    }
 }
