@@ -26,6 +26,7 @@ pub use error::{Error, Result};
 pub use failures::RowError;
 pub use graph::{
     EpochInputs, EpochOutputs, Graph, GraphSettings, LateRows, OperatorStats, StateAllocator, Workers, errors_state,
+    read_output,
 };
 pub use nearest::NearestRows;
 pub use operator::{Operator, StepContext};

@@ -1,11 +1,13 @@
 //! What a DDL statement changes, as the epoch thread is told.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::command::Write;
 use catalog::{Catalog, ObjectId, QualifiedName};
 use connectors::Positions;
 use datafusion::common::ScalarValue;
+use planner::Node;
 use planner::statement::plan::{AlterPlan, CommentPlan, CreatePlan, DropPlan};
 
 /// Where the views of queries that are followed are, as long as they are.
@@ -26,6 +28,15 @@ pub(crate) enum DdlChange {
         create: Box<CreatePlan>,
         /// Where the topics and files end that it is the first to read; a table's own under the number that `create` has for it.
         past: HashMap<ObjectId, Positions>,
+    },
+    /// As [`DdlChange::Create`], of a view that goes on from operators of running ones.
+    CreateBeside {
+        /// What.
+        create: Box<CreatePlan>,
+        /// As of [`DdlChange::Create`].
+        past: HashMap<ObjectId, Positions>,
+        /// The operators.
+        exposed: Vec<Exposed>,
     },
     /// A new schema.
     CreateSchema(String),
@@ -63,6 +74,17 @@ pub(crate) struct Alteration {
     pub(crate) built: HashMap<ObjectId, BuiltBeside>,
     /// The values of new columns of a table, in the order of the plan's expressions.
     pub(crate) values: Vec<ScalarValue>,
+}
+
+/// An operator inside of a running view, from whose output a view goes on that is built to take another's place.
+#[derive(Clone, Debug)]
+pub(crate) struct Exposed {
+    /// What the new view calls it: a number that no object has.
+    pub(crate) number: ObjectId,
+    /// The view that has it.
+    pub(crate) view: ObjectId,
+    /// Its plan.
+    pub(crate) operator: Arc<Node>,
 }
 
 /// A hidden view that has caught up with the one whose place it will take.

@@ -12,10 +12,11 @@ use std::time::Duration;
 use catalog::{Catalog, Object, ObjectId};
 use connectors::{Health, Positions, SourceBatch, batch_channel};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use dataflow::{EpochInputs, Graph};
+use dataflow::{EpochInputs, Graph, read_output};
 use delta::{Delta, Epoch};
 use parking_lot::Mutex;
-use storage::{Durability, Store};
+use planner::Node;
+use storage::{Durability, StateId, Store};
 use tokio::sync::oneshot;
 
 use crate::command::{Command, CommandSender, Doorbell};
@@ -50,8 +51,10 @@ const STEPS_PER_CHECKPOINT: usize = 32;
 /// How far a view is built.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// Rows of the past that were read.
+    /// Rows of the past that were read, of sources, tables and views.
     pub(crate) rows: u64,
+    /// Rows that were read off the state of operators of running views.
+    pub(crate) kept_rows: u64,
     /// Why it isn't built, when something is in the way.
     pub(crate) error: Option<String>,
 }
@@ -211,12 +214,21 @@ pub(crate) struct Hydration {
     pub(crate) met: HashSet<ObjectId>,
     /// Nothing may be taken away from some of those again.
     pub(crate) met_only_grow: bool,
+    /// What it reads off the state of operators of running views.
+    pub(crate) kept: BTreeMap<ObjectId, KeptOperator>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) commands: CommandSender,
     pub(crate) bell: Doorbell,
     pub(crate) leash: Arc<Leash>,
     pub(crate) outside: Arc<dyn Outside>,
+}
+
+/// An operator of a running view, whose output another goes on from.
+#[derive(Clone)]
+pub(crate) struct KeptOperator {
+    pub(crate) operator: Arc<Node>,
+    pub(crate) states: BTreeMap<String, StateId>,
 }
 
 impl Hydration {
@@ -261,6 +273,7 @@ impl Hydration {
         replay.read_stored(&start.published, Stored::Met, 1)?;
         replay.read_until(&start.published.positions, &start.published.watermarks)?;
         replay.read_stored(&start.published, Stored::Others, 1)?;
+        replay.read_kept(&start.published)?;
         replay.finish(&start.published.watermarks)?;
         // What is tapped meanwhile is the epoch thread's to finish, once this graph has joined; most of it is done here.
         let mut steps = 0;
@@ -315,6 +328,7 @@ struct Replay<'a> {
     /// What `now()` is: that of the running graph, as far as it is known. What is over by then is not built up first.
     timestamp_us: i64,
     rows: u64,
+    kept_rows: u64,
     steps: usize,
     /// The last trouble that was told.
     trouble: Option<String>,
@@ -339,7 +353,8 @@ impl<'a> Replay<'a> {
             }
         }
         let (watermarks, bounds) = (HashMap::new(), HashMap::new());
-        Ok(Self { hydration, sources, watermarks, bounds, timestamp_us: 0, rows: 0, steps: 0, trouble: None })
+        let (rows, kept_rows, steps) = (0, 0, 0);
+        Ok(Self { hydration, sources, watermarks, bounds, timestamp_us: 0, rows, kept_rows, steps, trouble: None })
     }
 
     /// Records between what was read and `running`. Only an estimate where offsets count bytes or have holes.
@@ -415,7 +430,7 @@ impl<'a> Replay<'a> {
             Health::Running | Health::Failed(_) => None,
         };
         if trouble != self.trouble {
-            self.hydration.tell(Progress { rows: self.rows, error: trouble.clone() });
+            self.hydration.tell(Progress { error: trouble.clone(), ..self.progress() });
             self.trouble = trouble;
         }
         Ok(())
@@ -455,6 +470,40 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Reads what operators of running views have put out off their state. The snapshot has all of it: the tap began when nothing was open.
+    fn read_kept(&mut self, published: &Published) -> Result<()> {
+        let workers = self.hydration.graph.workers().clone();
+        for (id, kept) in self.hydration.kept.clone() {
+            let mut waiting = Vec::new();
+            let mut rows = 0;
+            let mut failed = None;
+            let read = read_output(&kept.operator, &kept.states, &published.snapshot, &workers, &mut |delta| {
+                rows += delta.num_rows();
+                waiting.push(delta);
+                if rows < STEP_ROWS {
+                    return Ok(());
+                }
+                rows = 0;
+                self.step_past(HashMap::from([(id, std::mem::take(&mut waiting))])).map_err(|error| {
+                    failed = Some(error);
+                    dataflow::Error::Broken("what is read can't be taken in".to_owned())
+                })
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            read.map_err(dataflow_error)?;
+            if !waiting.is_empty() {
+                self.step_past(HashMap::from([(id, waiting)]))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { rows: self.rows, kept_rows: self.kept_rows, error: None }
+    }
+
     /// The last step of the past comes to the running graph's watermarks. Even without any past there is one: a count over nothing is a
     /// row.
     fn finish(&mut self, watermarks: &HashMap<ObjectId, i64>) -> Result<()> {
@@ -479,7 +528,11 @@ impl<'a> Replay<'a> {
         if self.hydration.leash.is_cut() {
             return Err(ended());
         }
-        self.rows += deltas.values().flatten().map(|delta| delta.num_rows() as u64).sum::<u64>();
+        for (id, deltas) in &deltas {
+            let rows: u64 = deltas.iter().map(|delta| delta.num_rows() as u64).sum();
+            let count = if self.hydration.kept.contains_key(id) { &mut self.kept_rows } else { &mut self.rows };
+            *count += rows;
+        }
         self.step(EpochInputs {
             epoch: Epoch(0),
             timestamp_us: self.timestamp_us,
@@ -505,7 +558,7 @@ impl<'a> Replay<'a> {
         leash.hold(|| store.commit(changes, Durability::Process).map_err(storage_error))?;
         let snapshot = store.snapshot().map_err(storage_error)?;
         self.hydration.graph.committed(snapshot).map_err(dataflow_error)?;
-        self.hydration.tell(Progress { rows: self.rows, error: None });
+        self.hydration.tell(self.progress());
         Ok(())
     }
 }

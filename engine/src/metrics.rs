@@ -74,6 +74,15 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         &[],
         runtime.store.memory_bytes as f64,
     );
+    for (from, rows) in [("inputs", runtime.build_rows.inputs), ("state", runtime.build_rows.state)] {
+        add(
+            "millrace_build_rows_total",
+            "Rows that views were built from: of sources, tables and views, or of the state of operators that went on.",
+            Counter,
+            &[("from", from)],
+            rows as f64,
+        );
+    }
     add("millrace_store_bytes", "Live data on disk, in bytes.", Gauge, &[], runtime.store.disk_bytes as f64);
     add(
         "millrace_committed_bytes_total",

@@ -23,10 +23,21 @@ pub(crate) struct Runtime {
     pub(crate) store: StoreStats,
     /// Memory held by operator state and view overlays, in bytes.
     pub(crate) state_bytes: usize,
+    /// Rows that views were built from since the start.
+    pub(crate) build_rows: BuildRows,
     /// Why commits wait, if they do.
     pub(crate) commit_trouble: Option<String>,
     /// Why the engine takes no input any more, if so.
     pub(crate) failure: Option<String>,
+}
+
+/// Rows that views were built from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BuildRows {
+    /// Of sources, tables and views.
+    pub(crate) inputs: u64,
+    /// Of the state of operators that went on.
+    pub(crate) state: u64,
 }
 
 /// A running source.

@@ -80,7 +80,8 @@ impl Node {
             }
             Self::Recursive(node) => {
                 let effects: Vec<_> = node.outers.iter().map(|outer| outer.effect).collect();
-                write!(out, "recursive all={} outers={effects:?} step={}", node.all, node.step.fingerprint())
+                let rounds = if node.rounds { " rounds" } else { "" };
+                write!(out, "recursive{rounds} all={} outers={effects:?} step={}", node.all, node.step.fingerprint())
             }
             Self::Hole(node) => write!(out, "hole {}", node.index),
             Self::WindowClose(node) => write!(

@@ -7,6 +7,7 @@
 mod as_of;
 mod partition;
 mod reach;
+mod readable;
 mod rebuild;
 mod recursive;
 mod retention;

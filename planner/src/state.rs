@@ -97,6 +97,12 @@ impl Node {
                 }
             }
             Self::TemporalFilter(_) => vec![table("waiting", None, 0, "weight, by when the row comes or goes")],
+            Self::Recursive(node) if node.rounds => {
+                let inputs = (0..=node.outers.len())
+                    .map(|input| table(&format!("input {input}"), None, input, "weight, to compute all of it again"));
+                let out = [table("rows", None, 0, "weight of what has come out"), table("errors", None, 0, "weight")];
+                out.into_iter().chain(inputs).collect()
+            }
             Self::Recursive(node) => {
                 let rows = (!node.all).then(|| table("rows", None, 0, "derivations"));
                 let waiting = (0..=node.outers.len())

@@ -254,6 +254,9 @@ impl<'a> Cursor<'a> {
     pub(crate) fn error_at(&self, start: Option<Position>, expected: Option<&str>) -> Error {
         let at = start.and_then(|start| self.tokens.iter().position(|token| position(token.span.start) == Some(start)));
         let at = at.map(|at| self.behind_wildcard(at).unwrap_or(at));
+        if let Some(error) = at.and_then(|at| self.behind_common_table(at)) {
+            return error;
+        }
         let hint = self.hint(at.unwrap_or(self.tokens.len()), expected);
         let (message, span) = match at.and_then(|at| Span::of_parser(self.tokens[at].span)) {
             Some(span) => {
@@ -275,6 +278,30 @@ impl<'a> Cursor<'a> {
             other => *other == Token::Comma,
         };
         (is_word && self.tokens[star].token == Token::Mul && is_select).then_some(word)
+    }
+
+    /// The clauses of a recursive query that sqlparser doesn't know: they need values of row types that are compared column by column.
+    fn behind_common_table(&self, at: usize) -> Option<Error> {
+        let is_solid = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_));
+        let word = |token: &TokenWithSpan| match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+            _ => String::new(),
+        };
+        let behind = self.tokens[..at].iter().rev().find(is_solid)?;
+        let next = self.tokens[at + 1..].iter().find(is_solid)?;
+        let (clause, hint) = match (word(&self.tokens[at]).as_str(), word(next).as_str()) {
+            ("SEARCH", "DEPTH" | "BREADTH") => (
+                "SEARCH in WITH RECURSIVE",
+                "Let the query carry what it is to be ordered by: an array of the path (path || id) for depth first, a level for breadth first.",
+            ),
+            ("CYCLE", _) => (
+                "CYCLE in WITH RECURSIVE",
+                "UNION without ALL ends where no new row comes; or carry an array of the path, and go on where id <> ALL (path).",
+            ),
+            _ => return None,
+        };
+        (behind.token == Token::RParen)
+            .then(|| Error::unsupported(clause, Span::of_parser(self.tokens[at].span)).with_hint(hint))
     }
 
     /// A word at or before the wrong token that looks like a keyword, else what was expected.

@@ -103,6 +103,10 @@ const READERS: [(&str, &str); 3] = [
     ("joined", "SELECT t.id, v.n FROM t JOIN ({}) AS v ON v.k = t.k"),
 ];
 
+/// The part that both have goes on with its state.
+const OLD_JOIN: &str = "SELECT a.k, count(*) AS n, sum(a.v) AS total FROM t a JOIN t b ON a.id = b.id * 2 GROUP BY a.k";
+const NEW_JOIN: &str = "SELECT a.k, count(b.v) AS n, sum(b.v) AS total FROM t a JOIN t b ON a.id = b.id * 2 GROUP BY a.k HAVING sum(b.v) > 2500";
+
 /// What everything must be if `v` is this query.
 fn whole(machine: &mut Machine, query: &str) -> Vec<Vec<String>> {
     let queries = READERS.iter().map(|(_, reader)| reader.replace("{}", query));
@@ -115,7 +119,7 @@ fn stored(machine: &mut Machine) -> Vec<Vec<String>> {
 }
 
 /// Changes a view while the store fails at that commit; the numbers of the commits from the change on.
-fn alter_with(plan: FaultPlan) -> (u64, u64) {
+fn alter_with(from: &str, to: &str, plan: FaultPlan) -> (u64, u64) {
     let mut settings = settings(None);
     settings.checkpoint_interval = Duration::from_secs(3600);
     let what = format!("{plan:?}");
@@ -126,7 +130,7 @@ fn alter_with(plan: FaultPlan) -> (u64, u64) {
         "INSERT INTO t SELECT i, i % 20, i * 7 % 100 FROM generate_series(1, 2000) AS g(i) ON CONFLICT DO NOTHING",
         loss,
     );
-    machine.insist(&format!("CREATE MATERIALIZED VIEW IF NOT EXISTS v AS {OLD}"), loss);
+    machine.insist(&format!("CREATE MATERIALIZED VIEW IF NOT EXISTS v AS {from}"), loss);
     machine.insist("CREATE INDEX IF NOT EXISTS by_n ON v (n)", loss);
     for (name, query) in READERS {
         machine.insist(
@@ -134,16 +138,16 @@ fn alter_with(plan: FaultPlan) -> (u64, u64) {
             loss,
         );
     }
-    assert_eq!(stored(&mut machine), whole(&mut machine, OLD), "{what}");
+    assert_eq!(stored(&mut machine), whole(&mut machine, from), "{what}");
     let first = machine.store.tried();
     loop {
-        let done = machine.try_run(&format!("ALTER MATERIALIZED VIEW v AS {NEW}"));
+        let done = machine.try_run(&format!("ALTER MATERIALIZED VIEW v AS {to}"));
         if done.is_ok() && !machine.store.is_stopped() {
             break;
         }
         machine.restart(loss);
         // Whatever the client was told: it is one or the other, for all who read it.
-        let (old, new) = (whole(&mut machine, OLD), whole(&mut machine, NEW));
+        let (old, new) = (whole(&mut machine, from), whole(&mut machine, to));
         let found = stored(&mut machine);
         assert!(found == old || found == new, "{what}: {found:?}");
         assert!(done.is_err() || found == new, "{what}: what is answered has happened");
@@ -153,7 +157,7 @@ fn alter_with(plan: FaultPlan) -> (u64, u64) {
     machine.insist("UPDATE t SET v = v + 1, k = (k + 1) % 20 WHERE id % 3 = 0", loss);
     machine.insist("DELETE FROM t WHERE id % 5 = 0", loss);
     for _ in 0..2 {
-        assert_eq!(stored(&mut machine), whole(&mut machine, NEW), "{what}");
+        assert_eq!(stored(&mut machine), whole(&mut machine, to), "{what}");
         assert_eq!(
             machine.lines("SELECT k FROM v WHERE n = 54", loss),
             machine.lines("SELECT k FROM v WHERE n + 0 = 54", loss)
@@ -164,11 +168,13 @@ fn alter_with(plan: FaultPlan) -> (u64, u64) {
 }
 
 pub fn a_crash_leaves_the_old_view_or_the_new_one() {
-    let (first, last) = alter_with(FaultPlan::quiet(7));
-    assert!(last - first >= 3, "a change is several commits: {first} to {last}");
-    for commit in first..last {
-        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-            alter_with(FaultPlan::quiet(7).with(commit, fault));
+    for (from, to) in [(OLD, NEW), (OLD_JOIN, NEW_JOIN)] {
+        let (first, last) = alter_with(from, to, FaultPlan::quiet(7));
+        assert!(last - first >= 3, "a change is several commits: {first} to {last}");
+        for commit in first..last {
+            for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+                alter_with(from, to, FaultPlan::quiet(7).with(commit, fault));
+            }
         }
     }
 }
@@ -220,6 +226,169 @@ pub fn an_equal_part_keeps_its_state() {
         }
         db.reopen();
     }
+}
+
+/// Changes of a view; how many rows are read of tables for them, and how many off the state of the part that both have.
+const KEPT: [(&str, &str, f64, f64); 12] = [
+    // A join.
+    (
+        "SELECT c.region, count(*) AS n FROM orders o JOIN customers c ON c.id = o.customer GROUP BY c.region",
+        "SELECT c.region, sum(o.amount) AS n FROM orders o JOIN customers c ON c.id = o.customer GROUP BY c.region",
+        0.0,
+        600.0,
+    ),
+    (
+        "SELECT o.id, c.region FROM orders o LEFT JOIN customers c ON c.id = o.id",
+        "SELECT count(*) AS n, c.region FROM orders o LEFT JOIN customers c ON c.id = o.id GROUP BY c.region",
+        0.0,
+        600.0,
+    ),
+    (
+        "SELECT count(*) AS n FROM orders o FULL JOIN customers c ON c.id = o.id AND o.amount > 20",
+        "SELECT count(o.id) AS n, count(c.id) AS m FROM orders o FULL JOIN customers c ON c.id = o.id AND o.amount > 20",
+        0.0,
+        f64::NAN,
+    ),
+    (
+        "SELECT count(*) AS n FROM orders o WHERE o.customer IN (SELECT id FROM customers WHERE region = 'north')",
+        "SELECT sum(amount) AS n FROM orders o WHERE o.customer IN (SELECT id FROM customers WHERE region = 'north')",
+        0.0,
+        f64::NAN,
+    ),
+    (
+        "SELECT count(*) AS n FROM orders a JOIN orders b ON a.customer = b.customer AND a.amount < b.amount",
+        "SELECT max(a.id) AS n, min(b.id) AS m FROM orders a JOIN orders b ON a.customer = b.customer AND a.amount < b.amount",
+        0.0,
+        f64::NAN,
+    ),
+    // An aggregate.
+    (
+        "SELECT customer, total FROM (SELECT customer, sum(amount) AS total, min(amount) AS least FROM orders GROUP BY customer) x WHERE total > 300",
+        "SELECT customer, least FROM (SELECT customer, sum(amount) AS total, min(amount) AS least FROM orders GROUP BY customer) x WHERE total > 200",
+        0.0,
+        60.0,
+    ),
+    (
+        "SELECT n + 1 AS n FROM (SELECT count(*) AS n, count(DISTINCT amount) AS m FROM orders WHERE amount < 30) x",
+        "SELECT n + 2 AS n, m FROM (SELECT count(*) AS n, count(DISTINCT amount) AS m FROM orders WHERE amount < 30) x",
+        0.0,
+        1.0,
+    ),
+    // One of two parts is another.
+    (
+        "SELECT x.customer, x.n, y.m FROM (SELECT customer, count(*) AS n FROM orders GROUP BY customer) x
+           JOIN (SELECT region, count(*) AS m FROM customers GROUP BY region) y ON y.m = x.n",
+        "SELECT x.customer, x.n, y.m FROM (SELECT customer, count(*) AS n FROM orders GROUP BY customer) x
+           LEFT JOIN (SELECT region, count(*) + 1 AS m FROM customers WHERE id > 3 GROUP BY region) y ON y.m = x.n",
+        70.0,
+        60.0,
+    ),
+    // Sets.
+    (
+        "SELECT count(*) AS n FROM (SELECT DISTINCT customer, amount FROM orders) x",
+        "SELECT sum(amount) AS n FROM (SELECT DISTINCT customer, amount FROM orders) x",
+        0.0,
+        f64::NAN,
+    ),
+    (
+        "SELECT count(*) AS n FROM (SELECT customer FROM orders EXCEPT ALL SELECT id FROM customers) x",
+        "SELECT sum(customer) AS n FROM (SELECT customer FROM orders EXCEPT ALL SELECT id FROM customers) x",
+        0.0,
+        f64::NAN,
+    ),
+    // A recursion.
+    (
+        "WITH RECURSIVE r(a, b) AS (SELECT id, customer FROM orders UNION SELECT r.a, o.customer FROM r JOIN orders o ON o.id = r.b)
+           SELECT count(*) AS n FROM r",
+        "WITH RECURSIVE r(a, b) AS (SELECT id, customer FROM orders UNION SELECT r.a, o.customer FROM r JOIN orders o ON o.id = r.b)
+           SELECT a, count(*) AS n FROM r GROUP BY a",
+        0.0,
+        f64::NAN,
+    ),
+    // What is above can't be read off its state, what is below can.
+    (
+        "SELECT customer, total, rank() OVER (ORDER BY total) AS r
+           FROM (SELECT customer, sum(amount) AS total FROM orders GROUP BY customer) x",
+        "SELECT customer, total, rank() OVER (ORDER BY total) + 1 AS r
+           FROM (SELECT customer, sum(amount) AS total FROM orders GROUP BY customer) x WHERE total > 100",
+        0.0,
+        60.0,
+    ),
+];
+
+pub fn an_operator_inside_of_a_plan_keeps_its_state() {
+    let mut db = Database::durable();
+    db.run("CREATE TABLE orders (id int PRIMARY KEY, customer int, amount int)");
+    db.run("CREATE TABLE customers (id int PRIMARY KEY, region text)");
+    db.run("INSERT INTO orders SELECT i, i % 60 + 1, i * 7 % 41 FROM generate_series(1, 600) AS g(i)");
+    db.run("INSERT INTO customers SELECT i, CASE WHEN i % 3 = 0 THEN 'north' ELSE 'south' END FROM generate_series(1, 70) AS g(i)");
+    for (index, (old, ..)) in KEPT.iter().enumerate() {
+        db.run(&format!("CREATE MATERIALIZED VIEW v{index} AS {old}"));
+    }
+    db.reopen();
+    let rows = |db: &Database| ["inputs", "state"].map(|from| db.metric("millrace_build_rows_total", from));
+    for (index, (_, new, inputs, state)) in KEPT.iter().enumerate() {
+        let before = rows(&db);
+        let alter = format!("ALTER MATERIALIZED VIEW v{index} AS {new}");
+        let explained = db.rows(&format!("EXPLAIN {alter}")).concat().join("\n");
+        assert!(explained.contains(&format!("kept: read off its state in v{index}")), "{explained}");
+        // What is being changed meanwhile counts once.
+        db.run(&format!("UPDATE orders SET amount = amount + 1 WHERE id % 60 = {index}"));
+        db.run(&alter);
+        crate::support::wait::until("the figures", || {
+            let read = [rows(&db)[0] - before[0], rows(&db)[1] - before[1]];
+            (read[1] > 0.0).then(|| {
+                assert_eq!(read[0], *inputs, "{new}");
+                assert!(state.is_nan() || read[1] == *state, "{new}: {} of {state}", read[1]);
+            })
+        });
+        assert_eq!(db.lines(&format!("SELECT * FROM v{index}")), db.lines(new), "{new}");
+    }
+    let equal = |db: &mut Database, when: &str| {
+        for (index, (_, new, ..)) in KEPT.iter().enumerate() {
+            assert_eq!(db.lines(&format!("SELECT * FROM v{index}")), db.lines(new), "{when}: {new}");
+        }
+    };
+    db.run("DELETE FROM orders WHERE id % 7 = 0");
+    equal(&mut db, "after rows went");
+    db.reopen();
+    equal(&mut db, "after a restart");
+    db.run("INSERT INTO orders SELECT i, i % 80, i % 11 FROM generate_series(601, 900) AS g(i)");
+    db.run("UPDATE customers SET region = 'east' WHERE id % 4 = 0");
+    db.run("DELETE FROM customers WHERE id % 5 = 0");
+    equal(&mut db, "after other rows");
+    // And back, from what was taken over.
+    for (index, (old, ..)) in KEPT.iter().enumerate() {
+        if index != 1 && index != 10 {
+            db.run(&format!("CREATE OR REPLACE MATERIALIZED VIEW v{index} AS {old}"));
+            assert_eq!(db.lines(&format!("SELECT * FROM v{index}")), db.lines(old), "{old}");
+        }
+    }
+    db.run("DELETE FROM orders WHERE id % 2 = 0");
+    db.reopen();
+    for (index, (old, ..)) in KEPT.iter().enumerate().filter(|(index, _)| ![1, 10].contains(index)) {
+        assert_eq!(db.lines(&format!("SELECT * FROM v{index}")), db.lines(old), "{old}");
+    }
+}
+
+pub fn an_operator_is_taken_over_while_rows_arrive() {
+    let mut db = Database::durable();
+    db.run(
+        "CREATE SOURCE numbers (n bigint, id bigint)
+           WITH (connector = 'generator', kind = 'sequence', events = 3000000, keys = 5000)",
+    );
+    db.run("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM (SELECT id, count(*) AS n, max(n) AS m FROM numbers GROUP BY id) x");
+    wait::until("a past", || (db.lines("SELECT n >= 5000 FROM v") == ["t"]).then_some(()));
+    let inner = "SELECT id, count(*) AS n, max(n) AS m FROM numbers GROUP BY id";
+    for least in [1, 2, 3] {
+        db.run(&format!("ALTER MATERIALIZED VIEW v AS SELECT sum(n) AS n, sum(m) AS s, {least} AS k FROM ({inner}) x WHERE n > {least}"));
+    }
+    assert_eq!(db.metric("millrace_build_rows_total", "inputs"), 0.0);
+    db.wait_for("SELECT n FROM v", &["3000000"]);
+    db.run(&format!("CREATE MATERIALIZED VIEW all_of_it AS {inner}"));
+    assert_eq!(db.lines("SELECT * FROM v"), db.lines("SELECT sum(n), sum(m), 3 FROM all_of_it"));
+    db.reopen();
+    assert_eq!(db.lines("SELECT * FROM v"), db.lines("SELECT sum(n), sum(m), 3 FROM all_of_it"));
 }
 
 pub fn readers_that_rely_on_rows_that_stay_are_built_anew() {

@@ -22,6 +22,14 @@ pub fn trials() -> Vec<Trial> {
         ),
         ("altering::an_equal_part_keeps_its_state", altering::an_equal_part_keeps_its_state),
         (
+            "altering::an_operator_inside_of_a_plan_keeps_its_state",
+            altering::an_operator_inside_of_a_plan_keeps_its_state,
+        ),
+        (
+            "altering::an_operator_is_taken_over_while_rows_arrive",
+            altering::an_operator_is_taken_over_while_rows_arrive,
+        ),
+        (
             "altering::readers_that_rely_on_rows_that_stay_are_built_anew",
             altering::readers_that_rely_on_rows_that_stay_are_built_anew,
         ),

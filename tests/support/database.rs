@@ -174,6 +174,13 @@ impl Database {
         super::wait::until_equal(sql, &expected, || self.lines(sql));
     }
 
+    /// A metric with a label of that value.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let samples = self.engine.as_ref().unwrap().metrics();
+        let found = samples.iter().find(|s| s.name == name && s.labels.iter().any(|(_, value)| value == label));
+        found.unwrap_or_else(|| panic!("there is a metric {name} of {label}")).value
+    }
+
     /// The error of a statement that must fail.
     pub fn error(&mut self, sql: &str) -> Failure {
         match self.try_run(sql) {

@@ -8,6 +8,7 @@
 //! The life of an epoch: [`Graph::step`], once per epoch; at times [`Graph::checkpoint`], whose changes the engine commits, and then
 //! [`Graph::committed`] with a snapshot that contains them. Steps may go on in between, but there is one checkpoint at a time.
 
+mod contents;
 mod epoch;
 mod step;
 mod workers;
@@ -28,6 +29,7 @@ use crate::operators::{States, build};
 use crate::view::{IndexLayout, Materialize, PublishedView, ViewForm, ViewLayout};
 use crate::{Error, Result};
 
+pub use contents::read_output;
 pub use epoch::{EpochInputs, EpochOutputs, GraphSettings, LateRows, OperatorStats, StateAllocator};
 pub use workers::Workers;
 
@@ -279,6 +281,7 @@ impl Graph {
         let begins = match root.as_ref() {
             Node::Constant(_) => true,
             Node::Aggregate(node) => node.keys.is_empty(),
+            Node::Recursive(node) => node.rounds,
             _ => false,
         };
         let begun = begins && self.shared.contains_key(root);

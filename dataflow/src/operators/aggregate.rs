@@ -21,15 +21,16 @@ use planner::explain::column_labels;
 use planner::incremental::Aggregate as Node;
 use storage::{ChangeSet, Snapshot, StateId};
 
-use super::States;
 use super::closing::{Closing, Earliest};
 use super::shards::{checkpoint, share};
+use super::{Emit, States};
 use crate::Result;
 use crate::aggregate::{Accumulators, Aggregation};
 use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Evaluated, Expressions, batch_of, nullable, with_schema};
 use crate::failures::{Failures, Report};
 use crate::operator::{Operator, StepContext, StepOutput};
+use crate::state::entries::Entries;
 use crate::state::keyed::Touched;
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed, SlotValues};
@@ -139,6 +140,35 @@ impl Aggregate {
             Ok(Shard { groups, earliest: Earliest::new() })
         };
         Ok(Self { shared, shards: (0..SHARDS).map(shard).collect::<Result<_>>()?, pending: always })
+    }
+}
+
+impl Aggregate {
+    /// Reads what has come out; for an operator that was just made.
+    pub(super) fn contents(mut self, store: &dyn Snapshot, emit: &mut Emit<'_>) -> Result<()> {
+        let shared = &self.shared;
+        for shard in &mut self.shards {
+            let groups = &mut shard.groups;
+            let mut entries = Entries::of_shard(groups.state(), groups.shard());
+            loop {
+                let piece = entries.next(store)?;
+                if piece.is_empty() {
+                    break;
+                }
+                let stored: Vec<&[u8]> = piece.iter().map(|(key, _)| key.as_slice()).collect();
+                let keys = shared.encoder.decode(&stored)?;
+                let mut hashes = Vec::new();
+                hash_keys(&keys, stored.len(), &mut hashes);
+                let encoded = shared.encoder.encode(&keys, stored.len())?;
+                let mut slots = Vec::new();
+                shard.groups.locate(&hashes, &encoded, store, &mut slots, &mut vec![])?;
+                let after = shard.rows(shared, &slots)?;
+                let nothing = Rows { exists: vec![false; slots.len()], columns: vec![], failures: Failures::default() };
+                difference(shared, keys, vec![nothing], &after)?.map_or(Ok(()), &mut *emit)?;
+                shard.groups.let_go();
+            }
+        }
+        Ok(())
     }
 }
 

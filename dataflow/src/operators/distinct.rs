@@ -11,8 +11,8 @@ use delta::{Delta, Part};
 use planner::incremental::Distinct as Node;
 use storage::{ChangeSet, Snapshot};
 
-use super::States;
 use super::shards::Shards;
+use super::{Emit, States, counted};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{nullable, with_schema};
@@ -40,6 +40,19 @@ impl Distinct {
             schema,
             shards: Shards::new(|shard| Keyed::new(state, shard, Weights::default())),
         })
+    }
+}
+
+impl Distinct {
+    /// Reads what has come out.
+    pub(super) fn contents(
+        node: &Node,
+        states: &mut dyn States,
+        store: &dyn Snapshot,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let schema = nullable(node.input.schema());
+        counted::contents(states.state("rows"), &schema, |[weight]| i64::from(weight > 0), store, emit)
     }
 }
 

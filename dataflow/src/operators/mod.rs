@@ -5,6 +5,7 @@ mod aggregate;
 mod as_of;
 mod closing;
 mod constant;
+mod counted;
 mod distinct;
 mod forgetful;
 mod idle;
@@ -27,10 +28,11 @@ mod window_close;
 
 use std::collections::BTreeMap;
 
+use delta::Delta;
 use planner::incremental::Node;
 use storage::StateId;
 
-use crate::operator::Operator;
+use crate::operator::{Operator, StepContext};
 use crate::{Error, Result};
 
 pub use aggregate::Aggregate;
@@ -42,7 +44,7 @@ pub use join::{Join, JoinWithItself, TemporalJoin};
 pub use map::Map;
 pub use nested_loop::NestedLoop;
 pub use partition::Partition;
-pub use recursive::Recursive;
+pub use recursive::{Recursive, Rounds};
 pub use retention::Retention;
 pub use session::{Session, assign_sessions};
 pub use set_operation::SetOperation;
@@ -87,6 +89,7 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Unnest(node) => Box::new(Unnest::new(node)),
         Node::Distinct(node) => Box::new(Distinct::new(node, states)?),
         Node::Partition(node) => Box::new(Partition::new(node, states)?),
+        Node::Recursive(node) if node.rounds => Box::new(Rounds::new(node, states)?),
         Node::Recursive(node) => Box::new(Recursive::new(node, states)?),
         Node::WindowClose(node) => Box::new(WindowClose::new(node, states)?),
         Node::Retention(node) => Box::new(Retention::new(node, states)?),
@@ -94,6 +97,31 @@ pub fn build(node: &Node, states: &mut dyn States) -> Result<Box<dyn Operator>> 
         Node::Forgetful(node) => forgetful::build(node, states)?,
         Node::Constant(node) => Box::new(Constant::new(node, states)?),
     })
+}
+
+/// Takes the rows of an output, piece by piece.
+pub(crate) type Emit<'a> = dyn FnMut(Delta) -> Result<()> + 'a;
+
+/// Reads the rows that an operator has put out off its state, as far as [that tells them](Node::unreadable).
+pub(crate) fn contents(
+    node: &Node,
+    states: &mut dyn States,
+    context: &StepContext<'_>,
+    emit: &mut Emit<'_>,
+) -> Result<()> {
+    let store = context.snapshot.as_ref();
+    match node {
+        node if node.unreadable().is_some() => {
+            Err(Error::Broken("the state of an operator doesn't tell what it has put out".to_owned()))
+        }
+        Node::Aggregate(node) => Aggregate::new(node, states)?.contents(store, emit),
+        Node::Join(node) if node.is_with_itself() => JoinWithItself::contents(node, states, context, emit),
+        Node::Join(node) => Join::contents(node, states, context, emit),
+        Node::SetOperation(node) => SetOperation::contents(node, states, store, emit),
+        Node::Distinct(node) => Distinct::contents(node, states, store, emit),
+        Node::Recursive(node) => Recursive::contents(node, states, store, emit),
+        _ => Err(Error::Broken("an operator's output is read that isn't kept".to_owned())),
+    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use delta::{Delta, Part};
 use planner::incremental::{SetKind, SetOperation as Node};
 use storage::{ChangeSet, Snapshot};
 
-use super::States;
 use super::shards::{Shards, for_sides};
+use super::{Emit, States, counted};
 use crate::Result;
 use crate::exchange::{Parts, exchange};
 use crate::expression::{nullable, with_schema};
@@ -49,13 +49,30 @@ impl SetOperation {
     }
 }
 
+impl SetOperation {
+    /// Reads what has come out.
+    pub(super) fn contents(
+        node: &Node,
+        states: &mut dyn States,
+        store: &dyn Snapshot,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let schema = nullable(node.left.schema());
+        counted::contents(states.state("rows"), &schema, |weights| count(node.kind, weights), store, emit)
+    }
+}
+
+/// How often a row is in the output.
+fn count(kind: SetKind, [left, right]: [i64; 2]) -> i64 {
+    match kind {
+        SetKind::Intersect => left.min(right).max(0),
+        SetKind::Except => (left - right.max(0)).max(0),
+    }
+}
+
 impl Shared {
-    /// How often a row is in the output.
-    fn count(&self, [left, right]: [i64; 2]) -> i64 {
-        match self.kind {
-            SetKind::Intersect => left.min(right).max(0),
-            SetKind::Except => (left - right.max(0)).max(0),
-        }
+    fn count(&self, weights: [i64; 2]) -> i64 {
+        count(self.kind, weights)
     }
 
     fn parts(&self, context: &StepContext<'_>, input: &[Delta]) -> Result<Parts> {

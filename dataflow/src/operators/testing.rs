@@ -21,7 +21,7 @@ use planner::incremental::{Input, Node};
 use proptest::prelude::*;
 use storage::{Durability, MemoryStore, StateId, Store, Visit};
 
-use crate::graph::{EpochInputs, Graph, GraphSettings, StateAllocator};
+use crate::graph::{EpochInputs, Graph, GraphSettings, StateAllocator, read_output};
 use crate::view::{ViewForm, ViewLayout};
 
 /// A row of an input: each column is made of a number.
@@ -198,6 +198,18 @@ impl StateAllocator for Numbers {
         let next = StateId(10 + self.0.len() as u32);
         *self.0.entry(name.to_owned()).or_insert(next)
     }
+}
+
+/// What an operator has put out, read off its state.
+fn read_back(node: &Node, numbers: &Numbers, graph: &Graph) -> Bag<TextRow> {
+    let states: BTreeMap<String, StateId> = numbers.0.clone().into_iter().collect();
+    let mut read = Bag::new();
+    let mut take = |delta: Delta| {
+        add_delta(&mut read, &delta);
+        Ok(())
+    };
+    read_output(node, &states, graph.snapshot(), graph.workers(), &mut take).unwrap();
+    read
 }
 
 /// Everything in a store.
@@ -420,6 +432,10 @@ fn run(
                 store.commit(graph.checkpoint().unwrap(), Durability::Process).unwrap();
                 graph.committed(store.snapshot().unwrap()).unwrap();
                 stores.push(contents(&store));
+                if case.root.unreadable().is_none() {
+                    let read = read_back(&case.root, &numbers, &graph);
+                    assert_eq!(read, expected, "the state after epoch {}", epoch + 1);
+                }
             }
         }
         if step.after == After::Restart {

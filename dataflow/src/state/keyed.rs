@@ -196,6 +196,15 @@ impl<V: SlotValues> Keyed<V> {
         Ok(())
     }
 
+    /// Forgets all keys in memory, changed ones too: for who only reads.
+    pub fn let_go(&mut self) {
+        let slots: Vec<u32> = self.keys.occupied().collect();
+        self.remove(&slots);
+        self.changed.clear();
+        self.empty.clear();
+        self.complete = None;
+    }
+
     /// Whether a slot has changed since the last checkpoint.
     fn is_changed(&self, slot: u32) -> bool {
         self.keys.stamp(slot) > self.written

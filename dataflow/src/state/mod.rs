@@ -1,12 +1,13 @@
 //! Operator state: write-back caches over the store, one per shard.
 //!
 //! Reading order: [`row`] (rows as bytes), [`keys`] (keys as bytes, and the table from a key to a dense slot), [`keyed`]
-//! (a value per key), [`multimap`] (many rows per key), [`ordered`] (keys in an order of their own).
+//! (a value per key), [`multimap`] (many rows per key), [`ordered`] (keys in an order of their own), [`entries`] (a table from its first entry to its last).
 //!
 //! A cache is *complete* while every key that it doesn't hold is known to be absent: it began with an empty state and has
 //! evicted nothing. Then a miss costs nothing; otherwise all misses of a batch are one multi-get.
 
 mod arena;
+pub(crate) mod entries;
 pub mod keyed;
 pub mod keys;
 pub mod multimap;

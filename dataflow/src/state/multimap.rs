@@ -14,6 +14,8 @@ mod long;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use self::expiry::Times;
 use self::long::LongChains;
 use storage::{ChangeSet, Snapshot, StateId, vnode_prefix};
@@ -766,6 +768,19 @@ impl Multimap {
 
 /// An encoded row and its weight.
 type WeightedRow<'a> = (&'a [u8], i64);
+
+/// The rows of keys as they are stored, and their weights.
+pub(crate) fn decode_stored(values: &[super::entries::Entry], codec: &RowCodec) -> Result<(RecordBatch, Vec<i64>)> {
+    let mut rows = Vec::new();
+    let mut weights = Vec::new();
+    for (_, value) in values {
+        for (row, weight) in stored_rows(value, codec)?.0 {
+            rows.push(row);
+            weights.push(weight);
+        }
+    }
+    Ok((codec.decode(&rows)?, weights))
+}
 
 /// The rows that a stored value stands for, equal ones added up where one is negative, and how many entries it has.
 fn stored_rows<'a>(mut value: &'a [u8], codec: &RowCodec) -> Result<(Vec<WeightedRow<'a>>, u32)> {

@@ -84,6 +84,10 @@ impl Coordinator {
             self.attach_again(attach)?;
             self.index_again(attach.relation)?;
         }
+        // Until now operators that go on could stay as they are, with all that they hold in memory.
+        for built in built.values() {
+            self.conceal(built.hidden);
+        }
         self.clear_unused(&before);
         self.stop_unread_sources()
     }

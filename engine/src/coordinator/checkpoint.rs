@@ -5,6 +5,7 @@ use std::time::Instant;
 use delta::Epoch;
 use storage::{ChangeSet, Durability};
 
+use super::hydrate::DeferredTap;
 use super::{Coordinator, InFlight, Pending};
 use crate::commit::Checkpoint;
 use crate::hydration::Tap;
@@ -101,6 +102,10 @@ impl Coordinator {
                 self.checkpoints.done = self.checkpoints.started;
                 for sink in self.sinks.values() {
                     sink.durable_up_to(epoch);
+                }
+                // Before anything is changed: now the store has all that there is.
+                for DeferredTap { view, relations, reply } in std::mem::take(&mut self.deferred_taps) {
+                    self.tap(view, relations, reply);
                 }
                 self.join_hydrated();
                 self.start_builds();

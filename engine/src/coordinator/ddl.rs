@@ -74,6 +74,7 @@ impl Coordinator {
     pub(super) fn change(&mut self, change: DdlChange) -> Result<DdlDone> {
         match change {
             DdlChange::Create { create, past } => self.create(*create, past),
+            DdlChange::CreateBeside { create, past, exposed } => self.create_beside(*create, past, exposed),
             DdlChange::CreateSchema(name) => {
                 self.set_catalog(self.catalog.create_schema(&name).map_err(catalog_error)?)?;
                 Ok(DdlDone::default())
@@ -118,7 +119,7 @@ impl Coordinator {
         }
     }
 
-    fn create(&mut self, create: CreatePlan, mut past: FirstRead) -> Result<DdlDone> {
+    pub(super) fn create(&mut self, create: CreatePlan, mut past: FirstRead) -> Result<DdlDone> {
         let own = if create.view.is_none() { past.remove(&create.object.id) } else { None };
         let (catalog, mut object) = self.catalog.assign(create.object);
         past.extend(own.map(|ends| (object.id, ends)));
@@ -188,7 +189,9 @@ impl Coordinator {
             Some(view) => view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0),
             None => !self.hydrating.contains_key(id) && self.inputs.get(id).is_none_or(Input::is_untouched),
         };
-        plan.inputs.iter().all(untouched) && !self.graph.has_begun(&plan.root)
+        // What goes on from operators has their past.
+        let begins = !plan.inputs.iter().any(|id| self.exposed.contains_key(id));
+        begins && plan.inputs.iter().all(untouched) && !self.graph.has_begun(&plan.root)
     }
 
     /// Puts an object of the catalog to work; at a restart with what the store has of it.
@@ -275,8 +278,12 @@ impl Coordinator {
         };
         let mut graph = Graph::on(workers, settings, self.snapshot.clone());
         for id in &plan.inputs {
-            let Some(input) = self.catalog.get(*id) else { continue };
-            graph.register_input(*id, &input.schema(), None, false).map_err(dataflow_error)?;
+            let schema = match (self.catalog.get(*id), self.exposed.get(id)) {
+                (Some(input), _) => input.schema(),
+                (None, Some(operator)) => operator.kept.operator.schema().clone(),
+                (None, None) => continue,
+            };
+            graph.register_input(*id, &schema, None, false).map_err(dataflow_error)?;
         }
         Ok(graph)
     }
@@ -400,6 +407,7 @@ impl Coordinator {
         self.errors.remove(&id);
         self.subscribers.remove(&id);
         self.forget_build(&object);
+        self.conceal(id);
         self.first_reads.remove(&id);
         self.first_reads.values_mut().for_each(|ends| drop(ends.remove(&id)));
         self.table_changed.remove(&id);

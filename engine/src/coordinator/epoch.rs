@@ -61,7 +61,7 @@ impl Coordinator {
 
     /// Whether there is something to compute.
     pub(super) fn wants_epoch(&self) -> bool {
-        if self.failure.is_some() || !self.deferred.is_empty() {
+        if self.failure.is_some() || !self.deferred.is_empty() || !self.deferred_taps.is_empty() {
             return false;
         }
         if self.wants_step || !self.writes.is_empty() {

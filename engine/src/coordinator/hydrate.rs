@@ -1,6 +1,6 @@
 //! The epoch thread's part of building a view: start it, tap the inputs, let it join.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,12 +10,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use dataflow::{EpochInputs, Graph};
 use delta::Delta;
 use planner::ViewPlan;
+use planner::statement::plan::CreatePlan;
 use storage::StateId;
+use tokio::sync::oneshot;
 
 use super::ddl::operator_states;
+use super::first_read::FirstRead;
 use super::{Coordinator, epoch::dataflow_error};
-use crate::command::Command;
-use crate::hydration::{EpochRecord, Hydration, HydrationCommand, Leash, Progress, Reached, Tap, TapStart};
+use crate::command::{Command, DdlDone};
+use crate::ddl::Exposed;
+use crate::hydration::{
+    EpochRecord, Hydration, HydrationCommand, KeptOperator, Leash, Progress, Reached, Tap, TapStart,
+};
 use crate::sinks::RunningSink;
 use crate::{Error, ErrorKind, Result, recovery};
 
@@ -30,6 +36,20 @@ pub(crate) struct Building {
     stage: Stage,
     /// Builds that have failed.
     failures: u32,
+}
+
+/// An operator inside of a running view, as a relation that a view being built reads.
+pub(crate) struct ExposedOperator {
+    /// The view being built.
+    pub(super) reader: ObjectId,
+    pub(super) kept: KeptOperator,
+}
+
+/// A build that waits until it can follow operators.
+pub(crate) struct DeferredTap {
+    pub(super) view: ObjectId,
+    pub(super) relations: HashSet<ObjectId>,
+    pub(super) reply: oneshot::Sender<TapStart>,
 }
 
 enum Stage {
@@ -123,6 +143,12 @@ impl Coordinator {
             graph: *graph,
             reads: building.plan.inputs.iter().copied().collect(),
             met: met.iter().map(|input| input.relation).collect(),
+            kept: building
+                .plan
+                .inputs
+                .iter()
+                .filter_map(|id| Some((*id, self.exposed.get(id)?.kept.clone())))
+                .collect(),
             met_only_grow: met.iter().any(|input| input.append_only && !is_source(input.relation)),
             catalog: self.catalog.clone(),
             store: self.store.clone(),
@@ -150,7 +176,7 @@ impl Coordinator {
             tracing::error!(view = %name, %error, "a view can't be built");
             "drop the view and create it again"
         };
-        building.progress = Progress { rows: 0, error: Some(format!("{error}; {next}")) };
+        building.progress = Progress { rows: 0, kept_rows: 0, error: Some(format!("{error}; {next}")) };
         building.stage = Stage::Failed { again_at: again.then(|| now + pause) };
         self.publish();
     }
@@ -212,6 +238,7 @@ impl Coordinator {
             }
         }
         self.taps.clear();
+        self.deferred_taps.clear();
         for thread in threads {
             while !thread.is_finished() {
                 match commands.recv_timeout(Duration::from_millis(5)) {
@@ -234,13 +261,8 @@ impl Coordinator {
                 reply.send(Reached { positions, watermarks, timestamp_us, published: self.published.load() }).is_ok()
             }
             HydrationCommand::Tap { view, relations, reply } => {
-                if !self.hydrating.contains_key(&view) {
-                    return;
-                }
-                let tap = Tap::new(relations);
-                let (records, waiting) = (tap.rest.clone(), tap.waiting.clone());
-                self.taps.insert(view, tap);
-                reply.send(TapStart { published: self.published.load(), records, waiting }).is_ok()
+                self.tap(view, relations, reply);
+                true
             }
             HydrationCommand::Progress { view, progress } => {
                 if let Some(building) = self.hydrating.get_mut(&view) {
@@ -256,7 +278,9 @@ impl Coordinator {
                 true
             }
             HydrationCommand::Ready { view, graph } => {
-                if self.hydrating.contains_key(&view) {
+                if let Some(building) = self.hydrating.get(&view) {
+                    self.build_rows.inputs += building.progress.rows;
+                    self.build_rows.state += building.progress.kept_rows;
                     self.ready.push((view, *graph));
                     // What its thread has committed must be in the snapshot that its operators will read.
                     if self.in_flight.is_none() {
@@ -272,6 +296,65 @@ impl Coordinator {
         };
         if !told {
             tracing::debug!("a building thread has ended before it was told");
+        }
+    }
+
+    /// From the next epoch on a build gets what it reads. What operators have put out so far is read off their state: then all of that must be
+    /// in the store.
+    pub(super) fn tap(&mut self, view: ObjectId, relations: HashSet<ObjectId>, reply: oneshot::Sender<TapStart>) {
+        if !self.hydrating.contains_key(&view) || self.failure.is_some() {
+            return;
+        }
+        let is_open = self.in_flight.is_some() || self.pending.dirty;
+        if is_open && relations.iter().any(|id| self.exposed.contains_key(id)) {
+            self.deferred_taps.push(DeferredTap { view, relations, reply });
+            self.pending.dirty = true;
+            self.waiting.push(Box::new(|_| ()));
+            return;
+        }
+        let tap = Tap::new(relations);
+        let (records, waiting) = (tap.rest.clone(), tap.waiting.clone());
+        self.taps.insert(view, tap);
+        if reply.send(TapStart { published: self.published.load(), records, waiting }).is_err() {
+            tracing::debug!("a building thread has ended before it was told");
+        }
+    }
+
+    /// Makes a view that goes on from operators of running ones.
+    pub(super) fn create_beside(
+        &mut self,
+        create: CreatePlan,
+        past: FirstRead,
+        exposed: Vec<Exposed>,
+    ) -> Result<DdlDone> {
+        let name = create.object.name.clone();
+        // Nobody has it yet.
+        let nobody = ObjectId(0);
+        let numbers: Vec<ObjectId> = exposed.iter().map(|part| part.number).collect();
+        let made = exposed.into_iter().try_for_each(|Exposed { number, view, operator }| {
+            let states = self.graph.expose(number, view, &operator).map_err(dataflow_error)?;
+            let kept = KeptOperator { operator, states };
+            self.exposed.insert(number, ExposedOperator { reader: nobody, kept });
+            Ok(())
+        });
+        let made = made.and_then(|()| self.create(create, past));
+        match (&made, self.catalog.find(&name).map(|object| object.id)) {
+            (Ok(_), Some(reader)) => {
+                let parts = self.exposed.iter_mut().filter(|(number, _)| numbers.contains(number));
+                parts.for_each(|(_, part)| part.reader = reader);
+            }
+            _ => self.conceal(nobody),
+        }
+        made
+    }
+
+    /// Nobody reads the operators any more that a view went on from, which is gone or has taken another's place. Their state is others', who go on.
+    pub(super) fn conceal(&mut self, reader: ObjectId) {
+        let numbers: Vec<ObjectId> =
+            self.exposed.iter().filter(|(_, part)| part.reader == reader).map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.exposed.remove(&number);
+            self.graph.detach(number);
         }
     }
 
@@ -347,7 +430,7 @@ impl Coordinator {
         for tap in self.taps.values() {
             let mut deltas = HashMap::new();
             for id in &tap.relations {
-                let stored = self.relations.contains_key(id);
+                let stored = self.relations.contains_key(id) || self.exposed.contains_key(id);
                 let changes = if stored { outputs.get(id) } else { record.deltas.get(id) };
                 if let Some(changes) = changes {
                     deltas.insert(*id, changes.clone());

@@ -23,7 +23,7 @@ use ddl::Installed;
 pub(crate) use ddl::{catalog_error, layout};
 pub(crate) use epoch::{dataflow_error, delta_error};
 use first_read::FirstRead;
-use hydrate::Building;
+use hydrate::{Building, DeferredTap, ExposedOperator};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ use crate::outside::Outside;
 use crate::panics::contained;
 use crate::published::{Published, PublishedCell};
 use crate::recovery::{self, SavedEpoch};
-use crate::runtime::Runtime;
+use crate::runtime::{BuildRows, Runtime};
 use crate::sinks::RunningSink;
 use crate::subscription::Subscriber;
 use crate::{Error, ErrorKind, Result, Settings};
@@ -86,6 +86,12 @@ pub(crate) struct Coordinator {
     pub(crate) dead_letters: DeadLetters,
     /// Changes of the catalog that wait for a commit; no epoch runs meanwhile.
     pub(crate) deferred: Vec<(u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
+    /// Builds that begin to follow operators when all that these have is in the store; no epoch runs meanwhile.
+    pub(crate) deferred_taps: Vec<DeferredTap>,
+    /// Operators of running views that views being built go on from, by the numbers that they have there.
+    pub(crate) exposed: BTreeMap<ObjectId, ExposedOperator>,
+    /// Rows that builds which are done have read.
+    pub(crate) build_rows: BuildRows,
     /// Indexes that wait for their views to be built.
     pub(crate) after_build: Vec<(ObjectId, u64, crate::ddl::DdlChange, Reply<crate::command::DdlDone>)>,
     /// Threads of all graphs in which views are built; made for the first.
@@ -210,6 +216,9 @@ impl Coordinator {
             catalog_version: 1,
             server_id: parts.server_id,
             deferred: Vec::new(),
+            deferred_taps: Vec::new(),
+            exposed: BTreeMap::new(),
+            build_rows: BuildRows::default(),
             after_build: Vec::new(),
             build_workers: None,
             ready: Vec::new(),
@@ -465,6 +474,7 @@ impl Coordinator {
             runtime.operators = self.graph.operators();
             runtime.state_bytes = self.graph.state_bytes();
         }
+        runtime.build_rows = self.build_rows;
         runtime.store = self.store.stats();
         runtime.commit_trouble = self.committer.trouble();
         runtime.failure = self.failure.as_ref().map(ToString::to_string);
@@ -479,6 +489,7 @@ impl Coordinator {
         for waiter in self.waiting.drain(..).chain(self.in_flight.take().into_iter().flat_map(|f| f.waiters)) {
             waiter(Err(error.clone()));
         }
+        self.deferred_taps.clear();
         let indexes = self.after_build.drain(..).map(|(_, _, _, reply)| reply);
         for reply in self.deferred.drain(..).map(|(_, _, reply)| reply).chain(indexes) {
             ddl::answer(reply, Err(error.clone()));

@@ -1,13 +1,14 @@
 //! Ad-hoc queries: a planned query over one published epoch, run by DataFusion.
 //!
 //! Reading order: this file (what all queries share), [`provider`] (a stored relation as DataFusion scans it), [`orders`] and [`stored`] (which part of it is
-//! read), [`source`] (a topic read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
+//! read), [`source`] (a topic read as it is), [`window`] (TUMBLE and HOP), [`as_of`] (ASOF joins), [`recursion`] (WITH RECURSIVE), [`threads`] (where it runs, and how it ends early), [`lookup`] (the short path).
 
 mod as_of;
 mod interrupt;
 mod lookup;
 mod orders;
 mod provider;
+mod recursion;
 mod source;
 mod stored;
 mod threads;

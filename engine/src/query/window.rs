@@ -31,6 +31,7 @@ use planner::query::set_operation::SetOperation;
 use planner::query::{WindowTvf, Windows};
 
 use super::as_of::AsOfExec;
+use super::recursion::Recursion;
 
 /// DataFusion's planner, which knows windows too.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl QueryPlanner for Planner {
                 Some(operation) => Ok(Transformed::yes(operation.numbered()?)),
                 None => Ok(Transformed::no(node)),
             },
+            LogicalPlan::RecursiveQuery(query) => Ok(Transformed::yes(Recursion::of(query.clone())?)),
             _ => Ok(Transformed::no(node)),
         })?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowPlanner)]);
@@ -67,6 +69,9 @@ impl ExtensionPlanner for WindowPlanner {
         let schema: SchemaRef = Arc::new(node.schema().as_arrow().clone());
         if let Some(join) = node.as_any().downcast_ref::<AsOfJoin>() {
             return Ok(Some(Arc::new(AsOfExec::plan(join, schema, inputs, planner, state, context)?)));
+        }
+        if let Some(recursion) = node.as_any().downcast_ref::<Recursion>() {
+            return Ok(Some(Arc::new(recursion.plan(inputs)?)));
         }
         let Some(window) = node.as_any().downcast_ref::<WindowTvf>() else { return Ok(None) };
         let [input] = inputs else {

@@ -4,17 +4,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalog::{Catalog, Object, ObjectId, ObjectKind, QualifiedName};
 use datafusion::common::ScalarValue;
 use planner::ViewPlan;
 use planner::incremental::{Input, Node};
+use planner::reuse::{Kept, Part, Running};
 use planner::statement::plan::{AlterPlan, Attach, Attached, ColumnOrigin, CreatePlan, Plan};
 
 use super::{Prepared, Session};
 use crate::command::{Command, CommandSender};
-use crate::ddl::{Alteration, BuiltBeside, DdlChange, TEMPORARY_SCHEMA};
+use crate::ddl::{Alteration, BuiltBeside, DdlChange, Exposed, TEMPORARY_SCHEMA};
 use crate::query::evaluate_constants;
 use crate::{Error, ErrorKind, Result};
 
@@ -123,13 +124,15 @@ impl Session {
             }
             let object = alter.objects.iter().find(|object| object.id == attach.relation);
             let object = object.ok_or_else(|| Error::internal("a view that is built is one that changes"))?;
-            let known = self.reusable(&builds.hidden())?;
-            let (root, owners) = root_beside(attach, &builds.hidden(), &known);
+            let running = self.running(&builds.hidden())?;
+            let mut beside = Beside::default();
+            let root = beside.root(attach, &builds.hidden(), &running, &self.shared.next_followed);
+            let Beside { owners, exposed } = beside;
             let view = ViewPlan { inputs: root.relations(), root: root.clone(), ..attach.view.clone() };
             let number = self.shared.next_followed.fetch_add(1, Ordering::Relaxed);
             let name = QualifiedName { schema: TEMPORARY_SCHEMA.to_owned(), name: format!("next_{number}") };
             builds.names.push(name.clone());
-            let hidden = self.make_hidden(object, &name, view).await?;
+            let hidden = self.make_hidden(object, &name, view, exposed).await?;
             let mut states = Vec::new();
             pair(&root, &attach.view.root, hidden, &owners, &mut states);
             let reused = owners.into_values().collect();
@@ -144,9 +147,19 @@ impl Session {
     }
 
     /// Makes a view that nobody knows of.
-    async fn make_hidden(&mut self, object: &Object, name: &QualifiedName, view: ViewPlan) -> Result<ObjectId> {
-        let mut hidden =
-            Object { id: ObjectId(0), name: name.clone(), depends_on: view.inputs.clone(), ..object.clone() };
+    async fn make_hidden(
+        &mut self,
+        object: &Object,
+        name: &QualifiedName,
+        view: ViewPlan,
+        exposed: Vec<Exposed>,
+    ) -> Result<ObjectId> {
+        let is_exposed = |id: &ObjectId| exposed.iter().any(|part| part.number == *id);
+        let mut depends_on: Vec<ObjectId> = view.inputs.iter().copied().filter(|id| !is_exposed(id)).collect();
+        depends_on.extend(exposed.iter().map(|part| part.view));
+        depends_on.sort_unstable();
+        depends_on.dedup();
+        let mut hidden = Object { id: ObjectId(0), name: name.clone(), depends_on, ..object.clone() };
         if let ObjectKind::MaterializedView(definition) = &mut hidden.kind {
             definition.state_id = 0;
             definition.operator_states.clear();
@@ -157,7 +170,8 @@ impl Session {
         for _ in 0..ATTEMPTS {
             let past = self.past(&create).await;
             let planned_against = self.shared.published.load().catalog_version;
-            let change = Box::new(DdlChange::Create { create: Box::new(create.clone()), past });
+            let (create, exposed) = (Box::new(create.clone()), exposed.clone());
+            let change = Box::new(DdlChange::CreateBeside { create, past, exposed });
             match self.shared.commands.ask(|reply| Command::Ddl { planned_against, change, reply }).await {
                 Ok(_) => {
                     let made = self.shared.published.load().catalog.find(name).map(|object| object.id);
@@ -172,9 +186,9 @@ impl Session {
     }
 
     /// What can stand for equal parts of other plans: views that are built and have no row that fails.
-    fn reusable(&self, hidden: &HashMap<ObjectId, ObjectId>) -> Result<Vec<Reusable>> {
+    fn running(&self, hidden: &HashMap<ObjectId, ObjectId>) -> Result<Running> {
         let published = self.shared.published.load();
-        let mut known = Vec::new();
+        let mut running = Running::default();
         for object in published.catalog.objects() {
             let ready = matches!(object.kind, ObjectKind::MaterializedView(_))
                 && object.name.schema != TEMPORARY_SCHEMA
@@ -183,16 +197,10 @@ impl Session {
                 && !published.hydrating.contains_key(&object.id)
                 && !published.errors.contains_key(&object.id);
             if ready {
-                let plan = self.plan_of(object, &published.catalog)?;
-                let parts = planner::reuse::parts(object, &plan.root).into_iter();
-                known.extend(parts.map(|(part, instead)| Reusable {
-                    view: object.id,
-                    part: part.fingerprint(),
-                    instead,
-                }));
+                running.add(object, &self.plan_of(object, &published.catalog)?.root);
             }
         }
-        Ok(known)
+        Ok(running)
     }
 
     fn plan_of(&self, object: &Object, catalog: &Catalog) -> Result<ViewPlan> {
@@ -209,38 +217,56 @@ pub(super) fn values(alter: &AlterPlan) -> Result<Vec<ScalarValue>> {
     evaluate_constants(&new.collect::<Vec<_>>(), &[])
 }
 
-/// What can stand for a part of a plan.
-struct Reusable {
-    view: ObjectId,
-    /// The part's fingerprint.
-    part: String,
-    /// What gives its rows.
-    instead: Arc<Node>,
+/// The first number of operators of running views that new ones go on from.
+const FIRST_EXPOSED: u32 = 0xE000_0000;
+
+/// How many numbers there are for them; only a few are in use at a time.
+const EXPOSED: u64 = 1 << 24;
+
+/// What a view goes on from that is built beside another.
+#[derive(Default)]
+struct Beside {
+    /// The views that have the state of parts of its plan, by the fingerprint of what stands for them.
+    owners: HashMap<String, ObjectId>,
+    /// The operators among those parts.
+    exposed: Vec<Exposed>,
 }
 
-/// The operators that are built for a view: what stands beside its inputs is read instead of them, and the rows of other views where they are what a part of
-/// the plan gives. Those parts, by the fingerprint of what stands for them, have the state of the views that are named.
-fn root_beside(
-    attach: &Attach,
-    hidden: &HashMap<ObjectId, ObjectId>,
-    known: &[Reusable],
-) -> (Arc<Node>, HashMap<String, ObjectId>) {
-    let owners = std::cell::RefCell::new(HashMap::new());
-    let root = attach.view.root.replacing(&|node| {
-        if let Node::Input(input) = node.as_ref() {
-            let relation = *hidden.get(&input.relation)?;
-            return Some(Arc::new(Node::Input(Input { relation, ..input.clone() })));
-        }
-        // What reads a view that changes as well is not what it was.
-        if node.relations().iter().any(|id| hidden.contains_key(id)) {
-            return None;
-        }
-        let fingerprint = node.fingerprint();
-        let found = known.iter().find(|known| known.part == fingerprint)?;
-        owners.borrow_mut().insert(found.instead.fingerprint(), found.view);
-        Some(found.instead.clone())
-    });
-    (root, owners.into_inner())
+impl Beside {
+    /// The operators that are built for a view: what stands beside its inputs is read instead of them, and of parts that running views have, what
+    /// these give.
+    fn root(
+        &mut self,
+        attach: &Attach,
+        hidden: &HashMap<ObjectId, ObjectId>,
+        running: &Running,
+        numbers: &AtomicU64,
+    ) -> Arc<Node> {
+        let changes = |id: ObjectId| hidden.contains_key(&id);
+        running.replace(&attach.view.root, &changes, &mut |part| match part {
+            Part::Input(input) => {
+                let relation = *hidden.get(&input.relation)?;
+                Some(Arc::new(Node::Input(Input { relation, ..input.clone() })))
+            }
+            Part::Kept(Kept::Rows { view, instead, .. }) => {
+                self.owners.insert(instead.fingerprint(), *view);
+                Some(instead.clone())
+            }
+            Part::Kept(Kept::Output { view, operator }) => {
+                let known = self.exposed.iter().find(|part| part.operator == *operator).map(|part| part.number);
+                let relation = known.unwrap_or_else(|| {
+                    let number = numbers.fetch_add(1, Ordering::Relaxed) % EXPOSED;
+                    let number = ObjectId(FIRST_EXPOSED + number as u32);
+                    self.exposed.push(Exposed { number, view: *view, operator: operator.clone() });
+                    number
+                });
+                let append_only = operator.append_only();
+                let input = Node::Input(Input { relation, schema: operator.schema().clone(), append_only });
+                self.owners.insert(input.fingerprint(), *view);
+                Some(Arc::new(input))
+            }
+        })
+    }
 }
 
 /// Whose state each operator of `real` goes on with, when `built` has been built in its place.

@@ -166,7 +166,9 @@ impl Explain<'_> {
                 text
             }
             Node::Recursive(recursive) => {
-                format!("Recursive {} {}", if recursive.all { "union all" } else { "union" }, names[0].join(", "))
+                let union = if recursive.all { "union all" } else { "union" };
+                let rounds = if recursive.rounds { "; all rounds anew by each change" } else { "" };
+                format!("Recursive {union} {}{rounds}", names[0].join(", "))
             }
             Node::Hole(Hole { index: 0, .. }) => "Rows of the recursion".to_owned(),
             Node::Hole(hole) => format!("Input {} of the recursion", hole.index),

@@ -17,6 +17,9 @@ pub struct Recursive {
     pub step: Arc<Node>,
     /// `UNION ALL`: a row is there as often as it is derived. Else each row is there once.
     pub all: bool,
+    /// What the step makes of rows depends on other rows of their round (it ranks them, say, or counts them): rounds are computed one after the other,
+    /// all of them anew when an input changes. Else each row is followed by itself.
+    pub rounds: bool,
     /// Types of the output.
     pub schema: SchemaRef,
 }
@@ -54,6 +57,6 @@ impl Recursive {
     /// Whether rows are never taken away, as long as none is from the inputs.
     pub(super) fn append_only(&self) -> bool {
         let adds = |outer: &Outer| outer.effect == Effect::Adds && outer.node.append_only();
-        self.base.append_only() && self.outers.iter().all(adds)
+        !self.rounds && self.base.append_only() && self.outers.iter().all(adds)
     }
 }

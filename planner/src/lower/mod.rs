@@ -75,7 +75,7 @@ pub fn lower(
     let logical = scalar_subquery::single(logical.clone())?;
     check::supported(&logical)?;
     let optimized = optimize::optimize(window::with_whole_late_rows(logical, relations)?)?;
-    let mut lowering = Lowering { relations, notices: Vec::new(), recursion: None };
+    let mut lowering = Lowering { relations, notices: Vec::new(), recursions: Vec::new() };
     let mut root =
         if options.emit_on_window_close { lowering.closed(&optimized)? } else { lowering.node(&optimized)? };
     if let Some(ttl_us) = options.state_ttl_us {
@@ -106,8 +106,8 @@ pub fn lower(
 struct Lowering<'a> {
     relations: &'a dyn Relations,
     notices: Vec<String>,
-    /// The recursion in whose recursive term the walk is.
-    recursion: Option<recursive::Open>,
+    /// The recursions in whose recursive terms the walk is, the outermost first.
+    recursions: Vec<recursive::Open>,
 }
 
 impl Lowering<'_> {

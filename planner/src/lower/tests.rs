@@ -196,6 +196,10 @@ fn recursions_hold_their_step() {
            SELECT DISTINCT o.id FROM open r LEFT JOIN orders o ON o.user_id = r.id
              WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = r.id AND u.name = 'closed')) SELECT * FROM open",
         "WITH RECURSIVE n AS (SELECT 1 AS n UNION SELECT n + 1 FROM n WHERE n < 5) SELECT * FROM n",
+        "WITH RECURSIVE r AS (SELECT id, 1 AS n FROM users UNION ALL SELECT DISTINCT o.id, r.n FROM r JOIN orders o ON o.user_id = r.id)
+           SELECT * FROM r",
+        "WITH RECURSIVE r AS (SELECT id, id AS n FROM users UNION
+           SELECT o.id, row_number() OVER (ORDER BY o.id) FROM r JOIN orders o ON o.user_id = r.id) SELECT * FROM r",
     ]));
 }
 
@@ -251,12 +255,6 @@ fn what_cannot_be_kept_up_to_date_is_named() {
         "SELECT auction FROM bid WHERE date_time > now() - INTERVAL '1 month'",
         "SELECT auction FROM bid WHERE date_time = now()",
         "SELECT b.auction FROM bid b LEFT JOIN users u ON b.bidder = u.id AND b.date_time > now()",
-        "WITH RECURSIVE r AS (SELECT id, 1 AS n FROM users UNION ALL SELECT DISTINCT o.id, r.n FROM r JOIN orders o ON o.user_id = r.id)
-           SELECT * FROM r",
-        "WITH RECURSIVE r AS (SELECT id, id AS n FROM users UNION
-           SELECT o.id, row_number() OVER (ORDER BY o.id) FROM r JOIN orders o ON o.user_id = r.id) SELECT * FROM r",
-        "WITH RECURSIVE r AS (SELECT id, amount AS n FROM orders UNION SELECT r.id, r.n FROM r RIGHT JOIN orders o ON o.user_id = r.id)
-           SELECT * FROM r",
         "SELECT auction FROM bid WHERE price > $1",
     ];
     golden!(queries.map(refused).join("\n"));

@@ -9,6 +9,7 @@ pub(crate) mod arithmetic;
 mod arrow_error;
 pub mod as_of;
 pub(crate) mod cast;
+mod common_tables;
 pub(crate) mod datafusion_error;
 pub(crate) mod datetime;
 mod exclusion;

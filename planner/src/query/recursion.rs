@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use catalog::SqlType;
 use datafusion::catalog::default_table_source::{DefaultTableSource, provider_as_source};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result as DataFusionResult};
+use datafusion::common::{Column, DFSchema, Result as DataFusionResult};
 use datafusion::datasource::cte_worktable::CteWorkTable;
-use datafusion::logical_expr::{Cast, Expr as PlanExpr, ExprSchemable, LogicalPlan, Projection, TableScanBuilder};
+use datafusion::logical_expr::{
+    Cast, Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection, TableScanBuilder,
+};
 use sql::Span;
 use sql::ast::{
     Cte, JoinOperator, LimitClause, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
@@ -17,6 +20,7 @@ use sql::walk::{self, Walk};
 use std::ops::ControlFlow;
 
 use super::name::folded;
+use super::operator::OWN_CAST;
 use super::placement;
 use crate::error::ErrorKind;
 use crate::functions::FunctionRegistry;
@@ -209,7 +213,7 @@ fn defines(query: &Query, name: &str) -> bool {
 }
 
 /// Where a table of that name is read, in subqueries too.
-fn references(node: &dyn Walk, name: &str) -> Vec<Option<Span>> {
+pub(super) fn references(node: &dyn Walk, name: &str) -> Vec<Option<Span>> {
     struct Search<'a> {
         name: &'a str,
         /// Queries around what is visited in which the name means something else.
@@ -257,6 +261,90 @@ pub(super) fn with_rows_of(term: LogicalPlan, name: &str, first: &DFSchema) -> D
         Ok(Transformed::yes(LogicalPlan::TableScan(scan.build()?)))
     })?;
     Ok(retyped.data)
+}
+
+/// Which columns of a recursive term, as it was bound, are cast to the first term's type. (Casts that were written are calls until they are typed.)
+pub(super) fn coerced(term: &LogicalPlan) -> Vec<bool> {
+    let is_cast = |expr: &PlanExpr| match expr {
+        PlanExpr::Alias(alias) => matches!(*alias.expr, PlanExpr::Cast(_)),
+        expr => matches!(expr, PlanExpr::Cast(_)),
+    };
+    match term {
+        LogicalPlan::Projection(Projection { expr, .. }) => expr.iter().map(is_cast).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What the recursive term makes of each column, before it is cast to the first term's type.
+fn made(term: &LogicalPlan, coerced: &[bool]) -> DataFusionResult<Vec<FieldRef>> {
+    let LogicalPlan::Projection(Projection { expr, input, .. }) = term else {
+        return Ok(term.schema().fields().iter().cloned().collect());
+    };
+    let field = |(number, made): (usize, &PlanExpr)| match made.clone().unalias() {
+        PlanExpr::Cast(Cast { expr, .. }) if coerced.get(number) == Some(&true) => Ok(expr.to_field(input.schema())?.1),
+        other => Ok(other.to_field(input.schema())?.1),
+    };
+    expr.iter().enumerate().map(field).collect()
+}
+
+/// Refuses a recursive term of which a column would lose something in the type of the first term's.
+pub(super) fn check_types(
+    first: &LogicalPlan,
+    term: &LogicalPlan,
+    coerced: &[bool],
+    name: &str,
+) -> DataFusionResult<()> {
+    for (number, (own, made)) in first.schema().fields().iter().zip(made(term, coerced)?).enumerate() {
+        let is_decimal = made.data_type().is_decimal();
+        let (Some(own), Some(made)) = (SqlType::of_field(own), SqlType::of_field(&made)) else { continue };
+        let overall = match (&own, &made) {
+            // Unsigned numbers of DataFusion's functions are integers.
+            (_, SqlType::Numeric(_)) if !is_decimal => continue,
+            (SqlType::SmallInt | SqlType::Integer | SqlType::BigInt, SqlType::Numeric(_)) => SqlType::Numeric(None),
+            (SqlType::SmallInt | SqlType::Integer | SqlType::BigInt, SqlType::Real | SqlType::Double)
+            | (SqlType::Numeric(_), SqlType::Real | SqlType::Double)
+            | (SqlType::Date, SqlType::Timestamp | SqlType::Timestamptz) => made,
+            (SqlType::Varchar(Some(_)), other) if own != *other => SqlType::Varchar(None),
+            _ => continue,
+        };
+        let message = format!(
+            "recursive query \"{name}\" column {} has type {own} in non-recursive term but type {overall} overall",
+            number + 1
+        );
+        let hint = "Cast the output of the non-recursive term to the correct type.";
+        return Err(Error::new(ErrorKind::DatatypeMismatch, message).with_hint(hint).into());
+    }
+    Ok(())
+}
+
+/// The first term with numbers of more digits, where the recursive term makes such of them: a number without declared digits has as many as it needs.
+pub(super) fn widened(
+    first: &LogicalPlan,
+    term: &LogicalPlan,
+    coerced: &[bool],
+) -> DataFusionResult<Option<LogicalPlan>> {
+    let mut any = false;
+    let mut columns = Vec::with_capacity(first.schema().fields().len());
+    for (number, made) in made(term, coerced)?.iter().enumerate() {
+        let (qualifier, field) = first.schema().qualified_field(number);
+        let column = PlanExpr::Column(Column::from((qualifier, field)));
+        let wide = match (field.data_type(), made.data_type()) {
+            (DataType::Decimal128(own, scale), DataType::Decimal128(digits, made))
+                if own < digits && scale <= made || scale < made =>
+            {
+                let plain = SqlType::Numeric(None).field(OWN_CAST, true);
+                Some(if *made <= 0 { plain.with_data_type(DataType::Decimal128(38, 0)) } else { plain })
+            }
+            _ => None,
+        };
+        any |= wide.is_some();
+        columns.push(match wide {
+            Some(wide) => PlanExpr::Cast(Cast::new_from_field(Box::new(column), Arc::new(wide)))
+                .alias_qualified(qualifier.cloned(), field.name()),
+            None => column,
+        });
+    }
+    any.then(|| LogicalPlanBuilder::from(first.clone()).project(columns)?.build()).transpose()
 }
 
 /// A term without the casts to the types that it was bound with, where it has the wanted types without them.

@@ -13,6 +13,7 @@
 //! something. With one, matches are counted again, for the rows of the key that the change touches.
 
 pub(super) mod alone;
+mod contents;
 mod matching;
 mod temporal;
 mod with_itself;

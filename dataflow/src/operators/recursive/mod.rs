@@ -11,11 +11,13 @@
 //!   1993.) Rows that merely support each other in a circle so go when nothing else supports them. State: the number of derivations
 //!   of each row ([`rows`]), and that of the step's operators.
 //! - A retraction is a loss; in an epoch it costs what depends on it, not what is there.
+//! - A step that isn't a sum over rows is computed in [`rounds`], all of them again by each change.
 //!
 //! A recursion that doesn't end must not stop the epoch. Then everything is taken back to what it was before, which is feeding the same
 //! changes with the other sign; the inputs' changes are put aside ([`waiting`]), and an error comes out, until changes come that may
 //! help.
 
+mod rounds;
 mod rows;
 mod step;
 mod waiting;
@@ -26,13 +28,14 @@ use arrow::array::{ArrayRef, Int64Array, StringViewArray, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use delta::{Delta, consolidate};
 use planner::incremental::{Effect, Recursive as Node};
-use storage::ChangeSet;
+use storage::{ChangeSet, Snapshot};
 
-use super::States;
+use super::{Emit, States, counted};
 use crate::Result;
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::failures::ERROR_SCHEMA;
 use crate::operator::{Operator, StepContext, StepOutput};
+pub use rounds::Rounds;
 use rows::{Phase, Rows};
 use step::Step;
 use waiting::Waiting;
@@ -63,7 +66,7 @@ pub struct Recursive {
 
 /// Whether a recursion goes on.
 #[derive(Default)]
-struct Rounds {
+struct Progress {
     rounds: usize,
     rows: usize,
 }
@@ -81,6 +84,18 @@ impl Recursive {
             effects: std::iter::once(Effect::Adds).chain(node.outers.iter().map(|outer| outer.effect)).collect(),
             schema,
         })
+    }
+
+    /// Reads the rows of a recursion without `ALL`.
+    pub(super) fn contents(
+        node: &Node,
+        states: &mut dyn States,
+        store: &dyn Snapshot,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let schema = nullable(&node.schema);
+        let is_there = |[_, is_there]: [i64; 2]| i64::from(is_there > 0);
+        counted::contents(states.state("rows"), &schema, is_there, store, emit)
     }
 
     /// Brings the recursion to its end with these changes of its inputs; `None`, and nothing has happened, if it has none.
@@ -106,7 +121,7 @@ impl Recursive {
         errors: &mut Vec<Delta>,
     ) -> Result<Option<Vec<Delta>>> {
         let mut output = Vec::new();
-        let mut rounds = Rounds::default();
+        let mut rounds = Progress::default();
         let mut change = self.step.run(context, &[], &inputs[1..], errors)?;
         change.extend_from_slice(&inputs[0]);
         loop {
@@ -138,7 +153,7 @@ impl Recursive {
             gains.push(gain);
         }
         let (mut fed, mut taken): (Vec<Delta>, Vec<Delta>) = (Vec::new(), Vec::new());
-        let mut rounds = Rounds::default();
+        let mut rounds = Progress::default();
         for (phase, inputs_of_phase) in [(Phase::Lose, losses), (Phase::Gain, gains)] {
             let mut change = self.step.run(context, &[], &inputs_of_phase[1..], errors)?;
             change.extend_from_slice(&inputs_of_phase[0]);
@@ -190,7 +205,7 @@ impl Recursive {
     }
 }
 
-impl Rounds {
+impl Progress {
     /// Counts a round. Rows that go are no more than there are, so only those that come are counted.
     fn go_on(&mut self, change: &[Delta]) -> bool {
         let weights = change.iter().flat_map(|delta| (0..delta.num_rows()).map(|row| delta.weight(row)));

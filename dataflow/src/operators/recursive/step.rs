@@ -58,7 +58,7 @@ impl Step {
         for (operator, inputs) in &mut self.operators {
             let inputs: Vec<Vec<Delta>> = inputs.iter().map(|origin| find(*origin, &outputs)).collect();
             let mut deltas = Vec::new();
-            if inputs.iter().any(|deltas| !deltas.is_empty()) {
+            if operator.is_pending() || inputs.iter().any(|deltas| !deltas.is_empty()) {
                 let output = operator.step(context, &inputs)?;
                 errors.extend(output.errors);
                 deltas = output.deltas;

@@ -1,6 +1,6 @@
 //! `WITH RECURSIVE`: what is reachable over edges that come and go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::testing::{After, Op};
 use super::*;
@@ -38,9 +38,15 @@ fn outer(node: &Arc<Node>, effect: Effect) -> Outer {
 }
 
 fn case(base: Arc<Node>, outers: Vec<Outer>, step: Arc<Node>, all: bool, inputs: usize) -> Case {
-    let root = Node::Recursive(Recursive { base, outers, step, all, schema: schema_of(&PAIR) });
+    let root = Node::Recursive(Recursive { base, outers, step, all, rounds: false, schema: schema_of(&PAIR) });
     let form = if all { ViewForm::Bag } else { ViewForm::Keyed { key: vec![0, 1] } };
     Case { root: Arc::new(root), kinds: vec![PAIR.to_vec(); inputs], form }
+}
+
+/// The same, each round computed as a whole.
+fn in_rounds(case: Case) -> Case {
+    let Node::Recursive(node) = case.root.as_ref() else { panic!("it is a recursion") };
+    Case { root: Arc::new(Node::Recursive(Recursive { rounds: true, ..node.clone() })), ..case }
 }
 
 /// `SELECT a, b FROM edges UNION [ALL] SELECT r.a, e.b FROM r JOIN edges e ON r.b = e.a`.
@@ -106,6 +112,54 @@ proptest! {
             let up = |edge: &Row| matches!((edge[0], edge[1]), (Some(a), Some(b)) if a < b);
             let edges = world.inputs[0].iter().filter(|(edge, _)| up(edge));
             counted(&edges.map(|(edge, weight)| (edge.clone(), *weight)).collect()).unwrap()
+        });
+    }
+
+    #[test]
+    fn rounds_come_to_the_same(steps in steps(vec![2], 5, true)) {
+        check(&in_rounds(paths(edges(), false)), &steps, || reachable);
+        let upwards = map(edges(), Some(column(0).lt(column(1))), [0, 1]);
+        check(&in_rounds(paths(upwards, true)), &steps, || |world: &World<'_>| {
+            let up = |edge: &Row| matches!((edge[0], edge[1]), (Some(a), Some(b)) if a < b);
+            let edges = world.inputs[0].iter().filter(|(edge, _)| up(edge));
+            counted(&edges.map(|(edge, weight)| (edge.clone(), *weight)).collect()).unwrap()
+        });
+    }
+
+    /// `SELECT a, b FROM edges UNION [ALL] SELECT a + 1, count(*) FROM (SELECT a, b FROM r) GROUP BY a HAVING a < 4`.
+    #[test]
+    fn a_round_may_be_counted(steps in steps(vec![2], 5, true), all in any::<bool>()) {
+        let counts = Arc::new(Node::Aggregate(Aggregate {
+            input: hole(0),
+            keys: vec![column(0)],
+            calls: vec![call(count::count_udaf(), vec![], false, None)],
+            window: None,
+            on_error: OnError::Report,
+            schema: schema_of(&PAIR),
+        }));
+        let step = Arc::new(Node::Map(Map {
+            input: counts,
+            predicate: Some(column(0).lt(lit(4_i64))),
+            expressions: vec![column(0) + lit(1_i64), column(1)],
+            on_error: OnError::Report,
+            schema: schema_of(&PAIR),
+        }));
+        check(&in_rounds(case(edges(), vec![], step, all, 1)), &steps, || move |world: &World<'_>| {
+            let mut sum: Bag<Row> = Bag::new();
+            let mut round = world.inputs[0].clone();
+            while !round.is_empty() {
+                if !all {
+                    round = round.into_keys().filter(|row| !sum.contains_key(row)).map(|row| (row, 1)).collect();
+                }
+                let mut counts: BTreeMap<Option<i64>, i64> = BTreeMap::new();
+                for (row, weight) in &round {
+                    add(&mut sum, row.clone(), *weight);
+                    *counts.entry(row[0]).or_default() += weight;
+                }
+                let next = counts.into_iter().filter(|(a, _)| a.is_some_and(|a| a < 4));
+                round = next.map(|(a, n)| (vec![a.map(|a| a + 1), Some(n)], 1)).collect();
+            }
+            sum.into_iter().map(|(row, weight)| (shown_row(&PAIR, &row), weight)).collect()
         });
     }
 

@@ -50,7 +50,9 @@ impl Simulation<'_> {
     pub(super) fn back_up(&mut self) {
         let last = self.life().coordinator.epoch.0;
         let is_old = self.backup.as_ref().is_none_or(|backup| last.saturating_sub(backup.epoch) > KEPT_EPOCHS);
-        if self.is_defined() && !self.store.is_stopped() && (is_old || self.random.one_in(2)) {
+        // What is being built is no part of it: a sink of such a view begins again with all of it.
+        let all_built = self.life().coordinator.hydrating.is_empty();
+        if self.is_defined() && all_built && !self.store.is_stopped() && (is_old || self.random.one_in(2)) {
             let copy = self.store.copy();
             let epoch = recovery::epoch(&copy.snapshot()).expect("it was committed").epoch.0;
             self.note(|| format!("backup of epoch {epoch}"));

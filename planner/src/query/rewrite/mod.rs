@@ -19,7 +19,7 @@ use sql::ast::{
 use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
-use self::clauses::{clauses, supported_select, table_factor};
+use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor};
 use self::literals::{interval_literal, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
@@ -50,6 +50,7 @@ pub(crate) struct Rewritten {
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
     super::shadowed::rename(query);
+    super::ordered_input::kept(query);
     let columns = super::using::occurs(query).then(|| FromColumns::new(context));
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
@@ -96,6 +97,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        flow(super::common_tables::in_order(query))?;
         self.columns.iter_mut().for_each(|columns| columns.enter(query));
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
@@ -122,6 +124,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = as_of::mark(select) {
             return ControlFlow::Break(Box::new(error));
         }
+        positions_in_distinct(select);
         super::grouping::in_select(select);
         super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();

@@ -82,9 +82,19 @@ impl Typing<'_> {
             LogicalPlan::Values(values) => self.values(values, outer),
             LogicalPlan::RecursiveQuery(query) => {
                 let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
-                let first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
-                let term = recursion::with_rows_of(Arc::unwrap_or_clone(recursive_term), &name, first.schema())?;
-                let term = recursion::without_casts(self.node(term, outer)?, first.schema())?;
+                let mut first = self.node(Arc::unwrap_or_clone(static_term), outer)?;
+                let written = Arc::unwrap_or_clone(recursive_term);
+                let coerced = recursion::coerced(&written);
+                let typed = |first: &DFSchema| -> DataFusionResult<LogicalPlan> {
+                    self.node(recursion::with_rows_of(written.clone(), &name, first)?, outer)
+                };
+                let mut term = typed(first.schema())?;
+                if let Some(wide) = recursion::widened(&first, &term, &coerced)? {
+                    first = wide;
+                    term = typed(first.schema())?;
+                }
+                recursion::check_types(&first, &term, &coerced, &name)?;
+                let term = recursion::without_casts(term, first.schema())?;
                 LogicalPlanBuilder::from(first).to_recursive_query(name, term, is_distinct)?.build()
             }
             LogicalPlan::Limit(Limit { skip, fetch, input }) => {
@@ -318,8 +328,9 @@ impl Typing<'_> {
                 None
             }
         };
+        let json = json_type(results.iter().chain(else_expr.as_deref()), schema)?;
         let when_then_expr = whens.into_iter().map(Box::new).zip(results.into_iter().map(Box::new)).collect();
-        Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
+        Ok(typed_json(Expr::Case(Case { expr, when_then_expr, else_expr }), json))
     }
 
     /// What has no type takes that of the first that has one.
@@ -332,6 +343,24 @@ impl Typing<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether expressions of one type are JSON, and which of the two.
+fn json_type<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFSchema) -> DataFusionResult<Option<SqlType>> {
+    for expr in exprs.into_iter().filter(|expr| !is_unknown(expr)) {
+        if let found @ (SqlType::Json | SqlType::Jsonb) = sql_type_of(expr, schema)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// DataFusion's CASE, and functions that give one of their arguments, forget that a text is JSON.
+fn typed_json(expr: Expr, json: Option<SqlType>) -> Expr {
+    match json {
+        Some(json) => Expr::Cast(Cast::new_from_field(Box::new(expr), json.field(OWN_CAST, true).into())),
+        None => expr,
     }
 }
 

@@ -7,26 +7,36 @@ use catalog::{Object, ObjectId, ObjectKind};
 use super::super::drop::described;
 use super::super::plan::{AlterPlan, Attached};
 use super::super::plan_stored_view;
+use crate::reuse::{Kept, Running};
 use crate::{Node, PlanContext, Result};
 
 pub(in super::super) fn text(alter: &AlterPlan, context: &PlanContext<'_>) -> Result<String> {
     let name = |id: ObjectId| context.catalog.get(id).map_or_else(|| format!("#{}", id.0), |o| o.name.to_string());
     let mut out = String::new();
     let mut told: BTreeSet<ObjectId> = BTreeSet::new();
-    let known = rows_of_views(context)?;
+    let running = running(context)?;
+    let built: BTreeSet<ObjectId> = alter
+        .attach
+        .iter()
+        .filter(|attach| matches!(attach.how, Attached::Built))
+        .map(|attach| attach.relation)
+        .collect();
     for attach in &alter.attach {
         let Some(object) = context.catalog.get(attach.relation) else { continue };
         told.insert(object.id);
-        let built = matches!(attach.how, Attached::Built);
-        if !built {
+        if !built.contains(&object.id) {
             out.push_str(&format!("{}: keeps its state\n", described(object)));
             continue;
         }
         out.push_str(&format!("{}: built anew beside the old one\n", described(object)));
-        let kept = kept(&attach.view.root, &known);
+        let parts = running.kept_parts(&attach.view.root, &|id| built.contains(&id) && id != object.id);
+        let kept = kept(&parts, &name);
         let label = |node: &Node| match kept.get(&node.fingerprint()) {
             Some(from) => Some(from.clone()),
-            None if node.keeps_own_state() => Some("built anew".to_owned()),
+            None if node.keeps_own_state() => Some(match running.why_not(node) {
+                Some(why) => format!("built anew: {why}"),
+                None => "built anew".to_owned(),
+            }),
             None => None,
         };
         for line in crate::explain::running(&attach.view, &name, &label).lines() {
@@ -47,8 +57,7 @@ pub(in super::super) fn text(alter: &AlterPlan, context: &PlanContext<'_>) -> Re
             out.push_str(&format!("{}: dropped\n", described(object)));
         }
     }
-    let built = alter.attach.iter().filter(|attach| matches!(attach.how, Attached::Built));
-    for id in context.catalog.with_dependents(built.map(|attach| attach.relation)).into_iter().rev() {
+    for id in context.catalog.with_dependents(built.iter().copied()).into_iter().rev() {
         let Some(object) = context.catalog.get(id).filter(|_| told.insert(id)) else { continue };
         let what = match &object.kind {
             ObjectKind::View(_) => "reads the new rows",
@@ -72,40 +81,31 @@ fn changed(old: &Object, new: &Object) -> String {
     }
 }
 
-/// Views whose rows can stand for an equal part of another plan, by the fingerprint of that part.
-fn rows_of_views(context: &PlanContext<'_>) -> Result<HashMap<String, String>> {
-    let mut known = HashMap::new();
+/// What can be kept of running views.
+fn running(context: &PlanContext<'_>) -> Result<Running> {
+    let mut running = Running::default();
     for object in context.catalog.objects().filter(|object| matches!(object.kind, ObjectKind::MaterializedView(_))) {
-        if object.is_hidden() {
-            continue;
-        }
-        let root = plan_stored_view(object, context)?.root;
-        for (part, _) in crate::reuse::parts(object, &root) {
-            known.entry(part.fingerprint()).or_insert_with(|| object.name.to_string());
+        if !object.is_hidden() {
+            running.add(object, &plan_stored_view(object, context)?.root);
         }
     }
-    Ok(known)
+    Ok(running)
 }
 
-/// The operators that go on with state that there is, with what is to be said of them.
-fn kept(root: &Node, known: &HashMap<String, String>) -> HashMap<String, String> {
+/// The operators that go on with state that there is, by their fingerprints, with what is to be said of them.
+fn kept(parts: &[Kept], name: &dyn Fn(ObjectId) -> String) -> HashMap<String, String> {
     let mut kept = HashMap::new();
-    mark(root, known, &mut kept);
-    kept
-}
-
-fn mark(node: &Node, known: &HashMap<String, String>, kept: &mut HashMap<String, String>) {
-    let fingerprint = node.fingerprint();
-    if let Some(view) = known.get(&fingerprint) {
-        node.visit(&mut |below| {
+    for part in parts {
+        let (root, how) = match part {
+            Kept::Rows { view, part, .. } => (part, format!("kept: the rows of {}", name(*view))),
+            Kept::Output { view, operator } => (operator, format!("kept: read off its state in {}", name(*view))),
+        };
+        root.visit(&mut |below| {
             if below.keeps_own_state() {
-                kept.insert(below.fingerprint(), "kept".to_owned());
+                kept.entry(below.fingerprint()).or_insert_with(|| "kept".to_owned());
             }
         });
-        kept.insert(fingerprint, format!("kept: the rows of {view}"));
-        return;
+        kept.insert(root.fingerprint(), how);
     }
-    for input in node.inputs() {
-        mark(input, known, kept);
-    }
+    kept
 }
