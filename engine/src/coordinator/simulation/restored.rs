@@ -86,9 +86,9 @@ impl Simulation<'_> {
     pub(super) fn catch_up(&mut self) {
         let before = self.life().coordinator.epoch.0;
         let knew = self.life().knows_who_is_ahead();
-        self.store.let_reads_fail(true);
+        self.store.let_reads_fail(1);
         self.life().catch_up();
-        self.store.let_reads_fail(false);
+        self.store.let_reads_fail(0);
         let after = self.life().coordinator.epoch.0;
         if knew {
             self.account_for_epochs(before);
