@@ -49,6 +49,7 @@ pub(crate) struct Rewritten {
 /// second attempt when names of a wildcard and others collide.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
+    super::shadowed::rename(query);
     super::ordered_input::kept(query);
     let columns = super::using::occurs(query).then(|| FromColumns::new(context));
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
