@@ -49,6 +49,7 @@ pub(crate) struct Rewritten {
 /// second attempt when names of a wildcard and others collide.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
+    super::shadowed::rename(query);
     super::ordered_input::kept(query);
     let columns = super::using::occurs(query).then(|| FromColumns::new(context));
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
@@ -184,9 +185,13 @@ impl Rewriter<'_> {
                     false => is,
                 };
             }
-            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: Some(escape), .. }
-                if string_literal(pattern).is_some() && string_literal(escape).is_some() =>
-            {
+            Expr::Substring {
+                expr: text,
+                substring_from: Some(pattern),
+                substring_for: Some(escape),
+                shorthand: false,
+                ..
+            } if string_literal(pattern).is_some() && string_literal(escape).is_some() => {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
             Expr::Function(function) => {
@@ -259,9 +264,13 @@ impl Rewriter<'_> {
             Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
                 *expr = call("starts_with", vec![(**left).clone(), (**right).clone()]);
             }
-            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. }
-                if string_literal(pattern).is_some() =>
-            {
+            Expr::Substring {
+                expr: text,
+                substring_from: Some(pattern),
+                substring_for: None,
+                shorthand: false,
+                ..
+            } if string_literal(pattern).is_some() => {
                 *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
             }
             // As functions they are found where others are.
@@ -269,7 +278,11 @@ impl Rewriter<'_> {
                 let first = || Expr::value(Value::Number("1".to_owned(), false));
                 let mut arguments = vec![(**text).clone(), substring_from.as_deref().cloned().unwrap_or_else(first)];
                 arguments.extend(substring_for.as_deref().cloned());
-                *expr = call("substr", arguments);
+                let mut substring = call("substr", arguments);
+                if let Expr::Function(function) = &mut substring {
+                    arguments::read(function, "substr");
+                }
+                *expr = substring;
             }
             Expr::Position { expr: sought, r#in } => {
                 *expr = call("strpos", vec![(**r#in).clone(), (**sought).clone()]);
