@@ -123,7 +123,7 @@ fn settings(options: &Options, directory: &Path) -> Settings {
 }
 
 fn definitions(options: &Options, shape: Shape, skew: f64) -> String {
-    let source = |name: &str, seed: u64, events: u64| {
+    let source = |name: &str, seed: u64, events: u64, skew: f64| {
         format!(
             "CREATE SOURCE {name} (n BIGINT, id BIGINT) WITH (connector = 'generator', kind = 'sequence', keys = {}, skew = {skew}, \
              events = {events}, seed = {seed});",
@@ -133,13 +133,13 @@ fn definitions(options: &Options, shape: Shape, skew: f64) -> String {
     match shape {
         Shape::Aggregate => format!(
             "{} CREATE MATERIALIZED VIEW kept AS SELECT id, count(*) AS many, sum(n) AS total, max(n) AS last FROM a GROUP BY id",
-            source("a", 1, options.events)
+            source("a", 1, options.events, skew)
         ),
-        // Most of each side's rows find some of the other's. Of the pairs only their number is kept: the state is the sides'.
+        // One side is even: the pairs of two skewed ones grow with the square. Of the pairs only their number is kept: the state is the sides'.
         Shape::Join => format!(
             "{} {} CREATE MATERIALIZED VIEW kept AS SELECT 0::bigint AS id, count(*) AS many, sum(a.n + b.n) AS total FROM a JOIN b ON a.id = b.id",
-            source("a", 1, options.events / 2),
-            source("b", 2, options.events / 2)
+            source("a", 1, options.events / 2, skew),
+            source("b", 2, options.events / 2, 0.0)
         ),
     }
 }

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 const VALUE_CHARACTERS: usize = 200;
 
 /// What a row can be wrong about; the names are part of stored errors.
-const KINDS: [(ErrorKind, &str); 33] = [
+const KINDS: [(ErrorKind, &str); 34] = [
     (ErrorKind::DivisionByZero, "division by zero"),
     (ErrorKind::OutOfRange, "out of range"),
     (ErrorKind::InvalidText, "invalid text"),
@@ -57,6 +57,7 @@ const KINDS: [(ErrorKind, &str); 33] = [
     (ErrorKind::Data(DataError::JsonMember), "json member"),
     (ErrorKind::Data(DataError::JsonNumber), "json number"),
     (ErrorKind::Data(DataError::JsonObject), "json object"),
+    (ErrorKind::Syntax, "syntax"),
     (ErrorKind::UndefinedObject, "undefined object"),
     (ErrorKind::Unsupported, "unsupported"),
     (ErrorKind::Internal, "internal"),

@@ -61,7 +61,7 @@ pub fn restore(directory: &Path, number: Option<u32>, data_dir: &Path) -> Result
     is_vacant(data_dir)?;
     let restored = storage::restore_backup(directory, number, data_dir).map_err(storage_error)?;
     let store = RocksStore::open(data_dir, &RocksOptions::default()).map_err(storage_error)?;
-    let changes = recovery::restored(&store.snapshot().map_err(storage_error)?)?;
+    let changes = recovery::restored(&store.snapshot().map_err(storage_error)?, uuid::Uuid::new_v4().as_fields().0)?;
     store.commit(changes, Durability::Disk).map_err(storage_error)?;
     Ok(restored)
 }

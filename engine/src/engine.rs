@@ -53,8 +53,12 @@ pub(crate) struct Shared {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// The part of the memory budget that the store's caches get; the rest is for operator state and overlays.
+/// The part of the memory budget that the store's caches get.
 const STORE_SHARE: usize = 4;
+
+/// The part that operators' state gets. What is left is for what an epoch takes in, and for its changes: on top of what is stored until a checkpoint
+/// has written them, and once more while it does.
+const STATE_SHARE: usize = 2;
 
 impl Engine {
     /// Opens a data directory (or memory), recovers what it holds, and runs. Blocks while it recovers.
@@ -217,7 +221,7 @@ fn opened_store(settings: &Settings) -> Result<Arc<dyn Store>> {
 pub(crate) fn graph_settings(settings: &Settings) -> GraphSettings {
     GraphSettings {
         workers: settings.workers,
-        memory_budget_bytes: settings.memory_budget_bytes / STORE_SHARE * (STORE_SHARE - 1),
+        memory_budget_bytes: settings.memory_budget_bytes / STATE_SHARE,
         clock: monotonic,
     }
 }

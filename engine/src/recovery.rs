@@ -78,18 +78,21 @@ pub(crate) fn is_hydrated(id: ObjectId, snapshot: &Arc<dyn Snapshot>) -> Result<
     Ok(meta::get(&**snapshot, &numbered(HYDRATED, id)).map_err(storage_error)?.unwrap_or(false))
 }
 
-/// Numbers of objects that a restored server leaves out: objects that were made after the backup have had some of them, and sinks are known
-/// outside by their numbers.
-const NUMBERS_LEFT_OUT: u32 = 1 << 16;
+/// Numbers of objects that a restored server leaves out, times one more than what is drawn: objects that were made after the backup, or by
+/// another server that continued it, have had some of them, and sinks are known outside by their numbers.
+const NUMBERS_LEFT_OUT: u32 = 1 << 10;
 
-/// What makes of a backup's data those of a server that continues it.
-pub(crate) fn restored(snapshot: &Arc<dyn Snapshot>) -> Result<ChangeSet> {
+/// Different draws.
+const DRAWS: u32 = 1 << 10;
+
+/// What makes of a backup's data those of a server that continues it; what is `drawn` is hardly ever the same.
+pub(crate) fn restored(snapshot: &Arc<dyn Snapshot>, drawn: u32) -> Result<ChangeSet> {
     let mut changes = ChangeSet::new();
     let counters: Option<Counters> = meta::get(&**snapshot, COUNTERS).map_err(storage_error)?;
     if let Some(mut counters) = counters
         && !is_planted(Bug::NumbersGivenAgain)
     {
-        counters.next_object = counters.next_object.saturating_add(NUMBERS_LEFT_OUT);
+        counters.next_object = counters.next_object.saturating_add(NUMBERS_LEFT_OUT * (1 + drawn % DRAWS));
         put_counters(&counters, &mut changes)?;
     }
     put_restored(true, &mut changes)?;

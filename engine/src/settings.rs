@@ -18,7 +18,7 @@ pub struct Settings {
     pub checkpoint_bytes: usize,
     /// Time between the durable commits that sinks wait for, under load; when idle a sink's epoch is committed at once.
     pub sink_commit_interval: Duration,
-    /// Rows taken into one epoch at most.
+    /// Rows taken into one epoch at most; no more than KiB of the memory budget.
     pub epoch_rows: usize,
     /// Bytes of decoded rows taken into one epoch at most; at most a sixteenth of the memory budget.
     pub epoch_bytes: usize,
@@ -59,9 +59,14 @@ impl Settings {
         let part = |of: usize| (self.memory_budget_bytes / of).max(LEAST_BYTES);
         (self.checkpoint_bytes, self.epoch_bytes) =
             (self.checkpoint_bytes.min(part(8)), self.epoch_bytes.min(part(16)));
+        self.epoch_rows = self.epoch_rows.min(part(1) / BYTES_OF_A_ROW);
         self
     }
 }
+
+/// What a row is given of the budget while its epoch is under way: a small row that touches a key costs some 300 bytes in state, overlay and changes
+/// to be written.
+const BYTES_OF_A_ROW: usize = 1 << 10;
 
 /// With less, an epoch would have few rows, and there would be hardly anything but checkpoints.
 const LEAST_BYTES: usize = 1 << 20;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -52,7 +52,7 @@ pub struct FaultPlan {
     pub at: BTreeMap<u64, Fault>,
     /// Of 1,000 commits, so many meet a drawn fault.
     pub per_mille: u32,
-    /// Of 1,000,000 reads, so many fail while [`FaultStore::let_reads_fail`] says that they may.
+    /// Of 1,000,000 reads, so many fail, times what [`FaultStore::let_reads_fail`] says.
     pub failing_reads: u32,
 }
 
@@ -138,7 +138,8 @@ pub struct FaultStore {
 /// Counts the reads of all lives, so that it is decided by their number which fail.
 #[derive(Default)]
 struct Reads {
-    may_fail: AtomicBool,
+    /// How many times as often as planned.
+    times: AtomicU32,
     asked: AtomicU64,
     failed: AtomicU64,
 }
@@ -175,9 +176,9 @@ impl FaultStore {
         Self { plan, state: Mutex::new(state), reads }
     }
 
-    /// Whether reads may fail from now on, also those of snapshots that were taken before. At first they may not.
-    pub fn let_reads_fail(&self, may: bool) {
-        self.reads.may_fail.store(may, Ordering::Relaxed);
+    /// How many times as often as planned reads fail from now on, also those of snapshots that were taken before. At first none does.
+    pub fn let_reads_fail(&self, times: u32) {
+        self.reads.times.store(times, Ordering::Relaxed);
     }
 
     /// The disk is full from now on, for so many commits.
@@ -272,12 +273,13 @@ struct FaultSnapshot {
 impl FaultSnapshot {
     /// What is drawn for a read that fails.
     fn fault(&self) -> Option<u64> {
-        if self.per_million == 0 || !self.reads.may_fail.load(Ordering::Relaxed) {
+        let per_million = u64::from(self.per_million) * u64::from(self.reads.times.load(Ordering::Relaxed));
+        if per_million == 0 {
             return None;
         }
         let asked = self.reads.asked.fetch_add(1, Ordering::Relaxed);
         let draw = random(self.seed ^ 0x0072_6561_6473, asked);
-        let fails = draw % 1_000_000 < u64::from(self.per_million);
+        let fails = draw % 1_000_000 < per_million;
         fails.then(|| {
             self.reads.failed.fetch_add(1, Ordering::Relaxed);
             draw / 1_000_000

@@ -199,7 +199,9 @@ impl Apache {
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              offsets.topic.replication.factor=1\n\
              transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n"
+             transaction.state.log.min.isr=1\n\
+             broker.heartbeat.interval.ms=500\n\
+             broker.session.timeout.ms=2000\n"
         );
         Self::node(jars, port, &properties, "-Xmx512m")
     }
@@ -218,9 +220,7 @@ impl Apache {
              offsets.topic.num.partitions=1\n\
              transaction.state.log.num.partitions=4\n\
              transaction.max.timeout.ms=900000\n\
-             group.initial.rebalance.delay.ms=0\n\
-             broker.heartbeat.interval.ms=500\n\
-             broker.session.timeout.ms=2000\n"
+             group.initial.rebalance.delay.ms=0\n"
         );
         std::fs::write(directory.path().join("server.properties"), properties).unwrap();
         let log = "log4j.rootLogger=WARN, stdout\n\

@@ -39,10 +39,16 @@ fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
 
 /// Makes a topic and waits until it has leaders.
 pub fn create_topic(broker: &Broker, name: &str, partitions: i32) {
+    create_topic_with(broker, name, partitions, &[]);
+}
+
+/// As [`create_topic`], with properties.
+pub fn create_topic_with(broker: &Broker, name: &str, partitions: i32, properties: &[(&str, &str)]) {
     if broker.create_mock_topic(name, partitions) {
         return;
     }
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(broker.replication()));
+    let topic = properties.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
     for result in block_on(admin(broker).create_topics(&[topic], &AdminOptions::new())).unwrap() {
         result.unwrap();
     }

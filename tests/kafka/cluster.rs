@@ -47,8 +47,8 @@ impl Cluster {
                  default.replication.factor=3\n\
                  min.insync.replicas=2\n\
                  replica.lag.time.max.ms=4000\n\
-                 controller.quorum.election.timeout.ms=500\n\
-                 controller.quorum.fetch.timeout.ms=1000\n\
+                 broker.heartbeat.interval.ms=1000\n\
+                 broker.session.timeout.ms=5000\n\
                  unclean.leader.election.enable=false\n",
                 i + 1,
                 voters.join(",")
@@ -90,6 +90,11 @@ impl Cluster {
             .unwrap();
         wait::until("three brokers", || {
             let metadata = consumer.fetch_metadata(None, Duration::from_secs(5)).ok()?;
+            // What a sink's exactly-once rests on must outlive a broker.
+            let progress = metadata.topics().iter().filter(|topic| topic.name().starts_with("__millrace_progress"));
+            for partition in progress.flat_map(|topic| topic.partitions()) {
+                assert_eq!(partition.replicas().len(), BROKERS, "copies of a sink's progress");
+            }
             let replicated = metadata.topics().iter().flat_map(|topic| topic.partitions());
             let whole = replicated.into_iter().all(|p| p.leader() >= 0 && p.isr().len() == p.replicas().len());
             (metadata.brokers().len() == BROKERS && whole).then_some(())

@@ -130,7 +130,7 @@ fn go_through(
         }
         Outage::BrokerFrozen => {
             cluster.freeze(broker, true);
-            std::thread::sleep(time + Duration::from_secs(2));
+            std::thread::sleep(time + Duration::from_secs(5));
             cluster.freeze(broker, false);
             cluster.wait_until_whole();
         }

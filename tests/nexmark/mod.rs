@@ -60,13 +60,23 @@ fn create(db: &mut Database, (name, query): &(String, String)) {
 fn compare(db: &mut Database, queries: &[(String, String)], when: &str) -> Vec<String> {
     let mut empty = Vec::new();
     for (name, query) in queries {
-        let (view, answer) = (db.lines(&format!("SELECT * FROM {name}")), db.lines(query));
+        let (view, answer) = (db.lines(&format!("SELECT * FROM {name}")), db.lines(&with_ties(name, query)));
         assert_eq!(view, answer, "{name} {when}");
         if answer.is_empty() {
             empty.push(name.clone());
         }
     }
     empty
+}
+
+/// The query with what a view does where its order leaves bids equal: it takes them by their columns. A query that is asked at once may do anything.
+fn with_ties(name: &str, query: &str) -> String {
+    let order = match name {
+        "q18" => "ORDER BY \"dateTime\" DESC",
+        "q19" => "ORDER BY price DESC",
+        _ => return query.to_owned(),
+    };
+    query.replace(order, &format!("{order}, auction, bidder, price, channel, url, \"dateTime\", extra"))
 }
 
 fn refreshed(memory_budget_bytes: usize, workers: usize, seed: u64) {

@@ -254,7 +254,8 @@ pub fn changed(random: &mut Random, query: &Query, more: bool) -> Query {
     if !more {
         return fewer;
     }
-    Query { sql: query.sql.clone().and(" UNION ALL ").with(&fewer.sql), columns: fewer.columns }
+    // In parentheses, as it may end in ORDER BY.
+    Query { sql: Sql::text("(").with(&query.sql).and(") UNION ALL ").with(&fewer.sql), columns: fewer.columns }
 }
 
 /// A common table expression that is named once or twice.

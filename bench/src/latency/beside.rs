@@ -77,7 +77,7 @@ impl Beside {
             Self::Queries => {
                 let table = format!(
                     "CREATE TABLE facts (id BIGINT PRIMARY KEY, k BIGINT, v BIGINT);
-                     INSERT INTO facts SELECT n, n * 7919 % 10007, n * 104729 % 1000003 FROM generate_series(0, {}) AS g(n)",
+                     INSERT INTO facts SELECT n, n * 7919 % 10007, n * 104729 % 1000003 FROM (SELECT CAST(i AS bigint) AS n FROM generate_series(0, {}) AS g(i)) AS numbers",
                     ROWS - 1
                 );
                 execute(session, &table).await?;

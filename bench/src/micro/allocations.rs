@@ -2,12 +2,35 @@
 //!
 //! Each piece is done over some events and over four times as many in as many epochs. What the second asks for beyond the first is the rows' part.
 
+use std::cell::Cell;
+
 use super::pieces;
 use super::world::EVENTS;
 use crate::Result;
 
 /// How many times as many events there are the second time.
 const TIMES: u64 = 4;
+
+/// How often memory has been asked for, but for what is done aside.
+#[derive(Default)]
+pub(super) struct Meter {
+    count: Option<fn() -> u64>,
+    aside: Cell<u64>,
+}
+
+impl Meter {
+    fn read(&self) -> u64 {
+        self.count.map_or(0, |count| count())
+    }
+
+    /// Does something that isn't the piece's own.
+    pub(super) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.read();
+        let done = work();
+        self.aside.set(self.aside.get() + self.read() - before);
+        done
+    }
+}
 
 /// What a piece asks for.
 #[derive(Clone, Debug)]
@@ -30,9 +53,10 @@ pub fn allocations(count: fn() -> u64, wanted: &[String]) -> Result<Vec<Allocati
     let many = pieces(EVENTS * TIMES, wanted)?;
     let one = |piece: &super::Piece| -> Result<(u64, u64)> {
         let mut work = (piece.make)()?;
+        let meter = Meter { count: Some(count), aside: Cell::new(0) };
         let before = count();
-        let rows = work()?;
-        Ok((rows, count() - before))
+        let rows = work(&meter)?;
+        Ok((rows, count() - before - meter.aside.get()))
     };
     let both = few.iter().zip(&many).map(|(few, many)| {
         let ((rows, total), (more_rows, more)) = (one(few)?, one(many)?);

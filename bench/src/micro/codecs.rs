@@ -43,7 +43,7 @@ fn decode(world: &World, format: Format, wanted: &[&str], record: Record) -> Res
     let columns: Vec<Column> = columns.iter().filter(|c| wanted.contains(&c.name.as_str())).cloned().collect();
     let options = DecodeOptions { format, on_error: OnError::Fail };
     let mut decoder = Decoder::new(&columns, None, &options).map_err(Error::outside("no decoder"))?;
-    Ok(Box::new(move || {
+    Ok(Box::new(move |_| {
         for record in &records {
             decoder.push(Some(record.as_bytes()), &RecordMeta::default()).map_err(Error::Usage)?;
         }
@@ -79,7 +79,7 @@ fn consolidation(world: &World) -> Result<Work> {
     let items = world.deltas("item")?;
     let schema = items.first().map(Delta::schema).ok_or_else(|| Error::Usage("there are no items".to_owned()))?;
     let all = Delta::concat(&schema, items).map_err(broken)?;
-    Ok(Box::new(move || {
+    Ok(Box::new(move |_| {
         std::hint::black_box(&consolidate(&all).map_err(broken)?);
         Ok(all.num_rows() as u64)
     }))

@@ -19,6 +19,8 @@ use std::time::Instant;
 
 pub use self::allocations::{Allocations, allocations};
 
+use self::allocations::Meter;
+
 use self::world::{EVENTS, World};
 use crate::{Error, Result};
 
@@ -31,7 +33,7 @@ pub(crate) struct Options {
 }
 
 /// The work of a piece, to be done once. It says how much it was: rows, records or statements.
-type Work = Box<dyn FnMut() -> Result<u64>>;
+type Work = Box<dyn FnMut(&Meter) -> Result<u64>>;
 
 /// A piece of work.
 struct Piece {
@@ -76,13 +78,13 @@ fn pieces(events: u64, wanted: &[String]) -> Result<Vec<Piece>> {
 /// Callgrind collects within this function, and writes down what it has when [`measured`] ends: one function can't do both. Their names are
 /// parts of `bench/instructions.py`.
 #[inline(never)]
-fn counted(work: &mut dyn FnMut() -> Result<u64>) -> Result<u64> {
+fn counted(work: &mut dyn FnMut(&Meter) -> Result<u64>) -> Result<u64> {
     let done = measured(work);
     // Without something to do behind it, this would be a jump.
     std::hint::black_box(done)
 }
 
 #[inline(never)]
-fn measured(work: &mut dyn FnMut() -> Result<u64>) -> Result<u64> {
-    std::hint::black_box(work())
+fn measured(work: &mut dyn FnMut(&Meter) -> Result<u64>) -> Result<u64> {
+    std::hint::black_box(work(&Meter::default()))
 }

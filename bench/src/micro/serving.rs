@@ -70,14 +70,14 @@ fn lookups(text: &'static str) -> Result<Work> {
     };
     // What is made once per session isn't counted.
     look_up(1)?;
-    Ok(Box::new(move || {
+    Ok(Box::new(move |_| {
         (0..LOOKUPS).try_for_each(|i| look_up(i * 7919 % 1_000 + 1))?;
         Ok(LOOKUPS as u64)
     }))
 }
 
 fn parse() -> Result<Work> {
-    Ok(Box::new(|| {
+    Ok(Box::new(|_| {
         for _ in 0..PLANS {
             let parsed = engine_parse(AGGREGATE)?;
             std::hint::black_box(&parsed);
@@ -93,7 +93,7 @@ fn engine_parse(text: &str) -> Result<Vec<engine::Statement>> {
 fn plans(text: &'static str) -> Result<Work> {
     let mut served = serve()?;
     prepare(&mut served, text)?;
-    Ok(Box::new(move || {
+    Ok(Box::new(move |_| {
         for _ in 0..PLANS {
             let prepared = prepare(&mut served, text)?;
             std::hint::black_box(&prepared);

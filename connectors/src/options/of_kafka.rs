@@ -223,7 +223,7 @@ pub struct KafkaSinkOptions {
     pub mode: Option<SinkMode>,
     /// `partitions`, default 1: of the topic, if it has to be made.
     pub partitions: i32,
-    /// `replication_factor`, default 1: of the topic, if it has to be made, and of the progress topic.
+    /// `replication_factor` of the topic, if it has to be made, and of the progress topic; -1, the default: as the brokers have it by default.
     pub replication_factor: i32,
 }
 
@@ -248,7 +248,7 @@ impl KafkaSinkOptions {
             connection: kafka_connection(&list)?,
             mode: list.choice("mode", &modes, None)?,
             partitions: list.number("partitions", 1, 10_000)?.unwrap_or(1),
-            replication_factor: list.number("replication_factor", 1, 100)?.unwrap_or(1),
+            replication_factor: list.number("replication_factor", 1, 100)?.unwrap_or(-1),
         })
     }
 }

@@ -87,7 +87,9 @@ impl Moments {
         // (n * sum of squares - square of sum) over n * divisor.
         let scaled = self.squares.times(&Wide::product(u128::from(count), 1));
         let numerator = scaled.minus(&self.sum.squared());
-        let to = u32::from(SPREAD_SCALE.unsigned_abs());
+        // A root needs twice the digits.
+        let digits = u32::from(SPREAD_SCALE.unsigned_abs());
+        let to = if spread.root { 2 * digits } else { digits };
         let variance = match to.checked_sub(2 * scale) {
             Some(more) => numerator.times_ten_to(more).over(&[count, divisor]),
             None => {
@@ -97,7 +99,7 @@ impl Moments {
                 numerator.over(&tens.chain([count, divisor]).collect::<Vec<_>>())
             }
         };
-        let result = if spread.root { variance.times_ten_to(to).root() } else { variance };
+        let result = if spread.root { variance.root() } else { variance };
         let limit = 10_i128.pow(u32::from(DECIMAL128_MAX_PRECISION));
         match result.to_i128() {
             Some(result) if result < limit => Ok(Some(result)),
@@ -300,6 +302,7 @@ mod tests {
         assert_eq!(moments.spread(DEVIATION, 0), Ok(Some(12_909_944_487_358_056)));
         assert_eq!(moments.spread(Spread { sample: false, root: false }, 0), Ok(Some(12_500_000_000_000_000)));
         assert_eq!(of(&[150, 250, 375]).spread(DEVIATION, 2), Ok(Some(11_273_124_382_057_236)));
+        assert_eq!(of(&[1, 2, 4]).spread(DEVIATION, 3), Ok(Some(15_275_252_316_519)));
         // 0.000…1 with 12 digits: more than half of the result's are the square's.
         assert_eq!(of(&[1_500_000_000_000, 2_500_000_000_000]).spread(VARIANCE, 12), Ok(Some(5_000_000_000_000_000)));
     }

@@ -22,16 +22,19 @@ pub(super) fn functions() -> Vec<Definition> {
 
 /// With a zone if one of the times has one.
 fn result_type(fields: &[FieldRef]) -> Result<SqlType> {
-    let is_interval = matches!(fields[0].data_type(), DataType::Interval(_) | DataType::Null);
+    // A literal gets its type later.
+    let is_interval =
+        |data_type: &DataType| matches!(data_type, DataType::Interval(_) | DataType::Null) || data_type.is_string();
     let mut zoned = false;
     for field in &fields[1..] {
         match field.data_type() {
             DataType::Timestamp(_, zone) => zoned |= zone.is_some(),
             DataType::Date32 | DataType::Null => {}
+            data_type if data_type.is_string() => {}
             _ => return undefined("date_bin", fields),
         }
     }
-    match is_interval {
+    match is_interval(fields[0].data_type()) {
         true => Ok(if zoned { SqlType::Timestamptz } else { SqlType::Timestamp }),
         false => undefined("date_bin", fields),
     }

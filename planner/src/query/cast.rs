@@ -7,7 +7,7 @@ use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
 use super::literal;
-use super::operator::{Class, class_of, is_unknown, sql_type_of, written_numeric};
+use super::operator::{Class, OWN_CAST, class_of, is_unknown, sql_type_of, written_numeric};
 use crate::error::ErrorKind;
 use crate::functions::OwnFunctions;
 use crate::{Error, Result};
@@ -50,7 +50,12 @@ pub(crate) fn cast(
         return Err(refused(&source, target, context).into());
     }
     let own_call = |name: &str, expr: Expr| own.call(name, vec![expr]);
-    let tagged = |expr: Expr| tagged(expr, target);
+    // A cast to a nameless field that says nothing of its SQL type would keep what the value's field says of its own.
+    let is_marked = expr.to_field(schema)?.1.metadata().contains_key(catalog::sql_type::SQL_TYPE_KEY);
+    let tagged = |expr: Expr| match is_marked && target.metadata().is_none() {
+        true => Expr::Cast(Cast::new_from_field(Box::new(expr), target.field(OWN_CAST, true).into())),
+        false => tagged(expr, target),
+    };
     let source_class = class_of(&data_type);
     Ok(match target {
         // A uuid or JSON is text inside: only a function makes it a text for all.

@@ -35,7 +35,10 @@ pub(crate) fn parse_within(text: &str, fields: (Option<&str>, Option<&str>)) -> 
     let smallest = last.unwrap_or(first);
     let trimmed = text.trim();
     let bare = |text: &str| text.parse::<f64>().is_ok();
-    let value = if bare(trimmed) {
+    let two = trimmed.split_once(' ').filter(|(one, other)| bare(one) && bare(other.trim()));
+    let value = if let (Some((one, other)), Some(last)) = (two, last) {
+        parse(&format!("{one} {first} {} {last}", other.trim()))?
+    } else if bare(trimmed) {
         parse(&format!("{trimmed} {smallest}"))?
     } else if (first, last) == ("minute", Some("second")) && trimmed.matches(':').count() == 1 {
         let (sign, clock) = trimmed.strip_prefix('-').map_or(("", trimmed), |clock| ("-", clock));

@@ -45,6 +45,7 @@ mod second_names;
 mod set_comparison;
 pub mod set_operation;
 pub(crate) mod set_returning;
+mod shadowed;
 pub mod source;
 mod subscript;
 pub(crate) mod table_function;

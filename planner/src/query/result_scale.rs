@@ -120,6 +120,15 @@ fn place_of_ln(of: Constant) -> i32 {
 /// A function of numerics with the scale of its result: what a call of one of PostgreSQL's names is, if one of its arguments is a numeric and
 /// none is a floating point number.
 pub(super) fn function(name: &str, args: &[Expr], schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
+    if let ("numeric_div", [dividend, divisor]) = (name, args) {
+        return match of_quotient(dividend, divisor) {
+            Some(scale) => {
+                let result = Expr::Literal(ScalarValue::Decimal128(None, MOST as u8, scale), None);
+                own.call(name, vec![dividend.clone(), divisor.clone(), result]).map(Some)
+            }
+            None => Ok(None),
+        };
+    }
     let name = match (name, args.len()) {
         ("sqrt", 1) => "numeric_sqrt",
         ("exp", 1) => "numeric_exp",

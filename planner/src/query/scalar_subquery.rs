@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
     ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SkipType, Subquery, Volatility,
 };
 
+use super::lateral::takes_some;
 use crate::Error;
 use crate::error::ErrorKind;
 
@@ -63,8 +64,8 @@ pub(super) fn one_row(subquery: Subquery) -> Result<Transformed<Expr>> {
     let plan = &subquery.subquery;
     let one_at_most = plan.max_rows().is_some_and(|rows| rows <= 1);
     // HAVING for each outer row would be a condition on the outer rows.
-    let may_be_left =
-        plan.schema().field(0).is_nullable() && (subquery.outer_ref_columns.is_empty() || !is_restricted(plan));
+    let is_plain = subquery.outer_ref_columns.is_empty() || !is_restricted(plan) && !takes_some(plan, false);
+    let may_be_left = plan.schema().field(0).is_nullable() && is_plain;
     let (input, value, is_list) = match first_row(plan) {
         _ if is_one_constant(plan) => return Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
         Some(Ordered { input, value, order }) => (input, first_value(value, order), false),

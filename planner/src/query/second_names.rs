@@ -183,7 +183,8 @@ pub(super) fn unary(op: &UnaryOperator, operand: &Expr) -> Option<Expr> {
     let name = match op {
         // Of a literal DataFusion negates the first part only.
         UnaryOperator::Minus if matches!(operand, Expr::Interval(_)) => "interval_um",
-        UnaryOperator::PGSquareRoot => "sqrt",
+        // Of double precision alone.
+        UnaryOperator::PGSquareRoot => return Some(call("sqrt", vec![cast(operand.clone(), "float8")])),
         UnaryOperator::PGCubeRoot => "cbrt",
         UnaryOperator::PGAbs => "abs",
         UnaryOperator::BitwiseNot => {

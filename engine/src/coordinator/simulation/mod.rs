@@ -50,6 +50,8 @@ const TURNS: u64 = 1_200;
 const FAULTS_PER_MILLE: u32 = 25;
 /// Of 1,000,000 reads, so many fail in some runs.
 const FAILING_READS: u32 = 1_000;
+/// Reads of outboxes, of which there are few, fail so many times as often.
+const OUTBOX_READS: u32 = 60;
 /// Turns after which a run that nothing disturbs any more must have come to rest.
 const REST: usize = 20_000;
 
@@ -220,9 +222,9 @@ impl Simulation<'_> {
     fn live(&mut self) {
         loop {
             let failed_reads = self.store.injected().failed_reads;
-            self.store.let_reads_fail(true);
+            self.store.let_reads_fail(1);
             let started = Life::start(&self.settings, self.store.clone(), &self.world, self.tools);
-            self.store.let_reads_fail(false);
+            self.store.let_reads_fail(0);
             self.failed_reads = self.store.injected().failed_reads;
             match started {
                 Ok(life) => {
@@ -328,9 +330,9 @@ impl Simulation<'_> {
     fn engine<T>(&mut self, act: impl FnOnce(&mut Life) -> T) -> T {
         let life = self.life.as_mut().expect("it lives between deaths");
         let before = life.coordinator.epoch.0;
-        self.store.let_reads_fail(true);
+        self.store.let_reads_fail(1);
         let done = act(life);
-        self.store.let_reads_fail(false);
+        self.store.let_reads_fail(0);
         self.account_for_epochs(before);
         done
     }
@@ -354,12 +356,12 @@ impl Simulation<'_> {
 
     /// Clients hear what they wait for, and go on.
     fn serve_clients(&mut self) {
-        self.store.let_reads_fail(true);
+        self.store.let_reads_fail(1);
         let tools = self.tools;
         let runtime = tools.queries.threads.enter();
         let answers: Vec<_> = self.clients.iter_mut().map(Client::poll).collect();
         drop(runtime);
-        self.store.let_reads_fail(false);
+        self.store.let_reads_fail(0);
         let clients = std::mem::take(&mut self.clients);
         for (client, answer) in clients.into_iter().zip(answers) {
             match answer {
@@ -429,9 +431,9 @@ impl Simulation<'_> {
         let couriers = self.world.couriers();
         if couriers > 0 {
             let number = self.random.below(couriers as u64) as usize;
-            self.store.let_reads_fail(true);
+            self.store.let_reads_fail(OUTBOX_READS);
             let delivered = self.world.courier_step(number);
-            self.store.let_reads_fail(false);
+            self.store.let_reads_fail(0);
             self.note(|| format!("courier {number} delivered: {delivered}"));
         }
     }
@@ -441,9 +443,9 @@ impl Simulation<'_> {
         // What it asks isn't heard by who catches up.
         if builds > 0 && !self.life().is_catching_up() {
             let number = self.random.below(builds as u64) as usize;
-            self.store.let_reads_fail(true);
+            self.store.let_reads_fail(1);
             self.world.build_step(number);
-            self.store.let_reads_fail(false);
+            self.store.let_reads_fail(0);
             self.report.builds += 1;
             self.note(|| format!("build {number}"));
         }

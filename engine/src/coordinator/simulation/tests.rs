@@ -43,7 +43,9 @@ fn a_seed_is_repeated_to_the_byte() {
 fn planted_bugs_are_found() {
     let tools = Tools::new();
     let mut missed = Vec::new();
-    for bug in Bug::ALL {
+    // BUG=OffsetsForgotten looks for one of them.
+    let only = std::env::var("BUG").ok();
+    for bug in Bug::ALL.into_iter().filter(|bug| only.as_ref().is_none_or(|name| *name == format!("{bug:?}"))) {
         plant(Some(bug));
         let began = Instant::now();
         let found = (0..SEEDS_PER_BUG).find_map(|seed| {

@@ -1,4 +1,4 @@
-//! Subqueries in places where only their values are wanted, of which DataFusion makes no joins: in aggregates and their groups, in an order, in the condition of
+//! Subqueries in places where only their values are wanted, of which DataFusion makes no joins: in aggregates and their groups, in window functions, in an order, in the condition of
 //! an outer join. Each becomes a column of a projection below, on the side whose columns it refers to.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, Sort};
+use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, Sort, Window};
 
 use super::membership::as_value;
 use super::subquery::{is_subquery, plan_of};
@@ -30,6 +30,18 @@ pub(super) fn hoisted(
             let aggr_expr = aggregate.aggr_expr.iter().map(|expr| moved(expr, number)).collect::<Result<_>>()?;
             let Some(input) = side.finish(number, below)? else { return Ok(None) };
             Ok(Some(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), group_expr, aggr_expr)?)))
+        }
+        LogicalPlan::Window(window) => {
+            let mut side = Side::new(&window.input);
+            let names = NamePreserver::new(node);
+            let moved = window.window_expr.iter().map(|call| {
+                let name = names.save(call);
+                Ok(name.restore(side.moved(call.clone(), number)?))
+            });
+            let calls = moved.collect::<Result<Vec<_>>>()?;
+            let Some(input) = side.finish(number, below)? else { return Ok(None) };
+            let windows = LogicalPlan::Window(Window::try_new(calls, Arc::new(input))?);
+            project(windows, columns(&window.schema).collect()).map(Some)
         }
         LogicalPlan::Sort(sort) => {
             let picked = match &*sort.input {

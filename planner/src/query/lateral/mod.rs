@@ -27,6 +27,7 @@ use datafusion::logical_expr::{
 };
 
 use attach::Outer;
+pub(super) use subquery::takes_some;
 
 /// Replaces such joins everywhere in a bound plan, the innermost first. `number` is that of the last one, 0 before the first.
 pub(crate) fn attached(plan: LogicalPlan, number: &mut usize) -> Result<LogicalPlan> {

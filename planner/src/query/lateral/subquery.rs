@@ -168,7 +168,7 @@ pub(super) fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.
-pub(super) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
+pub(in crate::query) fn takes_some(plan: &LogicalPlan, exists: bool) -> bool {
     let takes = match plan {
         LogicalPlan::Limit(limit) => !exists || limit.skip.is_some() || !lets_rows_through(limit),
         LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,

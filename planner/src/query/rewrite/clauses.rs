@@ -2,7 +2,7 @@
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, Expr, LimitClause, Query, Select, SelectItem, SetExpr, SetOperator, TableFactor, Value,
+    BinaryOperator, Distinct, Expr, LimitClause, Query, Select, SelectItem, SetExpr, SetOperator, TableFactor, Value,
 };
 
 use super::place;
@@ -119,6 +119,21 @@ pub(super) fn supported_select(select: &Select) -> Result<()> {
     match refused.iter().find(|(present, _)| *present) {
         Some((_, what)) => Err(Error::unsupported(what).at(place(select))),
         None => Ok(()),
+    }
+}
+
+/// `DISTINCT ON (1)` with what stands at that place of the SELECT list.
+pub(super) fn positions_in_distinct(select: &mut Select) {
+    let Some(Distinct::On(keys)) = &mut select.distinct else { return };
+    for key in keys {
+        let Expr::Value(value) = &*key else { continue };
+        let Value::Number(digits, _) = &value.value else { continue };
+        let place = digits.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+        if let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) =
+            place.and_then(|place| select.projection.get(place))
+        {
+            *key = expr.clone();
+        }
     }
 }
 

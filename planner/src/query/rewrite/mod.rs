@@ -19,7 +19,7 @@ use sql::ast::{
 use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
-use self::clauses::{clauses, supported_select, table_factor};
+use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor};
 use self::literals::{interval_literal, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
@@ -49,6 +49,8 @@ pub(crate) struct Rewritten {
 /// second attempt when names of a wildcard and others collide.
 pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
+    super::shadowed::rename(query);
+    super::ordered_input::kept(query);
     let columns = super::using::occurs(query).then(|| FromColumns::new(context));
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
@@ -122,6 +124,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = as_of::mark(select) {
             return ControlFlow::Break(Box::new(error));
         }
+        positions_in_distinct(select);
         super::grouping::in_select(select);
         super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();
@@ -182,9 +185,13 @@ impl Rewriter<'_> {
                     false => is,
                 };
             }
-            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: Some(escape), .. }
-                if string_literal(pattern).is_some() && string_literal(escape).is_some() =>
-            {
+            Expr::Substring {
+                expr: text,
+                substring_from: Some(pattern),
+                substring_for: Some(escape),
+                shorthand: false,
+                ..
+            } if string_literal(pattern).is_some() && string_literal(escape).is_some() => {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
             Expr::Function(function) => {
@@ -257,9 +264,13 @@ impl Rewriter<'_> {
             Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
                 *expr = call("starts_with", vec![(**left).clone(), (**right).clone()]);
             }
-            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. }
-                if string_literal(pattern).is_some() =>
-            {
+            Expr::Substring {
+                expr: text,
+                substring_from: Some(pattern),
+                substring_for: None,
+                shorthand: false,
+                ..
+            } if string_literal(pattern).is_some() => {
                 *expr = call("substring_matching", vec![(**text).clone(), (**pattern).clone()]);
             }
             // As functions they are found where others are.
@@ -267,7 +278,11 @@ impl Rewriter<'_> {
                 let first = || Expr::value(Value::Number("1".to_owned(), false));
                 let mut arguments = vec![(**text).clone(), substring_from.as_deref().cloned().unwrap_or_else(first)];
                 arguments.extend(substring_for.as_deref().cloned());
-                *expr = call("substr", arguments);
+                let mut substring = call("substr", arguments);
+                if let Expr::Function(function) = &mut substring {
+                    arguments::read(function, "substr");
+                }
+                *expr = substring;
             }
             Expr::Position { expr: sought, r#in } => {
                 *expr = call("strpos", vec![(**r#in).clone(), (**sought).clone()]);

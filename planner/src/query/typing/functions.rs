@@ -7,7 +7,7 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
-use super::Typing;
+use super::{Typing, json_type, typed_json};
 use crate::query::cast::Context;
 use crate::query::operator::{Class, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded};
 use crate::query::{cast, literals, operator, quantified, result_scale};
@@ -157,7 +157,11 @@ impl Typing<'_> {
                     return Ok(operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
                 }
             }
-            "coalesce" | "nullif" | "greatest" | "least" => self.unify(&mut function.args, schema)?,
+            "coalesce" | "nullif" | "greatest" | "least" => {
+                self.unify(&mut function.args, schema)?;
+                let json = json_type(&function.args, schema)?;
+                return Ok(typed_json(Expr::ScalarFunction(function), json));
+            }
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
                     let name =

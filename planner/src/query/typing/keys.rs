@@ -10,7 +10,7 @@ use datafusion::logical_expr::expr::{Cast, InList, InSubquery};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection};
 
 use crate::functions::OwnFunctions;
-use crate::query::operator::{OWN_CAST, is_unknown, sql_type_of};
+use crate::query::operator::{OWN_CAST, is_unknown, resolve, sql_type_of};
 
 /// What equal values share, where that isn't the value itself.
 pub(in crate::query) fn key(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
@@ -84,12 +84,11 @@ fn by_keys(
 
 /// `x IN (a, b)`.
 pub(super) fn in_list(list: InList, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {
-    let key = |expr: &Expr| -> Result<Expr> { Ok(key(expr, schema, own)?.unwrap_or_else(|| expr.clone())) };
-    Ok(Expr::InList(InList {
-        expr: Box::new(key(&list.expr)?),
-        list: list.list.iter().map(key).collect::<Result<_>>()?,
-        negated: list.negated,
-    }))
+    let InList { expr, list, negated } = list;
+    let Some(value) = key(&expr, schema, own)? else { return Ok(Expr::InList(InList { expr, list, negated })) };
+    let key = |expr: Expr| own.call("jsonb_sort_key", vec![resolve(expr, &SqlType::Jsonb)?]);
+    let list = list.into_iter().map(key).collect::<Result<_>>()?;
+    Ok(Expr::InList(InList { expr: Box::new(value), list, negated }))
 }
 
 /// `x IN (SELECT y …)`.

@@ -328,8 +328,9 @@ impl Typing<'_> {
                 None
             }
         };
+        let json = json_type(results.iter().chain(else_expr.as_deref()), schema)?;
         let when_then_expr = whens.into_iter().map(Box::new).zip(results.into_iter().map(Box::new)).collect();
-        Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
+        Ok(typed_json(Expr::Case(Case { expr, when_then_expr, else_expr }), json))
     }
 
     /// What has no type takes that of the first that has one.
@@ -342,6 +343,24 @@ impl Typing<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether expressions of one type are JSON, and which of the two.
+fn json_type<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFSchema) -> DataFusionResult<Option<SqlType>> {
+    for expr in exprs.into_iter().filter(|expr| !is_unknown(expr)) {
+        if let found @ (SqlType::Json | SqlType::Jsonb) = sql_type_of(expr, schema)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// DataFusion's CASE, and functions that give one of their arguments, forget that a text is JSON.
+fn typed_json(expr: Expr, json: Option<SqlType>) -> Expr {
+    match json {
+        Some(json) => Expr::Cast(Cast::new_from_field(Box::new(expr), json.field(OWN_CAST, true).into())),
+        None => expr,
     }
 }
 
