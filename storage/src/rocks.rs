@@ -43,7 +43,7 @@ use crate::{Change, ChangeSet, Error, Result, state_range};
 const LAYOUT_KEY: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0];
 
 /// The layout of keys and the hash behind virtual nodes; raised when either changes.
-const LAYOUT: &[u8] = b"3";
+const LAYOUT: &[u8] = b"4";
 
 /// Sorted files are made here, inside the data directory: linking needs the same filesystem.
 const SORTED_FILES: &str = "ingest";
