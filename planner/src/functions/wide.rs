@@ -159,9 +159,9 @@ impl Wide {
     fn shifted_up(&self, bits: usize) -> Self {
         let (limbs, bits) = (bits / 64, bits % 64);
         let mut shifted = [0; LIMBS];
-        for index in limbs..LIMBS {
+        for (index, limb) in shifted.iter_mut().enumerate().skip(limbs) {
             let low = if bits > 0 && index > limbs { self.0[index - limbs - 1] >> (64 - bits) } else { 0 };
-            shifted[index] = self.0[index - limbs] << bits | low;
+            *limb = self.0[index - limbs] << bits | low;
         }
         Self(shifted)
     }
@@ -170,10 +170,10 @@ impl Wide {
     fn shifted_down(&self, bits: usize) -> Self {
         let (limbs, bits) = (bits / 64, bits % 64);
         let mut shifted = [0; LIMBS];
-        for index in 0..LIMBS.saturating_sub(limbs) {
+        for (index, limb) in shifted.iter_mut().enumerate().take(LIMBS.saturating_sub(limbs)) {
             let high = self.0.get(index + limbs + 1).copied().unwrap_or(0);
             let high = if bits > 0 { high << (64 - bits) } else { 0 };
-            shifted[index] = self.0[index + limbs] >> bits | high;
+            *limb = self.0[index + limbs] >> bits | high;
         }
         Self(shifted)
     }
