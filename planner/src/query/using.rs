@@ -161,6 +161,7 @@ fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
 
 /// A part of what `*` stands for.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a handful live, while one SELECT is read")]
 enum Part {
     /// A column that joins have made one of two.
     Merged { name: String, meaning: Expr },
