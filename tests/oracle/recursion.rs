@@ -27,7 +27,13 @@ pub(super) fn generate(random: &mut Random, relations: &[Relation]) -> Query {
     let first =
         format!("SELECT CAST(p.a AS BIGINT), CAST(p.b AS BIGINT), CAST(0 AS BIGINT) FROM {start} AS p WHERE {begin}");
     let step = |list: &str, bound: &str| step.replace("{list}", list).replace("{bound}", bound);
-    let terms = match random.below(4) {
+    let terms = match random.below(6) {
+        // What a round has as a whole.
+        5 => format!("{first} UNION ALL SELECT DISTINCT {}", step("r.x, CAST(e.b AS BIGINT), r.d + 1", "3")),
+        4 => format!(
+            "{first} UNION SELECT {}",
+            step("r.x, CAST(e.b AS BIGINT), r.d + count(*) OVER (PARTITION BY r.x)", "4")
+        ),
         // Each path, as far as three edges go.
         3 => format!("{first} UNION ALL SELECT {}", step("r.x, CAST(e.b AS BIGINT), r.d + 1", "2")),
         2 => format!("{first} UNION SELECT {}", step("r.x, CAST(e.b AS BIGINT), r.d + 1", "4")),
