@@ -648,6 +648,11 @@ impl Run {
             count("views that nobody else was asked of", || query.sql.view.clone());
             return Ok(());
         }
+        // What is asked at once gives the distinct values in any order, a view as PostgreSQL does.
+        if query.sql.view.contains("_agg(DISTINCT") {
+            count("aggregates of distinct values that only PostgreSQL could be asked", || query.sql.view.clone());
+            return Ok(());
+        }
         let text = query.sql.view.replace("now()", &format!("TIMESTAMPTZ '{}+00'", self.model.clock()));
         match self.db.try_run(&text).map(|answer| sorted(answer.rows)) {
             Ok(expected) if found.as_ref().ok() != Some(&expected) => {
