@@ -318,13 +318,13 @@ fn a_query_that_is_ended_leaves_its_threads_to_others() {
         for long in LONG_ONES {
             let begun = Instant::now();
             assert_eq!(client.query(long).last().unwrap(), "Z I", "{long}");
-            assert!(begun.elapsed() < Duration::from_secs(1), "{long}: {:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(5), "{long}: {:?}", begun.elapsed());
         }
     }
     client.query("set statement_timeout = '10s'");
     let begun = Instant::now();
     assert_eq!(client.query("select count(*) from generate_series(1, 10)")[1], "D 10");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 /// What computes takes minutes; the others share two cores with it and with other tests, but none waits for its end.
