@@ -290,6 +290,22 @@ fn a_view_keeps_the_order_of_its_columns() {
     assert!(relation(&again).contains("l.id AS b"), "{}", relation(&again));
 }
 
+#[test]
+fn a_view_with_all_columns_of_a_relation_is_planned_again_whatever_the_search_path() {
+    let mut shop = Fixture::new();
+    shop.settings.search_path = vec!["$user".to_owned(), "public".to_owned()];
+    let shop = shop
+        .run("CREATE TABLE l (id int, k int)")
+        .run("CREATE TABLE r (k int, y text)")
+        .run("CREATE MATERIALIZED VIEW ids AS SELECT l.* FROM l")
+        .run("CREATE MATERIALIZED VIEW pairs (a, b, c, d) AS SELECT l.*, r.* FROM l JOIN r USING (k)");
+    for object in shop.catalog.objects().filter(|object| matches!(object.kind, ObjectKind::MaterializedView(_))) {
+        let again = super::plan_stored_view(object, &shop.context()).unwrap();
+        assert_eq!(again.schema, object.schema());
+    }
+    shop.query("SELECT l.* FROM public.l").unwrap();
+}
+
 fn query_of(object: &catalog::Object) -> &str {
     match &object.kind {
         ObjectKind::MaterializedView(view) => &view.query,

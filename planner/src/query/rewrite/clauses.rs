@@ -2,11 +2,13 @@
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, Distinct, Expr, LimitClause, Query, Select, SelectItem, SetExpr, SetOperator, TableFactor, Value,
+    BinaryOperator, Distinct, Expr, LimitClause, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, TableFactor, TableWithJoins, Value,
 };
 
 use super::place;
 use crate::error::ErrorKind;
+use crate::query::name::folded;
 use crate::query::ties;
 use crate::{Error, Result};
 
@@ -119,6 +121,32 @@ pub(super) fn supported_select(select: &Select) -> Result<()> {
     match refused.iter().find(|(present, _)| *present) {
         Some((_, what)) => Err(Error::unsupported(what).at(place(select))),
         None => Ok(()),
+    }
+}
+
+/// `t.*` of a relation that is named with its schema: DataFusion compares whole names there.
+pub(super) fn whole_names_in_wildcards(select: &mut Select) {
+    fn collect(table: &TableWithJoins, names: &mut Vec<ObjectName>) {
+        for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
+            match factor {
+                TableFactor::Table { name, alias: None, args: None, .. } if name.0.len() > 1 => {
+                    names.push(name.clone())
+                }
+                TableFactor::NestedJoin { table_with_joins, alias: None } => collect(table_with_joins, names),
+                _ => {}
+            }
+        }
+    }
+    let last = |name: &ObjectName| name.0.last().and_then(|part| part.as_ident()).map(folded);
+    let mut names = Vec::new();
+    select.from.iter().for_each(|table| collect(table, &mut names));
+    for item in &mut select.projection {
+        if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item
+            && name.0.len() == 1
+            && let Some(whole) = names.iter().find(|whole| last(whole) == last(name))
+        {
+            *name = whole.clone();
+        }
     }
 }
 

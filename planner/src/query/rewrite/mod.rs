@@ -19,7 +19,7 @@ use sql::ast::{
 use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
-use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor};
+use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor, whole_names_in_wildcards};
 use self::literals::{interval_literal, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
@@ -124,6 +124,7 @@ impl VisitorMut for Rewriter<'_> {
         if let Err(error) = as_of::mark(select) {
             return ControlFlow::Break(Box::new(error));
         }
+        whole_names_in_wildcards(select);
         positions_in_distinct(select);
         super::grouping::in_select(select);
         super::one_group::in_select(select, self.context.functions);
