@@ -59,7 +59,7 @@ pub fn trials() -> Vec<Trial> {
 /// Definitions that are drawn, of which each construct is in a few.
 const DRAWN: u64 = 4_000;
 /// The fewest of them that may have a construct.
-const FEWEST: u64 = 8;
+const FEWEST: u64 = 4;
 
 /// What the grammar has lost is no longer shown by any seed.
 fn the_grammar_has_every_construct() {
