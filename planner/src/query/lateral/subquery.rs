@@ -208,8 +208,8 @@ fn join(plan: LogicalPlan, input: &mut LogicalPlan, number: &mut usize) -> Resul
         .columns()
         .try_into()
         .map_err(|_| crate::Error::new(crate::error::ErrorKind::Syntax, "subquery must return only one column"))?;
-    *number += 1;
-    let alias = format!("subquery{number}");
+    let next = *number + 1;
+    let alias = format!("subquery{next}");
     let plan = project(plan, vec![Expr::Column(column).alias("value")])?;
     let outer_ref_columns = plan.all_out_ref_exprs();
     let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Default::default() };
@@ -218,7 +218,9 @@ fn join(plan: LogicalPlan, input: &mut LogicalPlan, number: &mut usize) -> Resul
     let LogicalPlan::Join(lateral) = super::join_on(input.clone(), right, None, JoinType::Inner)? else {
         return Ok(None);
     };
-    let Some(joined) = of_join(&lateral, *number)? else { return Ok(None) };
+    let Some(joined) = of_join(&lateral, next)? else { return Ok(None) };
+    // Only what was joined counts: a node without a join is done.
+    *number = next;
     *input = joined;
     Ok(Some(Expr::Column(Column::new(Some(alias), "value"))))
 }
