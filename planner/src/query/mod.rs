@@ -276,9 +276,8 @@ fn bind_as_written(
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
-    let mut joins = 0;
-    let plan = lateral::attached(ordered_input::aggregates(plan)?, &mut joins)?;
-    let plan = as_of::placed(lateral::attached_again(typing::plan(plan, context)?, &mut joins)?)?;
+    let plan = lateral::attached(ordered_input::aggregates(plan)?)?;
+    let plan = as_of::placed(typing::plan(plan, context)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);

@@ -29,31 +29,14 @@ use datafusion::logical_expr::{
 use attach::Outer;
 pub(super) use subquery::takes_some;
 
-/// Replaces such joins everywhere in a bound plan, the innermost first. `number` is that of the last one, 0 before the first.
-pub(crate) fn attached(plan: LogicalPlan, number: &mut usize) -> Result<LogicalPlan> {
+/// Replaces such joins everywhere in a bound plan, the innermost first.
+pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut number = 0;
     let replaced = plan.transform_up_with_subqueries(|node| {
-        let attached = one(&node, number)?;
+        let attached = one(&node, &mut number)?;
         Ok(attached.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
     Ok(replaced.data)
-}
-
-/// The same once more if a subquery has subqueries which refer two levels out: comparisons with ANY and ALL become such only when types are known.
-pub(crate) fn attached_again(plan: LogicalPlan, number: &mut usize) -> Result<LogicalPlan> {
-    let mut nested = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Some(plan) = subquery::plan_of(expr) {
-                    for input in node.inputs() {
-                        nested |= subquery::nests(plan, input.schema())?;
-                    }
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    if nested { attached(plan, number) } else { Ok(plan) }
 }
 
 /// A node over inputs that are done, if something changes.

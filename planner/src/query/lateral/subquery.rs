@@ -152,7 +152,7 @@ fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<b
 }
 
 /// Whether a subquery in an expression within refers to columns of the schema.
-pub(super) fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
     let mut found = false;
     plan.apply(|node| {
         node.apply_expressions(|expr| {
