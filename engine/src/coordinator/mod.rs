@@ -486,6 +486,8 @@ impl Coordinator {
             return;
         }
         tracing::error!(%error, epoch = self.epoch.0, "the engine stops taking input");
+        // Whoever is told of it finds the engine not ready.
+        self.runtime.lock().failure = Some(error.to_string());
         for waiter in self.waiting.drain(..).chain(self.in_flight.take().into_iter().flat_map(|f| f.waiters)) {
             waiter(Err(error.clone()));
         }
@@ -495,7 +497,6 @@ impl Coordinator {
             ddl::answer(reply, Err(error.clone()));
         }
         // Nothing else is looked at any more: what it was on may be half done.
-        self.runtime.lock().failure = Some(error.to_string());
         self.failure = Some(error);
         self.refuse_writes();
     }
