@@ -23,8 +23,8 @@ use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::join::alone::Which;
-use super::shards::{checkpoint, for_sides, share};
-use crate::exchange::{Parts, by_shard, map_each};
+use super::shards::{for_sides, share};
+use crate::exchange::{Parts, by_shard, checkpoint_shards, map_each};
 use crate::expression::{Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -475,7 +475,7 @@ impl Operator for AsOf {
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.sides().map(Ordered::changed).sum();
         for left in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
                 let side = if left { &mut shard.left } else { &mut shard.right };
                 side.checkpoint(changes);
                 Ok(())

@@ -18,9 +18,9 @@ use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::agenda::Agenda;
-use super::shards::{checkpoint, share};
+use super::shards::share;
 use crate::Result;
-use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use crate::exchange::{checkpoint_shards, exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keyed::{Touched, Weights};
@@ -230,7 +230,7 @@ impl Operator for Idle {
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.shards.iter().map(|shard| shard.last.changed() + shard.waiting.changed()).sum();
         for last in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
                 if last {
                     shard.last.checkpoint(changes)
                 } else {

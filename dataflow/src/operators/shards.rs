@@ -3,11 +3,10 @@
 use std::ops::{Deref, DerefMut};
 
 use delta::{Part, SHARDS};
-use rayon::prelude::*;
 use storage::ChangeSet;
 
 use crate::Result;
-use crate::exchange::{Parts, for_shards, is_parallel, rows_of};
+use crate::exchange::{Parts, checkpoint_shards, for_shards, is_parallel, rows_of};
 use crate::state::keyed::SlotValues;
 use crate::state::{Keyed, Multimap};
 
@@ -94,7 +93,7 @@ impl<S: Held> Shards<S> {
 
     pub(super) fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.0.iter().map(Held::changed).sum();
-        checkpoint(workers, &mut self.0, changed, changes, |shard, changes| {
+        checkpoint_shards(workers, &mut self.0, changed, changes, |shard, changes| {
             shard.write(changes);
             Ok(())
         })
@@ -146,28 +145,6 @@ pub(super) fn for_sides<S: Send, R: Send>(
     let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
     let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
     for_shards(workers, parallel, shards, parts, some, |shard, (left, right)| work(shard, left, right))
-}
-
-/// Lets each shard add its changes, in parallel if there are many; they come in the order of shards.
-pub(super) fn checkpoint<S: Send>(
-    workers: &rayon::ThreadPool,
-    shards: &mut [S],
-    changed: usize,
-    changes: &mut ChangeSet,
-    write: impl Fn(&mut S, &mut ChangeSet) -> Result<()> + Sync + Send,
-) -> Result<()> {
-    const PARALLEL_KEYS: usize = 2048;
-    if workers.current_num_threads() == 1 || changed < PARALLEL_KEYS {
-        return shards.iter_mut().try_for_each(|shard| write(shard, changes));
-    }
-    let of_shard = |shard: &mut S| {
-        let mut changes = ChangeSet::new();
-        write(shard, &mut changes).map(|()| changes)
-    };
-    let sets: Vec<ChangeSet> =
-        workers.install(|| shards.par_iter_mut().with_max_len(1).map(of_shard).collect::<Result<_>>())?;
-    sets.into_iter().for_each(|set| changes.merge(set));
-    Ok(())
 }
 
 /// The share of a budget that falls to one of several holders of memory; all of it while they stay within.

@@ -32,8 +32,8 @@ use self::alone::{Alone, Which, emits_pairs};
 use self::matching::{Pairs, Rows};
 use super::States;
 use super::closing::Closing;
-use super::shards::{checkpoint, for_sides, share};
-use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
+use super::shards::{for_sides, share};
+use crate::exchange::{Parts, by_shard, checkpoint_shards, exchange, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Condition, Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -406,7 +406,7 @@ impl Operator for Join {
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.shards.iter().map(|shard| shard.left.changed() + shard.right.changed()).sum();
         for left in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
                 let side = if left { &mut shard.left } else { &mut shard.right };
                 side.checkpoint(changes);
                 Ok(())

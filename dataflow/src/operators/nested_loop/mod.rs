@@ -30,9 +30,9 @@ use self::range::{Bounds, Class, Interval, bounds};
 use super::States;
 use super::closing::Closing;
 use super::join::alone::{Alone, Which, emits_pairs};
-use super::shards::{checkpoint, share};
+use super::shards::share;
 use crate::Result;
-use crate::exchange::{by_shard, for_shards, is_parallel};
+use crate::exchange::{by_shard, checkpoint_shards, for_shards, is_parallel};
 use crate::expression::{Condition, batch_of, nullable, with_schema};
 use crate::failures::Report;
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -422,7 +422,7 @@ impl Operator for NestedLoop {
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.sides().map(Ordered::changed).sum();
         for which in [Which::Left, Which::Right] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
                 shard.side_mut(which).rows.checkpoint(changes);
                 Ok(())
             })?;

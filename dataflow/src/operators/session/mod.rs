@@ -24,9 +24,9 @@ use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::agenda::Agenda;
-use super::shards::{checkpoint, share};
+use super::shards::share;
 use crate::Result;
-use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use crate::exchange::{checkpoint_shards, exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::operator::{Operator, StepContext, StepOutput};
 use crate::state::keyed::Weights;
@@ -402,7 +402,7 @@ impl Operator for Session {
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.shards.iter().map(|shard| shard.rows.changed() + shard.ends.changed()).sum();
         for rows in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+            checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
                 if rows {
                     shard.rows.checkpoint(changes)
                 } else {
