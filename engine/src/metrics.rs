@@ -107,6 +107,13 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         f64::from(u8::from(runtime.failure.is_some())),
     );
     add(
+        "millrace_clock_behind_seconds",
+        "How far the clock is behind the last epoch's time, in seconds: it was set back, and now() stands still until it has come there.",
+        Gauge,
+        &[],
+        runtime.clock_behind_us as f64 / 1e6,
+    );
+    add(
         "millrace_memory_budget_bytes",
         "What --memory-budget allows for state, overlays and caches, in bytes.",
         Gauge,

@@ -54,12 +54,14 @@ pub(crate) enum Bug {
     SubscriberSkips,
     /// Nothing happens only because time passes.
     DueForgotten,
+    /// Time goes back when somebody sets the clock back.
+    ClockFollowed,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::OffsetsForgotten,
         Self::OutboxNotDeleted,
         Self::WatermarkAhead,
@@ -84,6 +86,7 @@ impl Bug {
         Self::AlterationNotStored,
         Self::SubscriberSkips,
         Self::DueForgotten,
+        Self::ClockFollowed,
     ];
 }
 

@@ -52,6 +52,8 @@ const FAULTS_PER_MILLE: u32 = 25;
 const FAILING_READS: u32 = 1_000;
 /// Reads of outboxes, of which there are few, fail so many times as often.
 const OUTBOX_READS: u32 = 60;
+/// How far the wall clock may be off, at most.
+const CLOCK_OFF: Duration = Duration::from_secs(10);
 /// Turns after which a run that nothing disturbs any more must have come to rest.
 const REST: usize = 20_000;
 
@@ -312,6 +314,7 @@ impl Simulation<'_> {
                 let loss = if self.random.one_in(2) { Loss::Nothing } else { Loss::Drawn };
                 self.die(loss);
             }
+            990..994 => self.set_clock(),
             _ => {}
         }
         self.hear();
@@ -451,6 +454,14 @@ impl Simulation<'_> {
         }
     }
 
+    /// Somebody sets the clock, or sets it right again.
+    fn set_clock(&mut self) {
+        let most = CLOCK_OFF.as_micros() as u64;
+        let off_us = if self.random.one_in(2) { 0 } else { self.random.below(2 * most) as i64 - most as i64 };
+        self.world.set_clock(off_us);
+        self.note(|| format!("the clock is {off_us} us off"));
+    }
+
     /// A client changes the table, from what an epoch showed.
     fn write(&mut self) {
         if self.life().is_catching_up() {
@@ -571,7 +582,8 @@ impl Simulation<'_> {
         self.bury(quiet);
         self.world.calm();
         self.settle();
-        // Time alone goes on.
+        // Time alone goes on, at first until the clock has come to where it may have been set before.
+        self.world.pass(CLOCK_OFF);
         for _ in 0..8 {
             self.world.pass(Duration::from_millis(400));
             self.epoch();

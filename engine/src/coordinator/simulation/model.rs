@@ -16,11 +16,13 @@ const DELAY_US: i64 = 2_000_000;
 const WINDOW_US: i64 = 5_000_000;
 /// How long the rows of `recent` stay, microseconds.
 const RETENTION_US: i64 = 8_000_000;
+/// How long the rows of `lately` stay, microseconds.
+const LATELY_US: i64 = 6_000_000;
 /// For how long `busy` knows keys that nothing comes for, microseconds; it may be up to an eighth longer.
 const TTL_US: i64 = 1_000_000;
 
 /// What the engine is told to make, in this order.
-pub(super) const DEFINITIONS: [(&str, &str); 12] = [
+pub(super) const DEFINITIONS: [(&str, &str); 13] = [
     (
         "events",
         "CREATE SOURCE events (k bigint, v bigint, at timestamptz, WATERMARK FOR at AS at - INTERVAL '2 seconds')
@@ -56,6 +58,11 @@ pub(super) const DEFINITIONS: [(&str, &str); 12] = [
         "busy",
         "CREATE MATERIALIZED VIEW busy WITH (state_ttl = '1 second') AS SELECT k, count(*) AS n FROM events GROUP BY k",
     ),
+    (
+        "lately",
+        "CREATE MATERIALIZED VIEW lately AS SELECT k, v, at FROM events
+           WHERE v >= 20 AND at <= now() AND at > now() - INTERVAL '6 seconds'",
+    ),
     ("by_k_out", "CREATE SINK by_k_out FROM by_k WITH (connector = 'simulated')"),
     ("ledger_out", "CREATE SINK ledger_out FROM ledger_by_k WITH (connector = 'simulated')"),
 ];
@@ -73,7 +80,7 @@ pub(super) const PASSING: [(&str, &str); 4] = [
 ];
 
 /// The views that are checked.
-pub(super) const VIEWS: [&str; 15] = [
+pub(super) const VIEWS: [&str; 16] = [
     "by_k",
     "of_by_k",
     "joined",
@@ -83,6 +90,7 @@ pub(super) const VIEWS: [&str; 15] = [
     "ledger",
     "recent",
     "busy",
+    "lately",
     "both",
     "most",
     "of_joined",
@@ -179,6 +187,8 @@ impl Moment {
 
     /// What an epoch makes of it that reads the topic up to `until`, at `timestamp_us`.
     pub(super) fn read(&mut self, topic: Topic, until: &Positions, timestamp_us: i64) {
+        let before_us = self.timestamp_us;
+        assert!(timestamp_us >= before_us, "8: it was {before_us}, and is {timestamp_us}: time never goes back");
         self.timestamp_us = timestamp_us;
         let mut came: BTreeMap<i64, i64> = BTreeMap::new();
         let passed = self.watermark;
@@ -295,6 +305,14 @@ impl Moment {
                 for (partition, end) in &self.positions {
                     let rows = topic.rows(*partition, 0, *end).filter(|row| row.v < 40);
                     let rows = rows.filter(|row| over.is_none_or(|over| row.at_us > over));
+                    rows.for_each(|row| add(format!("{}|{}|{}", row.k, row.v, row.at_us)));
+                }
+            }
+            "lately" => {
+                let now = self.timestamp_us;
+                for (partition, end) in &self.positions {
+                    let rows = topic.rows(*partition, 0, *end).filter(|row| row.v >= 20);
+                    let rows = rows.filter(|row| row.at_us <= now && row.at_us > now - LATELY_US);
                     rows.for_each(|row| add(format!("{}|{}|{}", row.k, row.v, row.at_us)));
                 }
             }

@@ -176,6 +176,7 @@ fn add(total: &mut Report, one: &Report) {
     a.answers_lost += b.answers_lost;
     a.fenced += b.fenced;
     a.taken_over += b.taken_over;
+    a.clock_jumps += b.clock_jumps;
     a.left_behind += b.left_behind;
     total.epochs += one.epochs;
     total.records += one.records;
@@ -191,7 +192,7 @@ fn progress(time: Duration, next: u64, (seeds, r): &(u64, Report)) {
     println!(
         "{seconds:>5.0} s  {seeds} seeds ({:.1}/s, next {next})  {} crashes ({:.0}/s; {} at a commit, {} restored)  \
          disk: {} commits lost, {} full, {} failed, {} uncertain, {} reads failed  \
-         sinks: {} failed, {} answers lost, {} fenced, {} taken over  sources: {} away  \
+         sinks: {} failed, {} answers lost, {} fenced, {} taken over  sources: {} away  clock: {} jumps  \
          | {} epochs, {} records, {} writes, {} conflicts, {} errands, {} build steps, {} left behind",
         *seeds as f64 / seconds,
         i.restarts,
@@ -208,6 +209,7 @@ fn progress(time: Duration, next: u64, (seeds, r): &(u64, Report)) {
         h.fenced,
         h.taken_over,
         h.source_failures,
+        h.clock_jumps,
         r.epochs,
         r.records,
         r.writes,
