@@ -70,6 +70,10 @@ pub fn trials() -> Vec<Trial> {
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,
         ),
+        (
+            "storing::views_that_another_version_planned_otherwise_are_named",
+            storing::views_that_another_version_planned_otherwise_are_named,
+        ),
         ("storing::a_full_disk_refuses_writes_and_recovers", storing::a_full_disk_refuses_writes_and_recovers),
         (
             "storing::a_full_disk_does_not_keep_the_engine_from_stopping",

@@ -264,6 +264,9 @@ impl Coordinator {
         let mut graph = self.graph_beside(plan)?;
         let attached = graph.attach(object.id, &plan.root, view_layout(object), &mut NamedStates(names.clone()));
         attached.map_err(dataflow_error)?;
+        if is_planned_otherwise(&graph, object.id) {
+            return Err(planned_otherwise(&[object.name.to_string()]));
+        }
         Ok(graph)
     }
 
@@ -499,10 +502,27 @@ pub(crate) fn operator_states(kind: &ObjectKind) -> Option<&BTreeMap<String, u32
 /// State tables that the catalog has given before.
 pub(super) struct NamedStates(pub(super) BTreeMap<String, u32>);
 
+/// The table of an operator that the catalog doesn't know: another version has planned the view otherwise. Nothing is ever read or written there.
+const NOBODYS: StateId = StateId(u32::MAX - 1);
+
+/// Whether the plan of a relation has operators for which the catalog has no tables.
+pub(super) fn is_planned_otherwise(graph: &Graph, relation: ObjectId) -> bool {
+    graph.states(relation).iter().any(|(_, state)| *state == NOBODYS)
+}
+
+/// Views whose state fits another plan than the one that they have now.
+pub(super) fn planned_otherwise(views: &[String]) -> Error {
+    let message = "the views in the data directory were planned otherwise by the version that wrote it";
+    Error::new(ErrorKind::Storage, message)
+        .with_detail(format!("their operators' state can't be gone on with: {}", views.join(", ")))
+        .with_hint(
+            "start the version that wrote it; or drop these views with it, and create them again with this one: see docs/operations/upgrade.md",
+        )
+}
+
 impl StateAllocator for NamedStates {
     fn state(&mut self, name: &str) -> StateId {
-        let id = self.0.get(name).copied();
-        StateId(id.expect("a restart plans a view as it was planned when the catalog gave it its states"))
+        self.0.get(name).copied().map_or(NOBODYS, StateId)
     }
 
     fn given(&self, name: &str) -> Option<StateId> {

@@ -258,6 +258,7 @@ impl Coordinator {
     pub(crate) fn recover(&mut self, objects: &[(Arc<Object>, Option<ViewPlan>)]) -> Result<()> {
         self.drop_temporary()?;
         self.recovering = true;
+        let mut otherwise = Vec::new();
         for (object, plan) in objects {
             let is_view = matches!(object.kind, ObjectKind::MaterializedView(_));
             let how = match is_view && !recovery::is_hydrated(object.id, &self.snapshot)? {
@@ -265,6 +266,12 @@ impl Coordinator {
                 false => Installed::Recovered,
             };
             self.install(object, plan.as_ref(), how)?;
+            if ddl::is_planned_otherwise(&self.graph, object.id) {
+                otherwise.push(object.name.to_string());
+            }
+        }
+        if !otherwise.is_empty() {
+            return Err(ddl::planned_otherwise(&otherwise));
         }
         self.recovering = false;
         self.publish();
