@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use storage::{ChangeSet, Durability, RocksOptions, RocksStore, Snapshot as _, Store as _};
+use storage::{ChangeSet, Durability, RocksOptions, RocksStore, Store as _};
 
 use crate::support::random::Random;
 use crate::support::server::{ServerProcess, describe};
