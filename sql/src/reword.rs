@@ -16,6 +16,7 @@ const DEFINING: &[&str] = &["ALTER", "CREATE", "PREPARE"];
 /// - `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which isn't known;
 /// - `==` as an operator like any other: it would be taken for `=`;
 /// - `SELECT * FROM` for the TABLE of a query, which would take ORDER for a part of the name;
+/// - `IS NULL` for `ISNULL` behind a value; sqlparser knows NOTNULL alone;
 /// - a blank in `TRIM(LEADING FROM text)`, where what is to be cut is left out;
 /// - [`ROWS_FROM`] for `ROWS FROM (f(), g())`, which is read as a function of that name.
 pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
@@ -41,6 +42,12 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         {
             with(Token::SingleQuotedString(" ".to_owned()));
             with(token.token.clone());
+        } else if is(token, &["ISNULL"])
+            && previous.is_some_and(ends_value)
+            && next.clone().next().is_none_or(|open| open.token != Token::LParen)
+        {
+            with(Token::make_keyword("IS"));
+            with(Token::make_keyword("NULL"));
         } else if is(token, &["ROWS"]) && begins_rows_from(next.clone()) {
             with(Token::make_word(ROWS_FROM, Some('"')));
         } else if is(token, &["FROM"])
@@ -61,6 +68,49 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
     }
     reworded
+}
+
+/// Whether a value can end with this token.
+fn ends_value(token: &TokenWithSpan) -> bool {
+    /// Words behind which a value begins, or a name.
+    const BEFORE: &[&str] = &[
+        "SELECT",
+        "DISTINCT",
+        "ALL",
+        "AS",
+        "WHERE",
+        "ON",
+        "HAVING",
+        "AND",
+        "OR",
+        "NOT",
+        "BY",
+        "CASE",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "IN",
+        "LIKE",
+        "ILIKE",
+        "BETWEEN",
+        "FROM",
+        "JOIN",
+        "RETURNING",
+        "SET",
+        "LIMIT",
+        "OFFSET",
+    ];
+    match &token.token {
+        Token::Word(_) => !is(token, BEFORE),
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::DollarQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::RParen
+        | Token::RBracket => true,
+        _ => false,
+    }
 }
 
 /// What ROWS FROM is called as a function.

@@ -156,6 +156,11 @@ impl<'a> FromColumns<'a> {
         self.common_table(parts).is_some()
     }
 
+    /// The columns of a common table expression, if they are known.
+    pub(super) fn of_common_table(&self, name: &str) -> Option<Vec<String>> {
+        self.common_table(&[name.to_owned()])?.1.clone()
+    }
+
     fn common_table(&self, parts: &[String]) -> Option<&Table> {
         let ([name], Some(scope)) = (parts, self.open.last()) else { return None };
         scope.tables.iter().rev().find(|(known, _)| known == name)

@@ -24,6 +24,23 @@ pub(super) fn in_select(select: &mut Select) -> Result<()> {
     }
 }
 
+/// Whether an expression is a row beside a subquery.
+pub(super) fn compares(expr: &Expr) -> bool {
+    let (row, subquery) = match expr {
+        Expr::InSubquery { expr, .. } => return fields(expr).is_some(),
+        Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } | Expr::BinaryOp { left, right, .. } => {
+            (left, right)
+        }
+        _ => return false,
+    };
+    let is_subquery = |expr: &Expr| matches!(expr, Expr::Subquery(_));
+    let is_one = match &**subquery {
+        Expr::Nested(inner) => is_subquery(inner),
+        other => is_subquery(other),
+    };
+    is_one && fields(row).is_some()
+}
+
 fn in_condition(condition: &mut Expr) -> Result<()> {
     match condition {
         Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {

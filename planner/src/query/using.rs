@@ -11,7 +11,7 @@ use sql::Span;
 use sql::ast::{
     BinaryOperator, Distinct, ExceptSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderByKind,
     Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, TableFactor, TableWithJoins, Value,
-    Visitor, VisitorMut, WildcardAdditionalOptions,
+    VisitorMut, WildcardAdditionalOptions,
 };
 use sql::walk::{self, Walk};
 
@@ -22,19 +22,6 @@ use super::rewrite::call;
 use super::set_returning::{select_all, table_alias};
 use crate::error::ErrorKind;
 use crate::{Error, Result};
-
-/// Whether a query or one within it has such a join.
-pub(super) fn occurs(query: &Query) -> bool {
-    struct Finder;
-    impl Visitor for Finder {
-        type Break = ();
-
-        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-            if select.from.iter().any(merges) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    }
-    walk::read(query, &mut Finder).is_break()
-}
 
 /// Rewrites the SELECTs of a query, and its ORDER BY. `names` has entered the query.
 pub(super) fn rewrite(query: &mut Query, names: &mut FromColumns<'_>) -> Result<()> {
@@ -334,6 +321,14 @@ fn alias_of(factor: &TableFactor) -> Option<&Ident> {
         | TableFactor::UNNEST { alias, .. } => alias.as_ref().map(|alias| &alias.name),
         _ => None,
     }
+}
+
+/// What a relation in FROM is called.
+pub(super) fn name_of(factor: &TableFactor) -> Option<&Ident> {
+    alias_of(factor).or_else(|| match factor {
+        TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => name.0.last()?.as_ident(),
+        _ => None,
+    })
 }
 
 /// The names that both sides have, in the left side's order.

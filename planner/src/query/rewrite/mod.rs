@@ -26,9 +26,10 @@ use self::operators::{between_symmetric, is_distinct, loosened, named_operator, 
 
 use super::as_of::written as as_of;
 use super::from_columns::FromColumns;
+use super::key_columns::{self, Ungrouped};
 use super::name::folded;
 use super::{
-    literal, literals as arguments, number, operator, placement, quantified, row_value, set_returning, types,
+    literal, literals as arguments, number, operator, placement, quantified, row_value, scope, set_returning, types,
     written_cast,
 };
 use crate::error::ErrorKind;
@@ -43,6 +44,8 @@ const SESSION_VALUES: [&str; 6] =
 pub(crate) struct Rewritten {
     /// Column names that were made unique, and what the user is to see instead.
     pub(crate) visible: HashMap<String, String>,
+    /// Columns that are neither grouped by nor in an aggregate.
+    pub(crate) ungrouped: Vec<Ungrouped>,
 }
 
 /// Rewrites a query in place. With `all_unique` every column of the outermost SELECT list that is no wildcard gets a name of its own: the
@@ -51,7 +54,7 @@ pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bo
     super::pg_rewrite::query(query, context);
     super::shadowed::rename(query);
     super::ordered_input::kept(query);
-    let columns = super::using::occurs(query).then(|| FromColumns::new(context));
+    let columns = FromColumns::new(context);
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(rewriter.rewritten),
@@ -62,7 +65,7 @@ pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bo
 /// Rewrites an expression in place.
 pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<()> {
     set_returning::refuse(expr, "here")?;
-    let columns = Some(FromColumns::new(context));
+    let columns = FromColumns::new(context);
     let mut rewriter = Rewriter { context, all_unique: false, depth: 1, columns, rewritten: Rewritten::default() };
     match walk::change(expr, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
@@ -74,8 +77,8 @@ struct Rewriter<'a> {
     context: &'a PlanContext<'a>,
     all_unique: bool,
     depth: usize,
-    /// The columns of what stands in FROM, where USING or NATURAL need them.
-    columns: Option<FromColumns<'a>>,
+    /// The columns of what stands in FROM.
+    columns: FromColumns<'a>,
     rewritten: Rewritten,
 }
 
@@ -98,22 +101,26 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::common_tables::in_order(query))?;
-        self.columns.iter_mut().for_each(|columns| columns.enter(query));
+        self.columns.enter(query);
+        flow(super::column_aliases::complete(query, &mut self.columns))?;
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
         row_value::in_order_by(query);
         flow(super::windows::in_query(query))?;
         let rewritten = clauses(query).and_then(|()| joins(&mut query.body, self.context));
-        let rewritten = rewritten.and_then(|()| match &mut self.columns {
-            Some(columns) => super::using::rewrite(query, columns),
-            None => Ok(()),
-        });
-        flow(rewritten.and_then(|()| set_returning::in_query(query)))
+        flow(rewritten.and_then(|()| super::using::rewrite(query, &mut self.columns)))?;
+        let ungrouped = key_columns::in_query(query, &mut self.columns, self.context);
+        if let Some(column) = ungrouped.iter().find(|column| column.within) {
+            return ControlFlow::Break(Box::new(column.error()));
+        }
+        self.rewritten.ungrouped.extend(ungrouped);
+        flow(super::over_groups::in_query(query, &mut self.columns, self.context))?;
+        flow(set_returning::in_query(query))
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> Flow {
         self.depth -= 1;
-        self.columns.iter_mut().for_each(FromColumns::leave);
+        self.columns.leave();
         ControlFlow::Continue(())
     }
 
@@ -130,6 +137,10 @@ impl VisitorMut for Rewriter<'_> {
         super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();
         let outermost = self.depth == 1;
+        if self.all_unique && outermost {
+            let relations = scope::relations(&select.from, &mut self.columns, self.context);
+            scope::write_out(&mut select.projection, &relations);
+        }
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
         Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
         row_value::in_group_by(select);
