@@ -18,7 +18,9 @@ pub(crate) fn translate(error: &ArrowError) -> Error {
         ArrowError::InvalidArgumentError(message) if message.contains(" to store in a Decimal") => {
             numeric_overflow(limit(message))
         }
-        ArrowError::ComputeError(message) if message.contains("overflow in GCD") || message.contains("overflow in LCM") => {
+        ArrowError::ComputeError(message)
+            if message.contains("overflow in GCD") || message.contains("overflow in LCM") =>
+        {
             Error::new(ErrorKind::OutOfRange, "bigint out of range")
         }
         ArrowError::ComputeError(message) if message.contains("Array overflow") => {

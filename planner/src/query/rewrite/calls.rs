@@ -13,6 +13,9 @@ use crate::query::name::folded;
 use crate::query::{exclusion, literals, own_aggregate, second_names, types, written_cast};
 use crate::{Error, Result};
 
+/// Types whose values are made by functions of their names.
+const RANGE_TYPES: [&str; 6] = ["int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"];
+
 /// A number in a call's ORDER BY is a constant, and counts no column; DataFusion would take a bare one for a place in the input.
 pub(super) fn constants_in_order(function: &mut Function) {
     let clauses = match &mut function.args {
@@ -86,6 +89,9 @@ impl Rewriter<'_> {
         }
         if let Some(expanded) = own_aggregate::expanded(&name, function, name_span)? {
             return Ok(Some(expanded));
+        }
+        if RANGE_TYPES.contains(&name.as_str()) {
+            return Err(Error::unsupported(format!("type {name}")).at(name_span));
         }
         if !self.context.functions.has(&name) {
             let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(

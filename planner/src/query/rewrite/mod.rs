@@ -12,15 +12,15 @@ use std::ops::ControlFlow;
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor, UnaryOperator, Value,
-    VisitorMut,
+    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor,
+    UnaryOperator, Value, VisitorMut,
 };
 use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
 use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor, whole_names_in_wildcards};
-use self::literals::{interval_literal, moving_time, string_literal, value_text};
+use self::literals::{interval_literal, interval_of_fields, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
 
@@ -206,6 +206,15 @@ impl Rewriter<'_> {
             } if string_literal(pattern).is_some() && string_literal(escape).is_some() => {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
+            // They are read as something of their own, and are functions like others.
+            Expr::Ceil { expr: value, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                *expr = call("ceil", vec![(**value).clone()]);
+                return self.expr(expr);
+            }
+            Expr::Floor { expr: value, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                *expr = call("floor", vec![(**value).clone()]);
+                return self.expr(expr);
+            }
             Expr::Function(function) => {
                 calls::constants_in_order(function);
                 if let Some(replacement) = self.function(function, span)? {
@@ -350,6 +359,10 @@ impl Rewriter<'_> {
                     let digits = Expr::value(Value::Number(digits.to_string(), false));
                     *expr = call("interval_scale", vec![expr.clone(), digits]);
                 }
+            }
+            Expr::Cast { expr: inner, data_type: DataType::Interval { fields: Some(fields), precision }, .. } => {
+                *expr = interval_of_fields(inner, *fields, *precision);
+                return self.expr(expr);
             }
             Expr::Cast { expr: inner, data_type, array: false, .. }
                 if string_literal(inner).is_some_and(|text| moving_time(text, data_type).is_some()) =>
