@@ -10,6 +10,7 @@ mod crypto;
 mod definition;
 pub(crate) mod excluding;
 mod guarded;
+mod in_order;
 pub mod interval_total;
 mod json;
 mod json_build;
@@ -167,7 +168,8 @@ impl FunctionRegistry {
             }
         }
         let own_aggregates = [average::function(), sum::function()].into_iter();
-        for function in own_aggregates.chain(mode::functions()).chain(spread::functions()) {
+        for function in own_aggregates.chain(mode::functions()).chain(spread::functions()).chain(in_order::functions())
+        {
             registry.register_aggregate(function);
         }
         // PostgreSQL's second names.
