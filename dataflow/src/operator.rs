@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use catalog::ObjectId;
 use delta::{Delta, Epoch};
@@ -23,7 +24,14 @@ pub struct StepContext<'a> {
     pub snapshot: &'a Arc<dyn Snapshot>,
     /// Runs work on shards in parallel.
     pub workers: &'a rayon::ThreadPool,
+    /// What a recursion may hold of one step, in bytes.
+    pub recursion_bytes: usize,
+    /// Set when nobody wants what the step computes: one that takes long may then end with [`Error::Stopped`](crate::Error::Stopped).
+    pub stopped: &'a AtomicBool,
 }
+
+/// Of a step that nobody ends.
+pub static GOES_ON: AtomicBool = AtomicBool::new(false);
 
 impl StepContext<'_> {
     /// The least watermark of these sources before this epoch's rows; `None` while one of them has none, or there are none.

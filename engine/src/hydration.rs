@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use catalog::{Catalog, Object, ObjectId};
@@ -72,27 +72,36 @@ pub(crate) struct Reached {
 }
 
 /// Lets the epoch thread end a build at any moment: when it has been cut, nothing that belongs to the view is written any more.
-#[derive(Default)]
-pub(crate) struct Leash(Mutex<bool>);
+pub(crate) struct Leash {
+    cut: Mutex<bool>,
+    /// Ends a step that takes long.
+    stopper: Arc<AtomicBool>,
+}
 
 impl Leash {
+    /// Of a build in this graph.
+    pub(crate) fn of(graph: &Graph) -> Self {
+        Self { cut: Mutex::new(false), stopper: graph.stopper() }
+    }
+
     /// The build ends. Waits for a commit of its that is under way.
     pub(crate) fn cut(&self) {
-        *self.0.lock() = true;
+        self.stopper.store(true, Ordering::Relaxed);
+        *self.cut.lock() = true;
     }
 
     fn is_cut(&self) -> bool {
-        *self.0.lock()
+        *self.cut.lock()
     }
 
     /// Does something that must not happen afterwards.
     fn hold<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let cut = self.0.lock();
+        let cut = self.cut.lock();
         if *cut && !is_planted(Bug::BuildNotStopped) { Err(ended()) } else { work() }
     }
 }
 
-fn ended() -> Error {
+pub(crate) fn ended() -> Error {
     Error::new(crate::ErrorKind::ShuttingDown, "the view was dropped, or the engine has stopped")
 }
 

@@ -183,12 +183,18 @@ impl Coordinator {
         Ok(built)
     }
 
-    /// Whether there is no past to read: no input has had any row, and what comes without input hasn't come yet.
+    /// Whether there is no past to read, and nothing else to compute first: no input has had any row, and what comes without input hasn't come yet.
     fn is_fresh(&self, plan: &ViewPlan) -> bool {
         let untouched = |id: &ObjectId| match self.relations.get(id) {
             Some(view) => view.row_count(&*self.snapshot).is_ok_and(|rows| rows == 0),
             None => !self.hydrating.contains_key(id) && self.inputs.get(id).is_none_or(Input::is_untouched),
         };
+        // A recursion may take long, whatever it begins with.
+        let mut recurs = false;
+        plan.root.visit(&mut |node| recurs |= matches!(node, planner::Node::Recursive(_)));
+        if recurs {
+            return false;
+        }
         // What goes on from operators has their past.
         let begins = !plan.inputs.iter().any(|id| self.exposed.contains_key(id));
         begins && plan.inputs.iter().all(untouched) && !self.graph.has_begun(&plan.root)

@@ -309,6 +309,7 @@ fn first_columns(delta: &Delta, columns: usize) -> Result<Delta> {
 pub(crate) fn dataflow_error(error: dataflow::Error) -> Error {
     match error {
         dataflow::Error::Store(error) => super::storage_error(error),
+        dataflow::Error::Stopped => crate::hydration::ended(),
         error => Error::internal(format!("an epoch could not be computed: {error}")),
     }
 }
