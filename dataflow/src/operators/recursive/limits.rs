@@ -188,6 +188,7 @@ fn bytes_of(column: &dyn Array) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
 
