@@ -156,6 +156,7 @@ impl Coordinator {
             bell: self.bell.clone(),
             leash: leash.clone(),
             outside: self.outside.clone(),
+            bounds: self.settings.input_bounds(),
         };
         building.stage = Stage::Running { leash, thread: self.outside.start_hydration(hydration)? };
         Ok(())
@@ -313,7 +314,7 @@ impl Coordinator {
             self.waiting.push(Box::new(|_| ()));
             return;
         }
-        let tap = Tap::new(relations);
+        let tap = Tap::new(relations, self.settings.input_bounds().tapped_bytes);
         let (records, waiting) = (tap.rest.clone(), tap.waiting.clone());
         self.taps.insert(view, tap);
         if reply.send(TapStart { published: self.published.load(), records, waiting }).is_err() {
