@@ -56,12 +56,14 @@ pub(crate) enum Bug {
     DueForgotten,
     /// Time goes back when somebody sets the clock back.
     ClockFollowed,
+    /// What a transaction does to several tables comes in several epochs.
+    TransactionTorn,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::OffsetsForgotten,
         Self::OutboxNotDeleted,
         Self::WatermarkAhead,
@@ -87,6 +89,7 @@ impl Bug {
         Self::SubscriberSkips,
         Self::DueForgotten,
         Self::ClockFollowed,
+        Self::TransactionTorn,
     ];
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Reading order: this file (the run), [`model`] (what must be true), [`world`] (what happens around the engine), [`life`] (the engine),
 //! [`clients`] (its sessions), [`topic`] and [`broker`] (its two sides), [`restored`] (what is true of a server that continues a backup), [`tests`]
-//! (how long it runs, which bugs it must find).
+//! (how long it runs, which bugs it must find). [`transfers`] is a smaller run, of views that must agree with each other.
 
 mod broker;
 mod check;
@@ -19,6 +19,7 @@ mod restored;
 mod rows;
 mod tests;
 mod topic;
+mod transfers;
 mod world;
 
 use std::collections::BTreeMap;
