@@ -18,6 +18,8 @@ pub enum Value {
     /// Seconds since [`START_S`].
     Time(i64),
     Bool(bool),
+    /// Days since the day of [`START_S`].
+    Date(i64),
     /// Seconds since [`START_S`].
     Moment(i64),
     /// In seconds.
@@ -102,6 +104,7 @@ impl Model {
                 ("w", Kind::Text, "varchar(10)"),
                 ("c", Kind::Int, "bigint"),
                 ("tz", Kind::Moment, "timestamptz"),
+                ("day", Kind::Date, "date"),
                 ("d", Kind::Interval, "interval"),
                 ("l", Kind::List, "bigint[]"),
                 ("j", Kind::Json, "jsonb"),
@@ -409,6 +412,13 @@ impl Table {
                     other => other,
                 }),
             ),
+            Kind::Date => (
+                format!("{name} + 1"),
+                Box::new(|value| match value {
+                    Value::Date(days) => Value::Date(days + 1),
+                    other => other,
+                }),
+            ),
             Kind::Moment => (
                 format!("{name} + INTERVAL '1 minute'"),
                 Box::new(|value| match value {
@@ -456,6 +466,7 @@ fn value(field: &Field, random: &mut Random) -> Value {
         Kind::Numeric => Value::Numeric((i128::from(random.below(17)) - 8) * 25),
         Kind::Time => Value::Time(random.below(13) as i64 * 30),
         Kind::Bool => Value::Bool(random.one_in(2)),
+        Kind::Date => Value::Date(random.below(5) as i64),
         Kind::List => Value::List(random.pick::<&'static [i64]>(&LISTS)),
         Kind::Moment => Value::Moment(random.below(13) as i64 * 30),
         Kind::Interval => Value::Interval(random.below(9) as i64 * 30 - 120),
@@ -476,6 +487,7 @@ fn literal(value: Value) -> String {
         Value::Numeric(n) => format!("{:.2}", n as f64 / 100.0),
         Value::Time(s) => format!("'{}'", time(s)),
         Value::Bool(ok) => ok.to_string(),
+        Value::Date(days) => format!("'{}'", date(days)),
         Value::Moment(s) => format!("'{}+00'", time(s)),
         Value::Interval(s) => format!("'{s} seconds'"),
         Value::List(numbers) => format!("'{{{}}}'", list(numbers)),
@@ -485,6 +497,10 @@ fn literal(value: Value) -> String {
 
 fn time(s: i64) -> String {
     format!("2024-01-01 {:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+fn date(days: i64) -> String {
+    format!("2024-01-{:02}", 1 + days)
 }
 
 fn list(numbers: &[i64]) -> String {
@@ -498,6 +514,7 @@ fn json(value: Value) -> String {
         Value::Int(_) | Value::Float(_) | Value::Numeric(_) | Value::Bool(_) => literal(value),
         Value::Text(s) => format!("\"{s}\""),
         Value::Time(s) => format!("\"{}\"", time(s)),
+        Value::Date(days) => format!("\"{}\"", date(days)),
         Value::Moment(s) => format!("\"{}Z\"", time(s)),
         Value::Interval(s) => format!("\"{s} seconds\""),
         Value::List(numbers) => format!("[{}]", list(numbers)),
