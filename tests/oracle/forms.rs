@@ -1,5 +1,6 @@
 //! Random queries of rarer forms: window functions over groups, stars, set operations with an order, common table expressions one over the other,
-//! joins in parentheses, one group by name, subqueries around and inside aggregates, whole rows as documents.
+//! joins in parentheses, one group by name, groups by a primary key, subqueries around and inside aggregates and in conditions of joins, whole rows as
+//! documents.
 
 use super::expression::{Kind, expression, predicate};
 use super::model::TABLES;
@@ -9,7 +10,10 @@ use super::subquery;
 use crate::support::random::Random;
 
 pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    match random.below(11) {
+    match random.below(15) {
+        11 => by_primary_key(random, relations),
+        12 | 13 => join_on_subquery(random, relations, depth),
+        14 => having_of_aggregates(random, relations, depth),
         1 | 2 => over_groups(random, relations, depth),
         3 => star(random, relations, depth),
         4 => ordered_sets(random, relations, depth),
@@ -220,6 +224,72 @@ fn inside_aggregates(random: &mut Random, relations: &[Relation], depth: usize) 
     };
     let sql = sql.with(&outer.sql).and(&tail).and(" GROUP BY 1").not_for_batch();
     Query { sql, columns }
+}
+
+/// Groups by a table's primary key, beside which all of its columns stand.
+fn by_primary_key(random: &mut Random, relations: &[Relation]) -> Query {
+    let keyed: Vec<&Relation> = relations[..TABLES.len()].iter().filter(|table| !table.key.is_empty()).collect();
+    let table = (*random.pick(&keyed)).clone();
+    let by = table.key.iter().map(|key| format!("g.{key}")).collect::<Vec<_>>().join(", ");
+    let mine = table.named("g");
+    let mut expressions: Vec<_> = (0..1 + random.below(2)).map(|_| random.pick(&mine.columns).clone()).collect();
+    let kind = *random.pick(&[Kind::Int, Kind::Text, Kind::Numeric]);
+    expressions.push(column(&expression(random, &mine.columns, kind, 1), kind));
+    let mut expressions = named(&expressions);
+    let mut from = mine.clone();
+    if random.one_in(2) {
+        let other = source(random, relations, 0, "r");
+        from = joined(random, from, other);
+    }
+    let int = expression(random, &from.columns, Kind::Int, 0);
+    expressions.push(match random.below(3) {
+        0 => ("count(*)".to_owned(), Kind::Int),
+        1 => (format!("sum({int})"), Kind::Numeric),
+        _ => (format!("max({int})"), Kind::Int),
+    });
+    let (list, columns) = outputs(&expressions);
+    let having =
+        if random.one_in(3) { format!(" HAVING {}", predicate(random, &mine.columns, 0)) } else { String::new() };
+    let tail = format!("{} GROUP BY {by}{having}", filter(random, &from.columns));
+    let query = select(&format!("SELECT {list}"), &from, &tail, columns);
+    Query { sql: query.sql.not_for_batch(), columns: query.columns }
+}
+
+/// A join whose condition has a subquery, which refers to either side.
+fn join_on_subquery(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+    let left = source(random, relations, depth.saturating_sub(1), "l");
+    let right = source(random, relations, 0, "r");
+    let both = Relation::new(Sql::text(""), left.columns.iter().chain(&right.columns).cloned().collect());
+    let condition = subquery::condition(random, relations, &both);
+    let kind = *random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"]);
+    let equality = if random.one_in(4) { "true".to_owned() } else { query::equality(random, &left, &right) };
+    let expressions: Vec<_> = (0..1 + random.below(3)).map(|_| random.pick(&both.columns).clone()).collect();
+    let (list, columns) = outputs(&named(&expressions));
+    let sql = Sql::text(format!("SELECT {list} FROM ")).with(&left.sql).and(&format!(" {kind} ")).with(&right.sql);
+    let sql = sql.and(&format!(" ON {equality} AND ")).with(&condition).not_for_batch();
+    Query { sql, columns }
+}
+
+/// A condition on groups whose subquery takes their aggregates.
+fn having_of_aggregates(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+    let outer = source(random, relations, depth, "o");
+    let inner = source(random, relations, 0, "i");
+    let keys = keys(random, &outer);
+    let by = keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let (mine, theirs) =
+        (expression(random, &outer.columns, Kind::Int, 0), expression(random, &inner.columns, Kind::Int, 0));
+    // An aggregate of a constant would be one of the subquery.
+    let aggregate = match mine.contains('.') {
+        true => format!("{}({mine})", random.pick(&["sum", "max", "count"])),
+        false => "1".to_owned(),
+    };
+    let comparison = random.pick(&["<", "=", ">="]);
+    let (list, columns) = outputs(&[&keys[..], &[("count(*)".to_owned(), Kind::Int)]].concat());
+    let not = if random.one_in(3) { "NOT " } else { "" };
+    let head = format!(" GROUP BY {by} HAVING {not}EXISTS (SELECT 1 FROM ");
+    let sql = Sql::text(format!("SELECT {list} FROM ")).with(&outer.sql).and(&filter(random, &outer.columns));
+    let sql = sql.and(&head).with(&inner.sql).and(&format!(" WHERE {theirs} {comparison} {aggregate})"));
+    Query { sql: sql.not_for_batch(), columns }
 }
 
 /// The rows of a table as documents, alone or of a group.

@@ -282,7 +282,11 @@ fn aggregates(random: &mut Random, from: &Relation) -> Query {
         let (int, text) =
             (expression(random, &from.columns, Kind::Int, 1), expression(random, &from.columns, Kind::Text, 1));
         let filter = call_filter(random, &from.columns);
-        let (call, kind, known) = match random.below(27) {
+        let (call, kind, known) = match random.below(28) {
+            27 => {
+                let list = format!("percentile_disc(ARRAY[0.25, 0.75]) WITHIN GROUP (ORDER BY {int})");
+                (format!("array_to_string({list}, ',')"), Kind::Text, false)
+            }
             20 => (format!("CAST(json_agg({int} ORDER BY {order}){filter} AS TEXT)"), Kind::Text, false),
             21 => {
                 let value = format!("CAST({text} AS TEXT)");

@@ -62,7 +62,7 @@ pub(super) fn deep(random: &mut Random, relations: &[Relation], depth: usize) ->
     let kind = Kind::any(random);
     let item = expression(random, &outer.columns, kind, 1);
     let head = Sql::text(format!("SELECT {item} AS c0"));
-    let (sql, columns) = match random.below(4) {
+    let (sql, columns) = match random.below(5) {
         // In the list.
         3 => (
             head.and(", ").with(&middle(format!("(SELECT count({theirs}) FROM "))).and(" AS c1 FROM ").with(&outer.sql),
@@ -71,6 +71,10 @@ pub(super) fn deep(random: &mut Random, relations: &[Relation], depth: usize) ->
         form => {
             let condition = match form {
                 1 => middle(format!("{mine} {not}IN (SELECT {theirs} FROM ")),
+                4 => {
+                    let quantifier = random.pick(&["<> ALL", "< ALL", "= ANY", ">= ANY"]);
+                    middle(format!("{mine} {quantifier} (SELECT {theirs} FROM "))
+                }
                 2 => middle(format!("{mine} <= (SELECT {}({theirs}) FROM ", random.pick(&["max", "count"]))),
                 _ => middle(format!("{not}EXISTS (SELECT 1 FROM ")),
             };
