@@ -215,7 +215,13 @@ impl Model {
 
     fn statement(&mut self, random: &mut Random) -> String {
         let table = random.below(3) as usize;
-        match random.below(8) {
+        match random.below(11) {
+            8 => self.delete_by_others(table, random),
+            9 => self.insert_from(random),
+            10 if random.one_in(3) => {
+                self.tables[table].rows.clear();
+                format!("TRUNCATE {}", TABLES[table])
+            }
             0..=2 => self.insert(table, random),
             3 => self.delete(table, random),
             4 | 5 => self.update(table, random),
@@ -273,6 +279,50 @@ impl Model {
                 format!("DELETE FROM {} WHERE a = {a}", TABLES[table])
             }
         }
+    }
+
+    /// The rows whose `b` is the `a` of a row of some table.
+    fn delete_by_others(&mut self, table: usize, random: &mut Random) -> String {
+        let (other, least) = (random.below(TABLES.len() as u64) as usize, random.below(4) as i64);
+        let (a, b) = (self.tables[other].position("a"), self.tables[table].position("b"));
+        let found: Vec<Value> = self.tables[other].rows.iter().map(|row| row[a]).collect();
+        let is_hit = |value: Value| matches!(value, Value::Int(a) if a > least && found.contains(&value));
+        self.tables[table].rows.retain(|row| !is_hit(row[b]));
+        let name = TABLES[table];
+        // A source has no rows that a statement could look at.
+        if other == LOG && self.file.is_some() {
+            let known = found.iter().map(|value| literal(*value)).chain(["NULL".to_owned()]).collect::<Vec<_>>();
+            return format!("DELETE FROM {name} WHERE b > {least} AND b IN ({})", known.join(", "));
+        }
+        let other = TABLES[other];
+        match random.below(2) {
+            0 => format!("DELETE FROM {name} WHERE b IN (SELECT a FROM {other} WHERE a > {least})"),
+            _ => format!("DELETE FROM {name} AS d USING {other} AS u WHERE d.b = u.a AND u.a > {least}"),
+        }
+    }
+
+    /// Rows of another table for the one without a key.
+    fn insert_from(&mut self, random: &mut Random) -> String {
+        let (from, least) = (random.below(2) as usize, random.below(3) as i64);
+        let names = ["id", "a", "b"];
+        let is_free = |field: &Field| names.contains(&field.name) || !field.not_null;
+        if !self.tables[BAG].fields.iter().all(is_free) {
+            return self.insert(BAG, random);
+        }
+        let places = |table: &Table| names.map(|name| table.position(name));
+        let (theirs, mine) = (places(&self.tables[from]), places(&self.tables[BAG]));
+        let width = self.tables[BAG].fields.len();
+        let mut rows = Vec::new();
+        for row in &self.tables[from].rows {
+            if matches!((row[theirs[1]], row[theirs[2]]), (Value::Int(a), Value::Int(_)) if a >= least) {
+                let mut new = vec![Value::Null; width];
+                mine.iter().zip(theirs).for_each(|(mine, theirs)| new[*mine] = row[theirs]);
+                rows.push(new);
+            }
+        }
+        self.tables[BAG].rows.extend(rows);
+        let from = TABLES[from];
+        format!("INSERT INTO bag (id, a, b) SELECT id, a, b FROM {from} WHERE a >= {least} AND b IS NOT NULL")
     }
 
     /// Of the rows whose `b` is more than some number, a column.
