@@ -108,11 +108,14 @@ pub(super) const BLOCK: &str = "block";
 /// That row's id.
 pub(super) const BLOCK_ID: i64 = 1_000;
 
-/// What `changing` may be: a last column says which of them it is.
-pub(super) const VARIANTS: [&str; 3] = [
+/// What `changing` may be: a last column says which of them it is. Of some an operator is one of others, and goes on.
+pub(super) const VARIANTS: [&str; 6] = [
     "SELECT k, count(*) AS n, 0::bigint AS variant FROM events GROUP BY k",
     "SELECT k, count(*) AS n, 1::bigint AS variant FROM events WHERE v >= 50 GROUP BY k",
     "SELECT k, sum(v)::bigint AS n, 2::bigint AS variant FROM ledger GROUP BY k",
+    "SELECT k, count(*) AS n, 3::bigint AS variant FROM events GROUP BY k HAVING count(*) > 2",
+    "SELECT l.k, count(*) AS n, 4::bigint AS variant FROM ledger l JOIN events e ON e.k = l.k GROUP BY l.k",
+    "SELECT l.k, count(*) AS n, 5::bigint AS variant FROM ledger l JOIN events e ON e.k = l.k GROUP BY l.k HAVING count(*) > 3",
 ];
 
 /// Which of [`VARIANTS`] the view is, if it is there.
@@ -344,6 +347,12 @@ impl Moment {
                     let of_both = topic.rows(*partition, 0, *end).filter(|row| row.v >= 50);
                     of_both.for_each(|row| *rows.entry(row.k).or_default() += 1);
                 }
+            }
+            Some(3) => rows.extend(self.groups.iter().filter(|(_, group)| group.n > 2).map(|(k, group)| (*k, group.n))),
+            Some(both @ (4 | 5)) => {
+                let n = |k: &i64| self.groups.get(k).map_or(0, |group| group.n);
+                self.ledger.values().for_each(|(k, _)| *rows.entry(*k).or_default() += n(k));
+                rows.retain(|_, n| *n > if both == 5 { 3 } else { 0 });
             }
             _ => self.ledger.values().for_each(|(k, v)| *rows.entry(*k).or_default() += v),
         }
