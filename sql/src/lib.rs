@@ -8,6 +8,7 @@
 //! [`statement`], [`walk`].
 
 pub mod cursor;
+pub mod cycle;
 pub mod error;
 mod exclusion;
 mod fence;

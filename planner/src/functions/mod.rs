@@ -21,6 +21,7 @@ mod mode;
 mod numeric;
 mod numeric_more;
 mod numeric_powers;
+mod open_like;
 pub(crate) mod pattern;
 pub(crate) mod quantified;
 mod record;
@@ -96,6 +97,7 @@ impl OwnFunctions {
             series::functions(),
             session::functions(),
             text::functions(),
+            open_like::functions(),
             text_more::functions(),
             time::functions(),
             time_bin::functions(),

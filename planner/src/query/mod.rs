@@ -11,6 +11,7 @@ pub mod as_of;
 pub(crate) mod cast;
 mod column_aliases;
 mod common_tables;
+mod cycle;
 pub(crate) mod datafusion_error;
 pub(crate) mod datetime;
 mod exclusion;

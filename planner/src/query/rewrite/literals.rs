@@ -39,6 +39,11 @@ pub(super) fn string_literal(expr: &Expr) -> Option<&str> {
     }
 }
 
+/// Whether a pattern of LIKE ends with its escape character.
+pub(super) fn is_open(pattern: &str) -> bool {
+    pattern.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
 pub(super) fn value_text(value: &Value) -> Option<&str> {
     match value {
         Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),

@@ -20,7 +20,9 @@ use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
 use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor, whole_names_in_wildcards};
-use self::literals::{interval_literal, interval_of_fields, moving_time, string_literal, value_text};
+use self::literals::{
+    interval_literal, interval_of_fields, is_open, moving_time, string_literal, value_text,
+};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
 
@@ -101,6 +103,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::common_tables::in_order(query))?;
+        flow(super::cycle::in_with(query, &mut self.columns))?;
         self.columns.enter(query);
         flow(super::column_aliases::complete(query, &mut self.columns))?;
         flow(super::recursion::check(query, self.context.functions))?;
@@ -265,6 +268,18 @@ impl Rewriter<'_> {
             | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
                 let arguments = [(**pattern).clone()].into_iter().chain(escape.take().map(Expr::Value));
                 **pattern = call("like_escape", arguments.collect());
+            }
+            Expr::Like { negated, any: false, expr: text, pattern, escape_char: None }
+            | Expr::ILike { negated, any: false, expr: text, pattern, escape_char: None }
+                if string_literal(pattern).is_some_and(is_open) =>
+            {
+                let (negated, operands) = (*negated, vec![(**text).clone(), (**pattern).clone()]);
+                let name = if matches!(expr, Expr::Like { .. }) { "like_open" } else { "ilike_open" };
+                let like = call(name, operands);
+                *expr = match negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(like) },
+                    false => like,
+                };
             }
             Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
                 let mut arguments = vec![(**pattern).clone()];
