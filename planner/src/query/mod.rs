@@ -256,13 +256,13 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     if let Some(mut named) = whole_row::named(query)
         && whole_row::expanded(&mut named, context)
     {
-        return bind_as_written(named, context, all_unique);
+        return bind_as_written(&named, context, all_unique);
     }
-    match bind_as_written(query.clone(), context, all_unique) {
+    match bind_as_written(query, context, all_unique) {
         Err(error) if matches!(error.kind, ErrorKind::UndefinedColumn | ErrorKind::UndefinedFunction) => {
             let mut query = query.clone();
             match whole_row::expanded(&mut query, context) {
-                true => bind_as_written(query, context, all_unique).map_err(|_| error),
+                true => bind_as_written(&query, context, all_unique).map_err(|_| error),
                 false => Err(error),
             }
         }
@@ -270,12 +270,25 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     }
 }
 
-fn bind_as_written(
+/// Once more, if joins have made one column of two of different types: that is known only of a plan.
+fn bind_as_written(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
+    let (plan, visible, merged) = bind_merged(query.clone(), context, all_unique, Vec::new())?;
+    let wider = using::wider(&plan, &merged)?;
+    if wider.is_empty() {
+        return Ok((expand_views(plan)?, visible));
+    }
+    let (plan, visible, _) = bind_merged(query.clone(), context, all_unique, wider)?;
+    Ok((expand_views(plan)?, visible))
+}
+
+/// Views are not expanded.
+fn bind_merged(
     mut query: ast::Query,
     context: &PlanContext<'_>,
     all_unique: bool,
-) -> Result<(LogicalPlan, Visible)> {
-    let rewritten = rewrite::query(&mut query, context, all_unique)?;
+    wider: Vec<using::Wider>,
+) -> Result<(LogicalPlan, Visible, Vec<using::Merged>)> {
+    let rewritten = rewrite::query(&mut query, context, all_unique, wider)?;
     let provider = provider::Provider::new(context);
     let planner = SqlToRel::new(&provider);
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
@@ -289,7 +302,7 @@ fn bind_as_written(
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);
     }
-    Ok((expand_views(plan)?, visible))
+    Ok((plan, visible, rewritten.merged))
 }
 
 type Visible = std::collections::HashMap<String, String>;

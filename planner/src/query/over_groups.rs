@@ -87,6 +87,8 @@ fn in_select(
     let Over { values, ungrouped, .. } = over;
     match ungrouped {
         Some(ungrouped) => Err(ungrouped.error()),
+        // Nothing is known of the one group but that it is there.
+        None if values.is_empty() => Ok(()),
         None => put_over(select, values),
     }
 }

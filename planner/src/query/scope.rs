@@ -87,14 +87,22 @@ fn key_of(
     table.primary_key.iter().map(|place| columns.get(*place).cloned()).collect()
 }
 
-/// Puts the columns that `*` and `t.*` stand for in their place, where they are known.
-pub(super) fn write_out(projection: &mut Vec<SelectItem>, relations: &[Relation]) {
+/// Puts the columns that `*` and `t.*` stand for in their place, where they are known; says whether that was everywhere, and anywhere.
+pub(super) fn write_out(projection: &mut Vec<SelectItem>, relations: &[Relation]) -> bool {
+    let (mut written, mut left) = (false, false);
     for item in std::mem::take(projection) {
         match columns_of(&item, relations) {
-            Some(columns) => projection.extend(columns.into_iter().map(SelectItem::UnnamedExpr)),
-            None => projection.push(item),
+            Some(columns) => {
+                written = true;
+                projection.extend(columns.into_iter().map(SelectItem::UnnamedExpr));
+            }
+            None => {
+                left |= matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+                projection.push(item);
+            }
         }
     }
+    written && !left
 }
 
 fn columns_of(item: &SelectItem, relations: &[Relation]) -> Option<Vec<Expr>> {

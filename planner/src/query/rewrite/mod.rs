@@ -30,6 +30,7 @@ use super::as_of::written as as_of;
 use super::from_columns::FromColumns;
 use super::key_columns::{self, Ungrouped};
 use super::name::folded;
+use super::using::{Merged, Wider};
 use super::{
     literal, literals as arguments, number, operator, placement, quantified, row_value, scope, set_returning, types,
     written_cast,
@@ -48,18 +49,26 @@ pub(crate) struct Rewritten {
     pub(crate) visible: HashMap<String, String>,
     /// Columns that are neither grouped by nor in an aggregate.
     pub(crate) ungrouped: Vec<Ungrouped>,
+    /// Columns that joins have made one of two.
+    pub(crate) merged: Vec<Merged>,
 }
 
 /// Rewrites a query in place. With `all_unique` every column of the outermost SELECT list that is no wildcard gets a name of its own: the
 /// second attempt when names of a wildcard and others collide.
-pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
+/// `wider`: the columns that are known to be merged of different types.
+pub(crate) fn query(
+    query: &mut Query,
+    context: &PlanContext<'_>,
+    all_unique: bool,
+    wider: Vec<Wider>,
+) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
     super::shadowed::rename(query);
     super::ordered_input::kept(query);
-    let columns = FromColumns::new(context);
+    let columns = FromColumns::new(context).with_wider(wider);
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
-        ControlFlow::Continue(()) => Ok(rewriter.rewritten),
+        ControlFlow::Continue(()) => Ok(Rewritten { merged: rewriter.columns.merged, ..rewriter.rewritten }),
         ControlFlow::Break(error) => Err(*error),
     }
 }
@@ -140,12 +149,14 @@ impl VisitorMut for Rewriter<'_> {
         super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();
         let outermost = self.depth == 1;
-        if self.all_unique && outermost {
+        let mut all_unique = self.all_unique && outermost;
+        if all_unique {
+            // What a star stands for collides with nothing unseen once it is written out.
             let relations = scope::relations(&select.from, &mut self.columns, self.context);
-            scope::write_out(&mut select.projection, &relations);
+            all_unique = !scope::write_out(&mut select.projection, &relations);
         }
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
-        Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        Namer { all_unique, visible }.name(&mut select.projection);
         row_value::in_group_by(select);
         if let Err(error) = super::row_in::in_select(select) {
             return ControlFlow::Break(Box::new(error));
