@@ -20,9 +20,7 @@ use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
 use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor, whole_names_in_wildcards};
-use self::literals::{
-    interval_literal, interval_of_fields, is_open, moving_time, string_literal, value_text,
-};
+use self::literals::{interval_literal, interval_of_fields, is_open, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
 
