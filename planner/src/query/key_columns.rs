@@ -38,7 +38,7 @@ pub(super) fn located(error: Error, ungrouped: &[Ungrouped]) -> Error {
     }
     let said = |found: &&Ungrouped| error.message.contains(&format!("\"{}\"", found.column));
     let Some(found) = ungrouped.iter().find(said).or(ungrouped.first()) else { return error };
-    found.error()
+    found.error().at(error.span)
 }
 
 impl Ungrouped {
@@ -91,7 +91,8 @@ fn in_select(
     ungrouped: &mut Vec<Ungrouped>,
 ) {
     let GroupByExpr::Expressions(keys, _) = &select.group_by else { return };
-    if keys.is_empty() {
+    let is_one_group = || select.having.is_some() || placement::aggregate_of(select, context.functions).is_some();
+    if keys.is_empty() && !is_one_group() {
         return;
     }
     let relations = scope::relations(&select.from, names, context);
