@@ -126,6 +126,8 @@ pub enum DataError {
     Ntile,
     /// A place for `nth_value` that can't be (22016).
     NthValue,
+    /// An offset of a window's frame that can't be (22013).
+    FrameOffset,
     /// NULL where a function takes none (22004).
     NullValue,
     /// A character that a text can't have (22P05).

@@ -262,6 +262,7 @@ pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;
 pub(crate) use time::offset_of_zone;
+pub(crate) use time_more::length_us;
 
 /// Each value of a column in PostgreSQL's text form.
 pub fn text_of(column: &arrow::array::ArrayRef) -> crate::Result<arrow::array::StringViewArray> {
