@@ -18,6 +18,7 @@ const DEFINING: &[&str] = &["ALTER", "CREATE", "PREPARE"];
 /// - `SELECT * FROM` for the TABLE of a query, which would take ORDER for a part of the name;
 /// - `IS NULL` for `ISNULL` behind a value; sqlparser knows NOTNULL alone;
 /// - a blank in `TRIM(LEADING FROM text)`, where what is to be cut is left out;
+/// - [`VARIADIC`] as an argument's name for the word, which isn't known;
 /// - [`ROWS_FROM`] for `ROWS FROM (f(), g())`, which is read as a function of that name.
 pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut reworded: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
@@ -48,6 +49,11 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         {
             with(Token::make_keyword("IS"));
             with(Token::make_keyword("NULL"));
+        } else if is(token, &["VARIADIC"])
+            && previous.is_some_and(|previous| matches!(previous.token, Token::LParen | Token::Comma))
+        {
+            with(Token::make_word(VARIADIC, Some('"')));
+            with(Token::RArrow);
         } else if is(token, &["ROWS"]) && begins_rows_from(next.clone()) {
             with(Token::make_word(ROWS_FROM, Some('"')));
         } else if is(token, &["FROM"])
@@ -112,6 +118,9 @@ fn ends_value(token: &TokenWithSpan) -> bool {
         _ => false,
     }
 }
+
+/// What an argument is called that is an array of arguments.
+pub const VARIADIC: &str = "variadic";
 
 /// What ROWS FROM is called as a function.
 pub const ROWS_FROM: &str = "rows from";

@@ -34,6 +34,7 @@ pub mod spread;
 mod sum;
 mod text;
 mod text_more;
+mod thresholds;
 mod time;
 mod time_bin;
 mod time_make;

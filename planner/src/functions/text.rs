@@ -15,7 +15,7 @@ use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Timelike};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 
-use super::definition::{Definition, arrays, columnar, one_of, unexpected};
+use super::definition::{Definition, arrays, columnar, one_of, undefined, unexpected};
 use crate::Error;
 use crate::error::{DataError, ErrorKind};
 
@@ -60,6 +60,7 @@ pub(super) fn functions() -> Vec<Definition> {
             |_| Ok(SqlType::Text),
             format_text,
         ),
+        Definition::new("format_array", Signature::any(2, Volatility::Immutable), |_| Ok(SqlType::Text), format_array),
         Definition::new("text_to_bytea", text(), |_| Ok(SqlType::Bytea), text_to_bytea),
     ]
 }
@@ -591,6 +592,29 @@ fn format_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             }
             None => builder.append_null(),
         }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// `format('%s %I', VARIADIC array)`: the elements are the values; NULL is an array without any.
+fn format_array(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let formats = as_views(&columns[0])?;
+    let DataType::List(element) = columns[1].data_type() else { return undefined("format", &args.arg_fields) };
+    let (lists, is_boolean) = (columns[1].as_list::<i32>(), *element.data_type() == DataType::Boolean);
+    let mut builder = StringViewBuilder::with_capacity(formats.len());
+    for (row, format) in formats.iter().enumerate() {
+        let Some(format) = format else {
+            builder.append_null();
+            continue;
+        };
+        let elements = if lists.is_valid(row) { Some(texts(&lists.value(row))?) } else { None };
+        let value = |index: usize| {
+            let elements = elements.as_ref().filter(|elements| index < elements.len())?;
+            let text = elements.is_valid(index).then(|| elements.value(index));
+            Some(text.map(|text| if is_boolean { &text[..1] } else { text }))
+        };
+        builder.append_value(formatted(format, value)?);
     }
     columnar(args, Arc::new(builder.finish()))
 }

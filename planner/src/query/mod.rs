@@ -61,6 +61,7 @@ mod union;
 mod units;
 mod using;
 mod values;
+mod variadic;
 mod whole_row;
 pub mod window;
 mod windows;

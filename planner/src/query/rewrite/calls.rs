@@ -10,7 +10,7 @@ use sql::ast::{
 use super::{Rewriter, SESSION_VALUES, as_of, call, cast, place};
 use crate::error::ErrorKind;
 use crate::query::name::folded;
-use crate::query::{exclusion, literals, own_aggregate, second_names, types, written_cast};
+use crate::query::{exclusion, literals, own_aggregate, second_names, types, variadic, written_cast};
 use crate::{Error, Result};
 
 /// Types whose values are made by functions of their names.
@@ -76,6 +76,9 @@ impl Rewriter<'_> {
                 right: Box::new(right.clone()),
             };
             return Ok(Some(Expr::Nested(Box::new(remainder))));
+        }
+        if let Some(spread) = variadic::spread(&name, function, name_span)? {
+            return Ok(Some(spread));
         }
         literals::read(function, &name);
         if let Some(replacement) = second_names::replaced(&name, function, self.context)? {

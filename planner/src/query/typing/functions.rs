@@ -231,6 +231,7 @@ fn element_types(function: &mut ScalarFunction, schema: &DFSchema) -> Result<()>
     let array_at = match function.name() {
         "array_append" | "array_position" | "array_positions" | "array_remove" | "array_replace" => 0,
         "array_prepend" => 1,
+        "width_bucket" if function.args.len() == 2 => 1,
         "array_cat" | "array_overlap" | "array_contains" => {
             let known =
                 function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;
