@@ -8,6 +8,8 @@ use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
 use super::{Typing, json_type, typed_json};
+use crate::Error;
+use crate::error::ErrorKind;
 use crate::query::cast::Context;
 use crate::query::operator::{Class, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded};
 use crate::query::{cast, literals, operator, quantified, result_scale};
@@ -177,6 +179,14 @@ impl Typing<'_> {
                 let root = args.next().unwrap_or_default();
                 return args.try_fold(root, |value, key| own.call("json_get", vec![value, narrowed(key)]));
             }
+            "array_subscript" if !is_unknown(&function.args[0]) => match sql_type_of(&function.args[0], schema)? {
+                SqlType::Array(_) => {}
+                other => {
+                    let name = type_name(&other);
+                    let message = format!("cannot subscript type {name} because it does not support subscripting");
+                    return Err(Error::new(ErrorKind::DatatypeMismatch, message).into());
+                }
+            },
             "date_bin" => self.date_bin_arguments(&mut function.args, schema)?,
             "generate_series" => series_arguments(&mut function.args, schema)?,
             _ => {
