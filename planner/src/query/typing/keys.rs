@@ -6,8 +6,8 @@ use std::sync::Arc;
 use catalog::SqlType;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::functions_aggregate::expr_fn::min;
-use datafusion::logical_expr::expr::{Cast, InList, InSubquery};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection};
+use datafusion::logical_expr::expr::{Cast, InList, InSubquery, Sort};
+use datafusion::logical_expr::{Aggregate, Distinct, DistinctOn, Expr, GroupingSet, LogicalPlan, Projection};
 
 use crate::functions::OwnFunctions;
 use crate::query::operator::{OWN_CAST, is_unknown, resolve, sql_type_of};
@@ -40,8 +40,21 @@ pub(super) fn grouped(plan: LogicalPlan, own: &OwnFunctions) -> Result<LogicalPl
                 None => Ok(plan),
             }
         }
+        LogicalPlan::Distinct(Distinct::On(on)) => Ok(LogicalPlan::Distinct(Distinct::On(first_of_keys(on, own)?))),
         _ => Ok(plan),
     }
+}
+
+/// `DISTINCT ON` by keys, which are what its rows are sorted by too.
+fn first_of_keys(on: &DistinctOn, own: &OwnFunctions) -> Result<DistinctOn> {
+    let by = |expr: &Expr| Ok(key(expr, on.input.schema(), own)?.unwrap_or_else(|| expr.clone()));
+    let sorted = |sort: &Sort| Ok(Sort { expr: by(&sort.expr)?, ..sort.clone() });
+    let sort_expr = on.sort_expr.as_ref().map(|sorts| sorts.iter().map(sorted).collect::<Result<_>>());
+    Ok(DistinctOn {
+        on_expr: on.on_expr.iter().map(by).collect::<Result<_>>()?,
+        sort_expr: sort_expr.transpose()?,
+        ..on.clone()
+    })
 }
 
 fn by_keys(
