@@ -4,6 +4,7 @@ mod altering;
 mod building;
 mod clock;
 mod consistency;
+mod recursions;
 mod serving;
 mod storing;
 mod temporal_joins;
@@ -66,6 +67,8 @@ pub fn trials() -> Vec<Trial> {
             "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
             consistency::outer_joins_and_views_over_views_agree_in_every_epoch,
         ),
+        ("recursions::a_recursion_keeps_to_its_memory", recursions::a_recursion_keeps_to_its_memory),
+        ("recursions::dropping_ends_a_recursion", recursions::dropping_ends_a_recursion),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,
