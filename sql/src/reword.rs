@@ -14,6 +14,7 @@ const DEFINING: &[&str] = &["ALTER", "CREATE", "PREPARE"];
 ///
 /// - a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: EMIT would be taken for an alias;
 /// - `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which isn't known;
+/// - `->-1` and `>=-5` as an operator and a sign, as PostgreSQL reads them;
 /// - `==` as an operator like any other: it would be taken for `=`;
 /// - `SELECT * FROM` for the TABLE of a query, which would take ORDER for a part of the name;
 /// - `IS NULL` for `ISNULL` behind a value; sqlparser knows NOTNULL alone;
@@ -32,7 +33,10 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         if is(token, &["EMIT"]) && begins_emit_clause(next.clone()) {
             with(Token::SemiColon);
         }
-        if token.token == Token::DoubleEq {
+        if let Some((operator, sign)) = before_sign(&token.token) {
+            with(operator);
+            with(sign);
+        } else if token.token == Token::DoubleEq {
             with(Token::CustomBinaryOperator("==".to_owned()));
         } else if is(token, &["SYMMETRIC"]) && previous.is_some_and(|previous| is(previous, &["BETWEEN"])) {
             with(Token::DoubleExclamationMark);
@@ -117,6 +121,34 @@ fn ends_value(token: &TokenWithSpan) -> bool {
         | Token::RBracket => true,
         _ => false,
     }
+}
+
+/// An operator that is read with the sign behind it: only one that has any of `~!@#%^&|?` or a backtick may end with a sign.
+fn before_sign(token: &Token) -> Option<(Token, Token)> {
+    let Token::CustomBinaryOperator(text) = token else { return None };
+    if text.contains(['~', '!', '@', '#', '%', '^', '&', '|', '?', '`']) {
+        return None;
+    }
+    let (operator, sign) = match text.strip_suffix('-') {
+        Some(operator) => (operator, Token::Minus),
+        None => (text.strip_suffix('+')?, Token::Plus),
+    };
+    let operator = match operator {
+        "=" => Token::Eq,
+        "<" => Token::Lt,
+        ">" => Token::Gt,
+        "<=" => Token::LtEq,
+        ">=" => Token::GtEq,
+        "<>" => Token::Neq,
+        "+" => Token::Plus,
+        "-" => Token::Minus,
+        "*" => Token::Mul,
+        "/" => Token::Div,
+        "->" => Token::Arrow,
+        "->>" => Token::LongArrow,
+        _ => return None,
+    };
+    Some((operator, sign))
 }
 
 /// What an argument is called that is an array of arguments.

@@ -17,6 +17,7 @@ mod json_build;
 pub(crate) mod json_contains;
 mod jsonb;
 mod letters;
+pub(crate) mod matched;
 mod mode;
 mod numeric;
 mod numeric_more;
@@ -181,7 +182,7 @@ impl FunctionRegistry {
                 registry.aggregate.insert(alias.to_owned(), function);
             }
         }
-        for function in own.0.values().cloned().chain(time::clocks()) {
+        for function in own.0.values().cloned().chain(time::clocks()).chain(matched::functions()) {
             registry.register_scalar(function);
         }
         registry

@@ -262,15 +262,18 @@ fn write_fraction(micros: i64, out: &mut String) {
     }
 }
 
-/// `1 year 2 mons 3 days 04:05:06.7`.
+/// `1 year 2 mons 3 days 04:05:06.7`; what is above zero behind what is below it has a sign, `-1 days +02:00:00`.
 pub(super) fn write_interval(value: IntervalMonthDayNano, out: &mut String) {
     let start = out.len();
-    let part = |number: i32, unit: &str, out: &mut String| {
+    let mut below_zero = false;
+    let mut part = |number: i32, unit: &str, out: &mut String| {
         if number != 0 {
             if out.len() > start {
                 out.push(' ');
             }
-            push(out, format_args!("{number} {unit}{}", if number == 1 { "" } else { "s" }));
+            let sign = if below_zero && number > 0 { "+" } else { "" };
+            push(out, format_args!("{sign}{number} {unit}{}", if number == 1 { "" } else { "s" }));
+            below_zero = number < 0;
         }
     };
     part(value.months / 12, "year", out);
@@ -283,6 +286,8 @@ pub(super) fn write_interval(value: IntervalMonthDayNano, out: &mut String) {
         }
         if micros < 0 {
             out.push('-');
+        } else if below_zero {
+            out.push('+');
         }
         let micros = micros.abs();
         let seconds = micros / 1_000_000;

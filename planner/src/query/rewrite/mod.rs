@@ -22,7 +22,9 @@ pub(super) use self::calls::{plain_arguments, unqualified};
 use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor, whole_names_in_wildcards};
 use self::literals::{interval_literal, interval_of_fields, is_open, moving_time, string_literal, value_text};
 use self::names::Namer;
-use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
+use self::operators::{
+    between_symmetric, is_distinct, loosened, named_operator, regex_function, signed_base, take_symmetric_mark,
+};
 
 use super::as_of::written as as_of;
 use super::from_columns::FromColumns;
@@ -298,6 +300,13 @@ impl Rewriter<'_> {
                     true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
                     false => matches,
                 };
+            }
+            // A sign binds more tightly than a power: `-5 ^ 2` is 25.
+            Expr::UnaryOp { op: sign @ (UnaryOperator::Minus | UnaryOperator::Plus), expr: operand }
+                if matches!(**operand, Expr::BinaryOp { op: BinaryOperator::PGExp, .. }) =>
+            {
+                signed_base(operand, *sign);
+                *expr = std::mem::replace(&mut **operand, Expr::value(Value::Null));
             }
             Expr::UnaryOp { op, expr: operand } => {
                 if let Some(mark) = super::exclusion::mark(op, operand) {
