@@ -3,7 +3,7 @@
 use arrow::error::ArrowError;
 
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 /// What PostgreSQL would say.
 pub(crate) fn translate(error: &ArrowError) -> Error {
@@ -22,6 +22,9 @@ pub(crate) fn translate(error: &ArrowError) -> Error {
             if message.contains("overflow in GCD") || message.contains("overflow in LCM") =>
         {
             Error::new(ErrorKind::OutOfRange, "bigint out of range")
+        }
+        ArrowError::ComputeError(message) if message == "Timestamp out of range" => {
+            Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "timestamp out of range")
         }
         ArrowError::ComputeError(message) if message.contains("Array overflow") => {
             Error::new(ErrorKind::OutOfRange, overflow(message))
