@@ -64,9 +64,6 @@ impl Step {
         errors: &mut Vec<Delta>,
         spent: &mut Spent,
     ) -> Result<Vec<Delta>> {
-        if context.stopped.load(Ordering::Relaxed) {
-            return Err(Error::Stopped);
-        }
         let mut outputs: Vec<Vec<Delta>> = Vec::with_capacity(self.operators.len());
         let find = |origin: Origin, outputs: &[Vec<Delta>]| match origin {
             Origin::Hole(0) => rows.to_vec(),
@@ -75,6 +72,9 @@ impl Step {
         };
         let mut most = 0;
         for Part { operator, inputs, keeps } in &mut self.operators {
+            if context.stopped.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
             let inputs: Vec<Vec<Delta>> = inputs.iter().map(|origin| find(*origin, &outputs)).collect();
             let mut deltas = Vec::new();
             if operator.is_pending() || inputs.iter().any(|deltas| !deltas.is_empty()) {
