@@ -107,7 +107,7 @@ fn build_with(plan: FaultPlan) -> (u64, u64) {
 
 pub fn stopping_ends_the_threads_that_build() {
     let mut db = Database::durable();
-    db.run(&numbers(12_000_000));
+    db.run(&numbers(5_000_000));
     db.run("CREATE MATERIALIZED VIEW first AS SELECT id, count(*) AS n FROM numbers GROUP BY id");
     wait::until("a past", || (db.lines("SELECT coalesce(sum(n), 0) >= 2000000 FROM first") == ["t"]).then_some(()));
     db.run("CREATE MATERIALIZED VIEW sloth AS SELECT n % 100000 AS k, count(*) AS n FROM numbers GROUP BY n % 100000");
