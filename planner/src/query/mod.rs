@@ -296,8 +296,7 @@ fn bind_merged(
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context);
     let plan = plan.map_err(|error| key_columns::located(error.into(), &rewritten.ungrouped))?;
-    let plan = set_comparison::replaced(ordered_input::aggregates(plan)?)?;
-    let plan = lateral::attached(plan)?;
+    let plan = lateral::attached(ordered_input::aggregates(plan)?)?;
     let plan = as_of::placed(typing::plan(plan, context)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {

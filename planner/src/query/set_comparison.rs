@@ -5,38 +5,22 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::logical_expr::expr::{BinaryExpr, SetComparison, SetQuantifier};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not, when};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Operator, Subquery, lit, not, when};
 
+use super::operator::binary;
 use crate::Error;
+use crate::functions::OwnFunctions;
 
-/// Replaces them in a plan, before anything has a type: subqueries in them that refer further out are brought inward as all others are.
-pub(super) fn replaced(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let replaced = plan.transform_up_with_subqueries(|node| {
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let replaced = expr.transform_up(|expr| match expr {
-                Expr::SetComparison(comparison) => Ok(Transformed::yes(by_extremes(comparison)?)),
-                other => Ok(Transformed::no(other)),
-            })?;
-            Ok(replaced.update_data(|expr| name.restore(expr)))
-        })
-    })?;
-    Ok(replaced.data)
-}
-
-/// The comparison without a quantifier.
-fn by_extremes(comparison: SetComparison) -> Result<Expr> {
+/// The comparison without a quantifier; `schema` is what its left side sees.
+pub(super) fn by_extremes(comparison: SetComparison, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {
     let SetComparison { expr, subquery, op, quantifier } = comparison;
     // Some value differs if not all are equal.
     if (op, &quantifier) == (Operator::NotEq, &SetQuantifier::Any) {
         let all = SetComparison { expr, subquery, op: Operator::Eq, quantifier: SetQuantifier::All };
-        return Ok(not(by_extremes(all)?));
+        return Ok(not(by_extremes(all, schema, own)?));
     }
     let column = Expr::Column(Column::from(subquery.subquery.schema().qualified_field(0)));
     let (least, greatest) = (min(column.clone()), max(column.clone()));
@@ -52,8 +36,11 @@ fn by_extremes(comparison: SetComparison) -> Result<Expr> {
     };
     let mut holds: Option<Expr> = None;
     for extreme in decides {
-        let right = Box::new(aggregated(&subquery, extreme)?);
-        let compared = Expr::BinaryExpr(BinaryExpr::new(expr.clone(), op, right));
+        let (left, right) = (expr.as_ref().clone(), aggregated(&subquery, extreme)?);
+        let compared = match binary(op, left.clone(), right.clone(), schema, own)? {
+            Some(compared) => compared,
+            None => Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))),
+        };
         holds = Some(match holds {
             Some(before) => before.and(compared),
             None => compared,

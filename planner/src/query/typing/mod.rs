@@ -15,7 +15,8 @@ use catalog::SqlType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ExprSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, WindowFunction,
+    AggregateFunction, BinaryExpr, Case, Cast, Exists, GroupingSet, InSubquery, Placeholder, SetComparison,
+    WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -28,7 +29,7 @@ use self::elements::with_element_types;
 pub(super) use self::keys::key;
 use super::cast::{self, Context};
 use super::operator::{Class, OWN_CAST, binary, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name};
-use super::{exclusion, recursion, set_operation, written_cast, zoned};
+use super::{exclusion, recursion, set_comparison, set_operation, written_cast, zoned};
 use crate::error::{DataError, ErrorKind};
 use crate::functions::by_row::ByRow;
 use crate::{Error, PlanContext, Result};
@@ -269,6 +270,12 @@ impl Typing<'_> {
                 let subquery = self.subquery(subquery, schema, outer)?;
                 let expr = Box::new(against_subquery(*expr, &subquery)?);
                 keys::in_subquery(InSubquery { expr, subquery, negated }, schema, own)?
+            }
+            Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+                let subquery = self.subquery(subquery, schema, outer)?;
+                let expr = Box::new(against_subquery(*expr, &subquery)?);
+                let comparison = SetComparison { expr, subquery, op, quantifier };
+                set_comparison::by_extremes(comparison, schema, &self.context.functions.own)?
             }
             other => other,
         })
