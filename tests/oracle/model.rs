@@ -106,7 +106,7 @@ impl Model {
                 ("tz", Kind::Moment, "timestamptz"),
                 ("day", Kind::Date, "date"),
                 ("d", Kind::Interval, "interval"),
-                ("l", Kind::List, "bigint[]"),
+                ("ls", Kind::List, "bigint[]"),
                 ("j", Kind::Json, "jsonb"),
             ];
             for (name, kind, sql_type) in more {
