@@ -20,8 +20,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("planner", &["sql", "catalog"]),
     ("storage", &["delta"]),
     ("dataflow", &["planner", "catalog", "delta", "storage"]),
-    ("kafka-batch", &[]),
-    ("connectors", &["catalog", "delta", "kafka-batch"]),
+    ("connectors", &["catalog", "delta"]),
     ("engine", &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors"]),
     ("server", &["engine"]),
     ("bench", &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors", "engine"]),
@@ -35,7 +34,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Libraries with the crates that may name them. One that isn't listed is free for all.
 const OWNERS: &[(&str, &[&str])] = &[
     ("rocksdb", &["storage"]),
-    ("rdkafka", &["kafka-batch", "connectors", "tests"]),
+    ("rdkafka", &["connectors", "tests"]),
     ("pgwire", &["server"]),
     ("postgres-types", &["server", "tests"]),
     ("axum", &["server"]),

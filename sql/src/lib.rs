@@ -8,7 +8,6 @@
 //! [`statement`], [`walk`].
 
 pub mod cursor;
-pub mod cycle;
 pub mod error;
 mod exclusion;
 mod fence;
@@ -24,7 +23,7 @@ pub mod walk;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
 pub use print::print;
-pub use reword::{ROWS_FROM, VARIADIC};
+pub use reword::ROWS_FROM;
 pub use script::{parse, parse_expression, parse_one};
 pub use statement::{Statement, StatementKind};
 
