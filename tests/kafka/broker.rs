@@ -7,6 +7,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -319,9 +320,25 @@ impl Drop for Apache {
     }
 }
 
-/// A port that nobody listens on now.
+/// Where ports begin that are given away here.
+const FIRST_PORT: u16 = 15_000;
+
+/// A port that nobody listens on now, and that nobody gets by chance until the broker listens there, or while it is down: connections and
+/// listeners without a wish get theirs from the kernel's range (above 32,768 unless it is told otherwise), and tests make thousands of them.
 pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768_u16);
+    let ports = u32::from(end.saturating_sub(FIRST_PORT).max(1_000));
+    // Another run of the tests begins elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    loop {
+        let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % ports;
+        let port = FIRST_PORT + u16::try_from(place).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Whether brokers answer a request for metadata with at least one broker in it.
