@@ -1,6 +1,7 @@
 //! Views that get another query, beside readers that go on.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use engine::{Response, Session};
@@ -11,8 +12,8 @@ use crate::support::database::{Database, settings};
 use crate::support::machine::Machine;
 use crate::support::wait;
 
-/// The changes that a subscription tells, epoch by epoch, until one has the row `last`; a row reads `weight|column|…`.
-fn told(session: &mut Session, sql: &str, last: &str) -> Vec<Vec<String>> {
+/// The changes that a subscription tells, epoch by epoch, until one has the row `last`; a row reads `weight|column|…`. `begun` hears of the first.
+fn told(session: &mut Session, sql: &str, last: &str, begun: &Sender<()>) -> Vec<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let statement = session.parse(sql).unwrap().remove(0);
@@ -22,6 +23,9 @@ fn told(session: &mut Session, sql: &str, last: &str) -> Vec<Vec<String>> {
         loop {
             let batch = tokio::time::timeout(Duration::from_secs(60), rows.batches.next()).await;
             let batch = batch.unwrap_or_else(|_| panic!("{sql}: changes go on")).expect("it has no end").unwrap();
+            if batch.num_rows() > 0 && epochs.is_empty() {
+                begun.send(()).unwrap();
+            }
             let mut ends = false;
             for row in text.rows(&rows.columns, &batch).unwrap() {
                 let row: Vec<String> = row.into_iter().map(|value| value.unwrap_or("NULL".to_owned())).collect();
@@ -54,14 +58,19 @@ pub fn subscribers_and_readers_get_the_difference() {
     let mut db = Database::durable();
     orders(&mut db);
     let (mut first, mut second, mut third) = (db.session(), db.session(), db.session());
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (begun_too, begun_as_well) = (begun.clone(), begun.clone());
     let followers = [
-        std::thread::spawn(move || told(&mut first, "SUBSCRIBE TO revenue", "1|zoe|1")),
-        std::thread::spawn(move || told(&mut second, "SUBSCRIBE TO all_of_it", "1|31|3")),
+        std::thread::spawn(move || told(&mut first, "SUBSCRIBE TO revenue", "1|zoe|1", &begun)),
+        std::thread::spawn(move || told(&mut second, "SUBSCRIBE TO all_of_it", "1|31|3", &begun_too)),
         std::thread::spawn(move || {
-            told(&mut third, "SELECT customer FROM revenue WHERE total > 6 EMIT CHANGES", "-1|cid")
+            let query = "SELECT customer FROM revenue WHERE total > 6 EMIT CHANGES";
+            told(&mut third, query, "-1|cid", &begun_as_well)
         }),
     ];
-    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..followers.len() {
+        begins.recv().unwrap();
+    }
     // Ann stays, bob is another, cid goes.
     db.run(
         "ALTER MATERIALIZED VIEW revenue AS

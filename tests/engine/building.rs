@@ -114,7 +114,7 @@ fn threads(name: &str) -> usize {
 
 pub fn stopping_ends_the_threads_that_build() {
     let mut db = Database::durable();
-    db.run(&numbers(30_000_000));
+    db.run(&numbers(12_000_000));
     db.run("CREATE MATERIALIZED VIEW first AS SELECT id, count(*) AS n FROM numbers GROUP BY id");
     wait::until("a past", || (db.lines("SELECT coalesce(sum(n), 0) >= 2000000 FROM first") == ["t"]).then_some(()));
     db.run("CREATE MATERIALIZED VIEW sloth AS SELECT n % 100000 AS k, count(*) AS n FROM numbers GROUP BY n % 100000");
@@ -123,7 +123,7 @@ pub fn stopping_ends_the_threads_that_build() {
     let start = std::time::Instant::now();
     db.stop();
     assert_eq!(threads("hydrate sloth"), 0);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     db.start();
     db.wait_for("SELECT hydrated FROM mr_catalog.views WHERE name = 'sloth'", &["t"]);
     // Both are at one epoch, however far the source has come.

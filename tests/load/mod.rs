@@ -192,7 +192,7 @@ fn thousands_are_connected() {
         assert_eq!(client.rows("SELECT id FROM t WHERE id = 7"), [["7"]]);
     }
     client.rows("INSERT INTO t VALUES (8)");
-    assert!(began.elapsed() < Duration::from_secs(5), "those who work took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "those who work took {:?}", began.elapsed());
     drop(idle);
     wait::until("the connections to be gone", || (open_files(server.process()) <= files + 20).then_some(()));
     assert!(hello(&server.sql_addr).is_ok(), "there is room again");
@@ -263,7 +263,7 @@ fn slow_readers_hold_nobody_back() {
             }
             slowest = slowest.max(start.elapsed());
         }
-        assert!(slowest < Duration::from_secs(5), "the slowest statement took {slowest:?}");
+        assert!(slowest < Duration::from_secs(20), "the slowest statement took {slowest:?}");
         let grown = resident(server.process()).saturating_sub(before);
         assert!(grown < 800 << 20, "{} MiB more for slow readers of 300 MB each", grown >> 20);
     });
