@@ -54,7 +54,6 @@ pub fn a_full_disk_refuses_writes_and_recovers() {
         store.fill(0);
         answers
     });
-    // It waits until there is room.
     // The write that finds the disk full waits for room.
     machine.try_run("INSERT INTO t VALUES (1)").unwrap();
     let (write, ddl, read) = refused.join().unwrap();
