@@ -3,7 +3,7 @@
 #
 #   scripts/fuzz.sh [SECONDS]     ends after that time, or at the first difference; without it, only then (or by Ctrl-C)
 #
-# SEED=N begins there. A failure prints its seed, and the smallest case that fails in the same way. Where PostgreSQL's server programs are there
+# SEED=N begins there; SUITE=PATH is the suite's program, where it is built already. A failure prints its seed, and the smallest case that fails in the same way. Where PostgreSQL's server programs are there
 # (POSTGRES_BIN says where), a throwaway cluster is asked the same; DATAFUSION_ONLY=1 does without.
 set -euo pipefail
 
@@ -11,8 +11,8 @@ seconds=${1:-}
 began=$(date +%s)
 seed=${SEED:-$(($(date +%s) % 1000000 * 1000))}
 cases=25
-suite=$(cargo test --release --locked --workspace --test suite --no-run --message-format=json 2>/dev/null |
-    sed -n 's/.*"executable":"\([^"]*\/suite-[^"]*\)".*/\1/p' | tail -n 1)
+suite=${SUITE:-$(cargo test --release --locked --workspace --test suite --no-run --message-format=json 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*\/suite-[^"]*\)".*/\1/p' | tail -n 1)}
 if [ -z "$suite" ]; then
     echo "the suite doesn't build: cargo test --workspace --test suite --no-run says why" >&2
     exit 1

@@ -20,7 +20,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("planner", &["sql", "catalog"]),
     ("storage", &["delta"]),
     ("dataflow", &["planner", "catalog", "delta", "storage"]),
-    ("connectors", &["catalog", "delta"]),
+    ("kafka-batch", &[]),
+    ("connectors", &["catalog", "delta", "kafka-batch"]),
     ("engine", &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors"]),
     ("server", &["engine"]),
     ("bench", &["delta", "catalog", "sql", "planner", "storage", "dataflow", "connectors", "engine"]),
@@ -34,7 +35,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Libraries with the crates that may name them. One that isn't listed is free for all.
 const OWNERS: &[(&str, &[&str])] = &[
     ("rocksdb", &["storage"]),
-    ("rdkafka", &["connectors", "tests"]),
+    ("rdkafka", &["kafka-batch", "connectors", "tests"]),
     ("pgwire", &["server"]),
     ("postgres-types", &["server", "tests"]),
     ("axum", &["server"]),

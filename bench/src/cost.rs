@@ -4,6 +4,7 @@
 //! A change is an upsert of a random row that is there, so that each is a row taken away and a row added. One statement of one row shows what an epoch
 //! costs by itself; statements of many rows show the cost of a row. The table alone, without a view, stands first: its cost is in all others.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::{Session, Settings};
@@ -23,6 +24,8 @@ const BATCH: u64 = 100;
 const GROWTH: f64 = 2.5;
 /// Rows of one INSERT that fills a table.
 const FILL: u64 = 250_000;
+/// The file of the source, beside the data.
+const ARRIVALS: &str = "arrivals.jsonl";
 
 /// `millrace bench cost`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +65,8 @@ const fn with(name: &'static str, with: &'static str, query: &'static str) -> Ki
     Kind { name, query, with, grows_with: None }
 }
 
-/// One view of each kind of operator. `k` makes small groups, `g` large ones, `u` is the other side of joins.
+/// One view of each kind of operator. `k` makes small groups, `g` large ones, `u` is the other side of joins, `prices` has two versions for each row of `u`,
+/// and of `arrivals`, a source, there are few rows.
 const KINDS: &[Kind] = &[
     kind("projection, filter", "SELECT id, v + 1 AS w FROM t WHERE v % 2 = 0"),
     kind("rows without a key", "SELECT k, v FROM t"),
@@ -147,6 +151,14 @@ const KINDS: &[Kind] = &[
     ),
     kind("cross join, small side", "SELECT t.id, s.name FROM t CROSS JOIN steps s WHERE s.low < 300"),
     kind("ASOF join", "SELECT a.id, b.id AS other FROM t a ASOF LEFT JOIN t b ON a.k = b.k AND a.at > b.at"),
+    kind(
+        "temporal join at a time",
+        "SELECT t.id, p.v FROM t LEFT JOIN prices FOR SYSTEM_TIME AS OF t.at AS p ON p.id = t.k",
+    ),
+    kind(
+        "temporal join, its right side",
+        "SELECT s.id, t.v FROM arrivals s JOIN t FOR SYSTEM_TIME AS OF PROCTIME() AS t ON t.id = s.id",
+    ),
     kind("semi join", "SELECT id FROM t WHERE k IN (SELECT id FROM u WHERE v % 2 = 0)"),
     kind("anti join", "SELECT id FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.id = t.v)"),
     kind("NOT IN", "SELECT id FROM t WHERE v NOT IN (SELECT v FROM u WHERE id % 2 = 0)"),
@@ -244,7 +256,7 @@ async fn measure_all(options: &Options, rows: u64, kinds: &[&Kind]) -> Result<Ve
         ..Settings::default()
     };
     let (engine, mut session) = sql::open(settings)?;
-    fill(&mut session, rows).await?;
+    fill(&mut session, rows, &directory.path().join(ARRIVALS)).await?;
     let mut draws = Draws(rows);
     let mut costs = Vec::new();
     for kind in kinds {
@@ -271,8 +283,9 @@ async fn measure_all(options: &Options, rows: u64, kinds: &[&Kind]) -> Result<Ve
     Ok(costs)
 }
 
-/// The tables: `t` with so many rows, `u` with a row for each small group, and a few `steps`.
-async fn fill(session: &mut Session, rows: u64) -> Result<()> {
+/// The tables: `t` with so many rows, `u` with a row for each small group and `prices` with two, a few `steps`, and `arrivals` from a file that is made here.
+async fn fill(session: &mut Session, rows: u64, arrivals: &Path) -> Result<()> {
+    std::fs::write(arrivals, "{\"id\":1}\n{\"id\":2}\n").map_err(Error::io("the file of arrivals can't be written"))?;
     execute(
         session,
         "CREATE TABLE t (id bigint PRIMARY KEY, k bigint, g bigint, v bigint NOT NULL, at timestamp, next bigint, ring bigint);
@@ -288,7 +301,15 @@ async fn fill(session: &mut Session, rows: u64) -> Result<()> {
     }
     let groups = rows / SMALL_GROUP;
     let other = format!("INSERT INTO u SELECT n, n * 31 % {groups} FROM generate_series(0, {}) AS n", groups - 1);
-    execute(session, &other).await
+    execute(session, &other).await?;
+    let versions = format!(
+        "CREATE TABLE prices (id bigint, at timestamp, v bigint NOT NULL, PRIMARY KEY (id, at));
+         INSERT INTO prices SELECT n % {groups}, TIMESTAMP '2024-01-01' + (n / {groups}) * INTERVAL '12 hours', n FROM generate_series(0, {}) AS n;
+         CREATE SOURCE arrivals (id bigint) WITH (connector = 'file', path = '{}', format = 'json')",
+        2 * groups - 1,
+        arrivals.display()
+    );
+    execute(session, &versions).await
 }
 
 /// The columns of a row of `t` from its id and a number that is its own. Chains and rings are of ten rows each, and stay so.

@@ -19,6 +19,6 @@ pub mod source;
 pub use error::{Error, Result};
 pub use sink::{Sink, SinkRow, SinkSpec, check_sink, open_sink};
 pub use source::{
-    BatchSender, DeadLetter, Health, PartitionId, Positions, RunningSource, Source, SourceBatch, SourceSpec,
-    SourceStatus, UpsertKey, batch_channel, open_source,
+    BatchSender, DeadLetter, Health, PartitionId, Positions, QUEUED_BYTES, RunningSource, Source, SourceBatch,
+    SourceSpec, SourceStatus, UpsertKey, batch_channel, batch_channel_of, open_source,
 };

@@ -131,9 +131,14 @@ pub enum Health {
     Failed(String),
 }
 
-/// Batches that wait between a source and the engine, at most: with batches of at most 2 MiB and 8,192 rows this bounds a source's
-/// memory to some 64 MiB while it hides a few milliseconds of scheduling.
-pub const QUEUED_BATCHES: usize = 32;
+/// Decoded rows that wait between a source and the engine, at most, in bytes, unless told otherwise: that hides some tens of milliseconds of scheduling.
+pub const QUEUED_BYTES: usize = 64 << 20;
+
+/// What a batch takes at most, but for a single row that is larger: 8,192 rows, or so many bytes.
+const BATCH_BYTES: usize = 2 << 20;
+
+/// With fewer batches in the queue, source and engine would wait for each other at every one.
+const LEAST_BATCHES: usize = 4;
 
 /// How long a thread that waits for room in the queue may overlook that it shall stop.
 pub const STOP_CHECK: Duration = Duration::from_millis(50);
@@ -147,16 +152,30 @@ pub(crate) fn now_ms() -> i64 {
 #[derive(Clone)]
 pub struct BatchSender {
     queue: Sender<SourceBatch>,
+    queued_bytes: usize,
     doorbell: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// A bounded queue; `doorbell` is rung after each batch, so that one engine can wait for many sources.
 pub fn batch_channel(doorbell: Arc<dyn Fn() + Send + Sync>) -> (BatchSender, Receiver<SourceBatch>) {
-    let (queue, receiver) = bounded(QUEUED_BATCHES);
-    (BatchSender { queue, doorbell }, receiver)
+    batch_channel_of(QUEUED_BYTES, doorbell)
+}
+
+/// As [`batch_channel`], for about so many bytes of rows.
+pub fn batch_channel_of(
+    queued_bytes: usize,
+    doorbell: Arc<dyn Fn() + Send + Sync>,
+) -> (BatchSender, Receiver<SourceBatch>) {
+    let (queue, receiver) = bounded((queued_bytes / BATCH_BYTES).max(LEAST_BATCHES));
+    (BatchSender { queue, queued_bytes, doorbell }, receiver)
 }
 
 impl BatchSender {
+    /// About how many bytes of rows the queue holds: what a client library keeps before they are decoded is to be no more.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     /// Hands a batch over, waiting while the queue is full; `false` when nobody listens any more: the reader stops.
     #[must_use]
     pub fn send(&self, batch: SourceBatch) -> bool {

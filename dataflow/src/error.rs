@@ -33,6 +33,9 @@ pub enum Error {
     /// What a plan promised doesn't hold: a fault of the planner, or of whoever feeds the graph.
     #[error("broken promise: {0}")]
     Broken(String),
+    /// Nobody wants what was computed any more ([`StepContext::stopped`](crate::operator::StepContext::stopped)).
+    #[error("the step was stopped")]
+    Stopped,
     /// A plan asks for what no operator does.
     #[error("{0} is not supported")]
     Unsupported(String),

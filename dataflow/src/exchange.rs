@@ -5,6 +5,7 @@
 
 use delta::{Delta, Part, SHARDS, partition};
 use rayon::prelude::*;
+use storage::ChangeSet;
 
 use crate::{Error, Result};
 
@@ -82,4 +83,25 @@ pub fn for_shards<S: Send, I: Send, R: Send>(
     } else {
         tasks.into_iter().map(|(shard, input)| work(shard, input)).collect()
     }
+}
+
+/// Lets each shard add its changes, in parallel if there are many; they come in the order of shards.
+pub fn checkpoint_shards<S: Send>(
+    workers: &rayon::ThreadPool,
+    shards: &mut [S],
+    changed: usize,
+    changes: &mut ChangeSet,
+    write: impl Fn(&mut S, &mut ChangeSet) -> Result<()> + Sync + Send,
+) -> Result<()> {
+    if !is_parallel(workers, changed) {
+        return shards.iter_mut().try_for_each(|shard| write(shard, changes));
+    }
+    let of_shard = |shard: &mut S| {
+        let mut changes = ChangeSet::new();
+        write(shard, &mut changes).map(|()| changes)
+    };
+    let sets: Vec<ChangeSet> =
+        workers.install(|| shards.par_iter_mut().with_max_len(1).map(of_shard).collect::<Result<_>>())?;
+    sets.into_iter().for_each(|set| changes.merge(set));
+    Ok(())
 }

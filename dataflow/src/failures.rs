@@ -26,7 +26,7 @@ use crate::{Error, Result};
 const VALUE_CHARACTERS: usize = 200;
 
 /// What a row can be wrong about; the names are part of stored errors.
-const KINDS: [(ErrorKind, &str); 34] = [
+const KINDS: [(ErrorKind, &str); 35] = [
     (ErrorKind::DivisionByZero, "division by zero"),
     (ErrorKind::OutOfRange, "out of range"),
     (ErrorKind::InvalidText, "invalid text"),
@@ -40,6 +40,7 @@ const KINDS: [(ErrorKind, &str); 34] = [
     (ErrorKind::InvalidPower, "invalid power"),
     (ErrorKind::InvalidEncoding, "invalid encoding"),
     (ErrorKind::LimitExceeded, "limit exceeded"),
+    (ErrorKind::OutOfMemory, "out of memory"),
     (ErrorKind::DatatypeMismatch, "datatype mismatch"),
     (ErrorKind::Data(DataError::DatetimeOverflow), "datetime overflow"),
     (ErrorKind::Data(DataError::IntervalOverflow), "interval overflow"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use catalog::ObjectId;
 use delta::{Delta, Epoch};
@@ -23,7 +24,14 @@ pub struct StepContext<'a> {
     pub snapshot: &'a Arc<dyn Snapshot>,
     /// Runs work on shards in parallel.
     pub workers: &'a rayon::ThreadPool,
+    /// What a recursion may hold of one step, in bytes.
+    pub recursion_bytes: usize,
+    /// Set when nobody wants what the step computes: one that takes long may then end with [`Error::Stopped`](crate::Error::Stopped).
+    pub stopped: &'a AtomicBool,
 }
+
+/// Of a step that nobody ends.
+pub static GOES_ON: AtomicBool = AtomicBool::new(false);
 
 impl StepContext<'_> {
     /// The least watermark of these sources before this epoch's rows; `None` while one of them has none, or there are none.
@@ -79,20 +87,59 @@ pub trait Operator: Send {
         None
     }
 
+    /// What it keeps between epochs; `None`: nothing. An operator that says more here than `None` says the same in [`Operator::state_mut`];
+    /// one whose state is in several places answers the questions below by itself.
+    fn state(&self) -> Option<&dyn State> {
+        None
+    }
+
+    /// What it keeps between epochs, to write it and to let it go.
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        None
+    }
+
+    /// See [`State::checkpoint`].
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+        self.state_mut().map_or(Ok(()), |state| state.checkpoint(workers, changes))
+    }
+
+    /// See [`State::committed`].
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
+        self.state_mut().map_or(Ok(()), |state| state.committed(budget_bytes))
+    }
+
+    /// See [`State::unwritten_bytes`].
+    fn unwritten_bytes(&self) -> usize {
+        self.state().map_or(0, State::unwritten_bytes)
+    }
+
+    /// See [`State::bytes`].
+    fn state_bytes(&self) -> usize {
+        self.state().map_or(0, State::bytes)
+    }
+
+    /// See [`State::rows`].
+    fn state_rows(&self) -> usize {
+        self.state().map_or(0, State::rows)
+    }
+}
+
+/// What an operator keeps between epochs: in memory what it needs, in the store what is durable.
+pub trait State {
     /// Adds what changed since the last call to the checkpoint. State that a step after this call changes belongs to the next
     /// checkpoint.
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()>;
 
-    /// The last checkpoint has been committed and the snapshots of later steps contain it: entries that it wrote and that did not
+    /// The last checkpoint is in the store that the next step's [`StepContext::snapshot`] reads: entries that it wrote and that did not
     /// change again may be evicted. Free memory down to `budget_bytes`.
     fn committed(&mut self, budget_bytes: usize) -> Result<()>;
 
     /// About how many bytes the next checkpoint writes.
     fn unwritten_bytes(&self) -> usize;
 
-    /// Memory held by state, in bytes.
-    fn state_bytes(&self) -> usize;
+    /// Memory held, in bytes.
+    fn bytes(&self) -> usize;
 
     /// Keys, groups or rows held, evicted ones not counted.
-    fn state_rows(&self) -> usize;
+    fn rows(&self) -> usize;
 }

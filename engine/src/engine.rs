@@ -60,6 +60,12 @@ const STORE_SHARE: usize = 4;
 /// has written them, and once more while it does.
 const STATE_SHARE: usize = 2;
 
+/// The part that a recursion may hold of the changes of one epoch, beside its state as it was. Nothing of that can be written before the epoch ends.
+const RECURSION_SHARE: usize = 4;
+
+/// What a recursion gets of a budget that is ever so small.
+const LEAST_RECURSION_BYTES: usize = 64 << 20;
+
 impl Engine {
     /// Opens a data directory (or memory), recovers what it holds, and runs. Blocks while it recovers.
     ///
@@ -222,6 +228,7 @@ pub(crate) fn graph_settings(settings: &Settings) -> GraphSettings {
     GraphSettings {
         workers: settings.workers,
         memory_budget_bytes: settings.memory_budget_bytes / STATE_SHARE,
+        recursion_bytes: (settings.memory_budget_bytes / RECURSION_SHARE).max(LEAST_RECURSION_BYTES),
         clock: monotonic,
     }
 }

@@ -119,7 +119,7 @@ pub enum ErrorKind {
     QueryCancelled,
     /// The user may not (42501).
     InsufficientPrivilege,
-    /// Out of memory for this query (53200).
+    /// Out of memory for this query, or for what a view computes (53200).
     OutOfMemory,
     /// The disk is full; writes wait until there is room (53100).
     DiskFull,

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use catalog::{Catalog, Object, ObjectId};
-use connectors::{Health, Positions, SourceBatch, batch_channel};
+use connectors::{Health, Positions, SourceBatch, batch_channel_of};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use dataflow::{EpochInputs, Graph, read_output};
 use delta::{Delta, Epoch};
@@ -26,6 +26,7 @@ use crate::outside::Outside;
 use crate::panics::contained;
 use crate::planted::{Bug, is_planted};
 use crate::published::Published;
+use crate::settings::InputBounds;
 use crate::watermark::WatermarkTracker;
 use crate::{Error, Result};
 
@@ -36,16 +37,10 @@ const SMALL_GAP: i64 = 200_000;
 /// Rounds of reading after which a build goes on even if the gap is not small: more comes in than it can read.
 const MOST_ROUNDS: usize = 8;
 
-/// Bytes of changes that wait in a tap, at most. When there are more, epochs wait until the build has caught up: sources slow down.
-pub(crate) const TAPPED_BYTES: usize = 256 << 20;
-
 /// How long a build that waits for a source may overlook that it shall end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// Rows of the past that go into one step of the private graph at most.
-const STEP_ROWS: usize = 131_072;
-
-/// Steps of the private graph between two of its checkpoints: what is built can be evicted.
+/// Steps of the private graph between two of its checkpoints, at most: what is built can be evicted.
 const STEPS_PER_CHECKPOINT: usize = 32;
 
 /// How far a view is built.
@@ -72,27 +67,36 @@ pub(crate) struct Reached {
 }
 
 /// Lets the epoch thread end a build at any moment: when it has been cut, nothing that belongs to the view is written any more.
-#[derive(Default)]
-pub(crate) struct Leash(Mutex<bool>);
+pub(crate) struct Leash {
+    cut: Mutex<bool>,
+    /// Ends a step that takes long.
+    stopper: Arc<AtomicBool>,
+}
 
 impl Leash {
+    /// Of a build in this graph.
+    pub(crate) fn of(graph: &Graph) -> Self {
+        Self { cut: Mutex::new(false), stopper: graph.stopper() }
+    }
+
     /// The build ends. Waits for a commit of its that is under way.
     pub(crate) fn cut(&self) {
-        *self.0.lock() = true;
+        self.stopper.store(true, Ordering::Relaxed);
+        *self.cut.lock() = true;
     }
 
     fn is_cut(&self) -> bool {
-        *self.0.lock()
+        *self.cut.lock()
     }
 
     /// Does something that must not happen afterwards.
     fn hold<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let cut = self.0.lock();
+        let cut = self.cut.lock();
         if *cut && !is_planted(Bug::BuildNotStopped) { Err(ended()) } else { work() }
     }
 }
 
-fn ended() -> Error {
+pub(crate) fn ended() -> Error {
     Error::new(crate::ErrorKind::ShuttingDown, "the view was dropped, or the engine has stopped")
 }
 
@@ -149,12 +153,13 @@ pub(crate) struct TapStart {
 pub(crate) struct Tap {
     /// What is handed over.
     pub(crate) relations: HashSet<ObjectId>,
-    /// Where to. The channel has no bound of its own; no epoch is made while [`TAPPED_BYTES`] wait in it.
+    /// Where to. The channel has no bound of its own; no epoch is made while `most_bytes` wait in it.
     records: Sender<EpochRecord>,
     /// The other end, for the epoch thread to finish the rest itself.
     pub(crate) rest: Receiver<EpochRecord>,
     /// Bytes of changes that wait.
     pub(crate) waiting: Arc<AtomicUsize>,
+    most_bytes: usize,
 }
 
 /// One epoch's inputs, as recorded.
@@ -168,9 +173,9 @@ pub(crate) struct EpochRecord {
 }
 
 impl Tap {
-    pub(crate) fn new(relations: HashSet<ObjectId>) -> Self {
+    pub(crate) fn new(relations: HashSet<ObjectId>, most_bytes: usize) -> Self {
         let (records, rest) = unbounded();
-        Self { relations, records, rest, waiting: Arc::default() }
+        Self { relations, records, rest, waiting: Arc::default(), most_bytes }
     }
 
     /// Hands an epoch over.
@@ -183,7 +188,7 @@ impl Tap {
 
     /// Whether no more should come.
     pub(crate) fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) >= TAPPED_BYTES
+        self.waiting.load(Ordering::Acquire) >= self.most_bytes
     }
 }
 
@@ -222,6 +227,7 @@ pub(crate) struct Hydration {
     pub(crate) bell: Doorbell,
     pub(crate) leash: Arc<Leash>,
     pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) bounds: InputBounds,
 }
 
 /// An operator of a running view, whose output another goes on from.
@@ -288,7 +294,7 @@ impl Hydration {
                 start.waiting.fetch_sub(bytes, Ordering::AcqRel);
                 replay.hydration.bell.ring();
                 steps += 1;
-                if steps % STEPS_PER_CHECKPOINT == 0 {
+                if replay.is_checkpoint_due(steps) {
                     replay.checkpoint()?;
                 }
             }
@@ -390,7 +396,8 @@ impl<'a> Replay<'a> {
         }
         let (spec, _) = spec(&source.object)?;
         let opened = self.hydration.outside.open_source(&spec).map_err(|e| external(&spec.name, &e))?;
-        let (sender, batches) = batch_channel(Arc::new(|| ()));
+        let InputBounds { queued_bytes, step_rows, .. } = self.hydration.bounds;
+        let (sender, batches) = batch_channel_of(queued_bytes, Arc::new(|| ()));
         let running = opened.run(&source.positions, Some(&ahead), sender).map_err(|e| external(&spec.name, &e))?;
         let mut deltas = Vec::new();
         let mut rows = 0;
@@ -404,7 +411,7 @@ impl<'a> Replay<'a> {
                 Err(RecvTimeoutError::Timeout) => self.look_at(&running.status().health)?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if rows >= STEP_ROWS {
+            if rows >= step_rows {
                 self.step_past(HashMap::from([(id, std::mem::take(&mut deltas))]))?;
                 rows = 0;
             }
@@ -458,7 +465,7 @@ impl<'a> Replay<'a> {
                 rows += batch.num_rows();
                 let weights = (weight != 1).then(|| vec![weight; batch.num_rows()].into());
                 deltas.push(Delta::new(batch, weights));
-                if rows >= STEP_ROWS {
+                if rows >= self.hydration.bounds.step_rows {
                     self.step_past(HashMap::from([(id, std::mem::take(&mut deltas))]))?;
                     rows = 0;
                 }
@@ -480,7 +487,7 @@ impl<'a> Replay<'a> {
             let read = read_output(&kept.operator, &kept.states, &published.snapshot, &workers, &mut |delta| {
                 rows += delta.num_rows();
                 waiting.push(delta);
-                if rows < STEP_ROWS {
+                if rows < self.hydration.bounds.step_rows {
                     return Ok(());
                 }
                 rows = 0;
@@ -541,10 +548,16 @@ impl<'a> Replay<'a> {
             deltas,
         })?;
         self.steps += 1;
-        if self.steps.is_multiple_of(STEPS_PER_CHECKPOINT) {
+        if self.is_checkpoint_due(self.steps) {
             self.checkpoint()?;
         }
         Ok(())
+    }
+
+    /// Whether so many steps, or what they have changed, are enough.
+    fn is_checkpoint_due(&self, steps: usize) -> bool {
+        let unwritten = self.hydration.graph.unwritten_bytes();
+        steps.is_multiple_of(STEPS_PER_CHECKPOINT) || unwritten >= self.hydration.bounds.unwritten_bytes
     }
 
     fn step(&mut self, inputs: EpochInputs) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use catalog::{Connector, Object, ObjectId, ObjectKind};
 use connectors::{
     DeadLetter, Health, PartitionId, Positions, RunningSource, SourceBatch, SourceSpec, SourceStatus, UpsertKey,
-    batch_channel,
+    batch_channel_of,
 };
 use crossbeam_channel::{Receiver, TryRecvError};
 use delta::Delta;
@@ -71,14 +71,15 @@ pub(crate) struct Taken {
 }
 
 impl Input {
-    /// Starts reading behind what was committed.
+    /// Starts reading behind what was committed; about `queued_bytes` of rows wait to be taken, at most.
     pub(crate) fn start(
         object: &Object,
         saved: Option<SavedInput>,
+        queued_bytes: usize,
         bell: &Doorbell,
         outside: &dyn Outside,
     ) -> Result<Self> {
-        Self::start_until(object, saved, None, bell, outside)
+        Self::start_until(object, saved, None, queued_bytes, bell, outside)
     }
 
     /// As [`Input::start`]; with `until`, reading ends there.
@@ -86,6 +87,7 @@ impl Input {
         object: &Object,
         saved: Option<SavedInput>,
         until: Option<&Positions>,
+        queued_bytes: usize,
         bell: &Doorbell,
         outside: &dyn Outside,
     ) -> Result<Self> {
@@ -95,7 +97,7 @@ impl Input {
         for (&partition, &offset) in &connector.start {
             saved.positions.entry(partition).or_insert(offset);
         }
-        let (sender, queue) = batch_channel(bell.callback());
+        let (sender, queue) = batch_channel_of(queued_bytes, bell.callback());
         let running = source.run(&saved.positions, until, sender).map_err(|e| external(&spec.name, &e))?;
         Ok(Self {
             id: object.id,

@@ -107,12 +107,28 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         f64::from(u8::from(runtime.failure.is_some())),
     );
     add(
+        "millrace_clock_behind_seconds",
+        "How far the clock is behind the last epoch's time, in seconds: it was set back, and now() stands still until it has come there.",
+        Gauge,
+        &[],
+        runtime.clock_behind_us as f64 / 1e6,
+    );
+    add(
         "millrace_memory_budget_bytes",
         "What --memory-budget allows for state, overlays and caches, in bytes.",
         Gauge,
         &[],
         shared.settings.memory_budget_bytes as f64,
     );
+    if let Some(resident) = resident_bytes() {
+        add(
+            "millrace_resident_bytes",
+            "Memory that the process has, as the system counts it, in bytes.",
+            Gauge,
+            &[],
+            resident as f64,
+        );
+    }
     if let Some(free) = runtime.store.free_bytes {
         add("millrace_disk_free_bytes", "Room left on the data directory's disk, in bytes.", Gauge, &[], free as f64);
     }
@@ -194,6 +210,13 @@ pub(crate) fn samples(shared: &Shared) -> Vec<Sample> {
         }
     }
     out
+}
+
+/// What the kernel says; `None` where there is no /proc.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
 fn add_view(

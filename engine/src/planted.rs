@@ -54,12 +54,16 @@ pub(crate) enum Bug {
     SubscriberSkips,
     /// Nothing happens only because time passes.
     DueForgotten,
+    /// Time goes back when somebody sets the clock back.
+    ClockFollowed,
+    /// What a transaction does to several tables comes in several epochs.
+    TransactionTorn,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::OffsetsForgotten,
         Self::OutboxNotDeleted,
         Self::WatermarkAhead,
@@ -84,6 +88,8 @@ impl Bug {
         Self::AlterationNotStored,
         Self::SubscriberSkips,
         Self::DueForgotten,
+        Self::ClockFollowed,
+        Self::TransactionTorn,
     ];
 }
 

@@ -41,6 +41,9 @@ pub(crate) fn error(found: &RowError, place: &str) -> Error {
         planner::error::ErrorKind::LimitExceeded if found.row.is_empty() => {
             "Change or delete the rows that lead in a circle, give the recursive term a condition, or write UNION instead of UNION ALL."
         }
+        planner::error::ErrorKind::OutOfMemory => {
+            "Give the recursive term a condition, change or delete rows that lead to so many, or start the server with a larger --memory-budget; a query that isn't a view writes no state."
+        }
         _ => {
             "mr_catalog.view_errors lists such rows. Change or delete them, or make the view WITH (on_error = 'null')."
         }

@@ -27,8 +27,23 @@ pub(crate) struct Runtime {
     pub(crate) build_rows: BuildRows,
     /// Why commits wait, if they do.
     pub(crate) commit_trouble: Option<String>,
+    /// How far the clock is behind the last epoch's time, microseconds: it was set back, and `now()` all but stands still meanwhile.
+    pub(crate) clock_behind_us: i64,
     /// Why the engine takes no input any more, if so.
     pub(crate) failure: Option<String>,
+}
+
+impl Runtime {
+    /// How it is going, for people.
+    pub(crate) fn status(&self) -> String {
+        if let Some(trouble) = self.failure.as_ref().or(self.commit_trouble.as_ref()) {
+            return trouble.clone();
+        }
+        match self.clock_behind_us / 1_000_000 {
+            0 => "running".to_owned(),
+            seconds => format!("running; the clock was set back, and now() stands still for another {seconds} s"),
+        }
+    }
 }
 
 /// Rows that views were built from.

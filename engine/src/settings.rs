@@ -64,6 +64,35 @@ impl Settings {
     }
 }
 
+/// What is in memory beside state while rows come in: of a source's queue, and of a view that is being built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InputBounds {
+    /// Bytes of records and rows that wait between a source and the engine, at most.
+    pub(crate) queued_bytes: usize,
+    /// Rows of the past that go into one step of a build, at most.
+    pub(crate) step_rows: usize,
+    /// Changes that make a build's checkpoint due, in bytes: what is built can be evicted then.
+    pub(crate) unwritten_bytes: usize,
+    /// Bytes of changes that wait for a build, at most. When there are more, epochs wait until it has caught up: sources slow down.
+    pub(crate) tapped_bytes: usize,
+}
+
+impl Settings {
+    /// A part of the memory budget for each, as far as that is less than what is worth having.
+    pub(crate) fn input_bounds(&self) -> InputBounds {
+        let part = (self.memory_budget_bytes / 8).max(LEAST_BYTES);
+        InputBounds {
+            queued_bytes: part.min(connectors::QUEUED_BYTES),
+            step_rows: self.epoch_rows.max(1),
+            unwritten_bytes: (self.checkpoint_bytes / self.concurrent_builds.max(1)).max(1),
+            tapped_bytes: part.min(MOST_TAPPED_BYTES),
+        }
+    }
+}
+
+/// More hides nothing: a build takes in as much in a second or two.
+const MOST_TAPPED_BYTES: usize = 256 << 20;
+
 /// What a row is given of the budget while its epoch is under way: a small row that touches a key costs some 300 bytes in state, overlay and changes
 /// to be written.
 const BYTES_OF_A_ROW: usize = 1 << 10;

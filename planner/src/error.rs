@@ -91,6 +91,8 @@ pub enum ErrorKind {
     InvalidSubscript,
     /// A value that would be larger than values can be, or more than a limit of this program allows (54000).
     LimitExceeded,
+    /// What a view computes takes more memory than it may (53200).
+    OutOfMemory,
     /// An unknown setting (42704 as PostgreSQL has it), or a WITH option that nobody knows.
     UnknownOption,
     /// A value that a setting or option can't have (22023).
@@ -124,6 +126,8 @@ pub enum DataError {
     Ntile,
     /// A place for `nth_value` that can't be (22016).
     NthValue,
+    /// An offset of a window's frame that can't be (22013).
+    FrameOffset,
     /// NULL where a function takes none (22004).
     NullValue,
     /// A character that a text can't have (22P05).

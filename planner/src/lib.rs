@@ -18,6 +18,7 @@ pub mod incremental;
 pub mod lower;
 pub mod push_down;
 pub mod query;
+mod repeated_keys;
 pub mod reuse;
 pub mod state;
 pub mod statement;

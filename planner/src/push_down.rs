@@ -13,6 +13,8 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 
+use crate::repeated_keys::RepeatedKeys;
+
 /// See [the module](self).
 #[derive(Debug, Default)]
 pub(crate) struct PushDown(PushDownFilter);
@@ -51,10 +53,10 @@ fn has_a_row_of_nothing(groups: &[Expr]) -> bool {
     groups.is_empty() || groups.iter().any(|group| matches!(group, Expr::GroupingSet(_)))
 }
 
-/// DataFusion's rules for an ad-hoc query, with [this one](self) in the place of its own.
+/// DataFusion's rules for an ad-hoc query, with [this one](self) in the place of its own, and [one more](crate::repeated_keys).
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let ours = |rule: Arc<dyn OptimizerRule + Send + Sync>| -> Arc<dyn OptimizerRule + Send + Sync> {
         if rule.name() == PushDownFilter::new().name() { Arc::new(PushDown::default()) } else { rule }
     };
-    Optimizer::new().rules.into_iter().map(ours).collect()
+    Optimizer::new().rules.into_iter().map(ours).chain([Arc::new(RepeatedKeys) as _]).collect()
 }

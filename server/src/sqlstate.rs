@@ -52,6 +52,7 @@ pub fn sqlstate(kind: ErrorKind) -> &'static str {
         ErrorKind::Data(DataError::WidthBucket) => "2201G",
         ErrorKind::Data(DataError::Ntile) => "22014",
         ErrorKind::Data(DataError::NthValue) => "22016",
+        ErrorKind::Data(DataError::FrameOffset) => "22013",
         ErrorKind::Data(DataError::NullValue) => "22004",
         ErrorKind::Data(DataError::UntranslatableCharacter) => "22P05",
         ErrorKind::Data(DataError::JsonSubscript) => "22033",

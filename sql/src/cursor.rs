@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::cycle;
 use crate::exclusion;
 use crate::fence;
 use crate::keyword;
@@ -49,7 +50,8 @@ impl Lines {
 impl<'a> Cursor<'a> {
     /// At the first of `tokens`, which stand in `source`.
     pub(crate) fn new(tokens: &'a [TokenWithSpan], source: &'a str, lines: &'a Lines) -> Self {
-        let parser = Parser::new(&DIALECT).with_tokens_with_locations(fence::fenced(exclusion::marked(reword(tokens))));
+        let parser = Parser::new(&DIALECT)
+            .with_tokens_with_locations(fence::fenced(exclusion::marked(cycle::marked(reword(tokens)))));
         Self { parser, tokens, source, lines }
     }
 
@@ -280,7 +282,7 @@ impl<'a> Cursor<'a> {
         (is_word && self.tokens[star].token == Token::Mul && is_select).then_some(word)
     }
 
-    /// The clauses of a recursive query that sqlparser doesn't know: they need values of row types that are compared column by column.
+    /// The clause of a recursive query that sqlparser doesn't know: it needs values of row types that are ordered column by column.
     fn behind_common_table(&self, at: usize) -> Option<Error> {
         let is_solid = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_));
         let word = |token: &TokenWithSpan| match &token.token {
@@ -293,10 +295,6 @@ impl<'a> Cursor<'a> {
             ("SEARCH", "DEPTH" | "BREADTH") => (
                 "SEARCH in WITH RECURSIVE",
                 "Let the query carry what it is to be ordered by: an array of the path (path || id) for depth first, a level for breadth first.",
-            ),
-            ("CYCLE", _) => (
-                "CYCLE in WITH RECURSIVE",
-                "UNION without ALL ends where no new row comes; or carry an array of the path, and go on where id <> ALL (path).",
             ),
             _ => return None,
         };

@@ -8,6 +8,7 @@
 //! [`statement`], [`walk`].
 
 pub mod cursor;
+pub mod cycle;
 pub mod error;
 mod exclusion;
 mod fence;
@@ -23,7 +24,7 @@ pub mod walk;
 pub use error::{Error, Result};
 pub use position::{Position, Span};
 pub use print::print;
-pub use reword::ROWS_FROM;
+pub use reword::{ROWS_FROM, VARIADIC};
 pub use script::{parse, parse_expression, parse_one};
 pub use statement::{Statement, StatementKind};
 

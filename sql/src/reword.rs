@@ -14,9 +14,12 @@ const DEFINING: &[&str] = &["ALTER", "CREATE", "PREPARE"];
 ///
 /// - a semicolon, which no statement contains otherwise, before each `EMIT CHANGES` and `EMIT ON WINDOW CLOSE`: EMIT would be taken for an alias;
 /// - `!!`, an operator that nothing has any more, for the SYMMETRIC of BETWEEN, which isn't known;
+/// - `->-1` and `>=-5` as an operator and a sign, as PostgreSQL reads them;
 /// - `==` as an operator like any other: it would be taken for `=`;
 /// - `SELECT * FROM` for the TABLE of a query, which would take ORDER for a part of the name;
+/// - `IS NULL` for `ISNULL` behind a value; sqlparser knows NOTNULL alone;
 /// - a blank in `TRIM(LEADING FROM text)`, where what is to be cut is left out;
+/// - [`VARIADIC`] as an argument's name for the word, which isn't known;
 /// - [`ROWS_FROM`] for `ROWS FROM (f(), g())`, which is read as a function of that name.
 pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut reworded: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
@@ -30,7 +33,10 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         if is(token, &["EMIT"]) && begins_emit_clause(next.clone()) {
             with(Token::SemiColon);
         }
-        if token.token == Token::DoubleEq {
+        if let Some((operator, sign)) = before_sign(&token.token) {
+            with(operator);
+            with(sign);
+        } else if token.token == Token::DoubleEq {
             with(Token::CustomBinaryOperator("==".to_owned()));
         } else if is(token, &["SYMMETRIC"]) && previous.is_some_and(|previous| is(previous, &["BETWEEN"])) {
             with(Token::DoubleExclamationMark);
@@ -41,6 +47,17 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         {
             with(Token::SingleQuotedString(" ".to_owned()));
             with(token.token.clone());
+        } else if is(token, &["ISNULL"])
+            && previous.is_some_and(ends_value)
+            && next.clone().next().is_none_or(|open| open.token != Token::LParen)
+        {
+            with(Token::make_keyword("IS"));
+            with(Token::make_keyword("NULL"));
+        } else if is(token, &["VARIADIC"])
+            && previous.is_some_and(|previous| matches!(previous.token, Token::LParen | Token::Comma))
+        {
+            with(Token::make_word(VARIADIC, Some('"')));
+            with(Token::RArrow);
         } else if is(token, &["ROWS"]) && begins_rows_from(next.clone()) {
             with(Token::make_word(ROWS_FROM, Some('"')));
         } else if is(token, &["FROM"])
@@ -62,6 +79,80 @@ pub(crate) fn reword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     }
     reworded
 }
+
+/// Whether a value can end with this token.
+fn ends_value(token: &TokenWithSpan) -> bool {
+    /// Words behind which a value begins, or a name.
+    const BEFORE: &[&str] = &[
+        "SELECT",
+        "DISTINCT",
+        "ALL",
+        "AS",
+        "WHERE",
+        "ON",
+        "HAVING",
+        "AND",
+        "OR",
+        "NOT",
+        "BY",
+        "CASE",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "IN",
+        "LIKE",
+        "ILIKE",
+        "BETWEEN",
+        "FROM",
+        "JOIN",
+        "RETURNING",
+        "SET",
+        "LIMIT",
+        "OFFSET",
+    ];
+    match &token.token {
+        Token::Word(_) => !is(token, BEFORE),
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::DollarQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::RParen
+        | Token::RBracket => true,
+        _ => false,
+    }
+}
+
+/// An operator that is read with the sign behind it: only one that has any of `~!@#%^&|?` or a backtick may end with a sign.
+fn before_sign(token: &Token) -> Option<(Token, Token)> {
+    let Token::CustomBinaryOperator(text) = token else { return None };
+    if text.contains(['~', '!', '@', '#', '%', '^', '&', '|', '?', '`']) {
+        return None;
+    }
+    let (operator, sign) = match text.strip_suffix('-') {
+        Some(operator) => (operator, Token::Minus),
+        None => (text.strip_suffix('+')?, Token::Plus),
+    };
+    let operator = match operator {
+        "=" => Token::Eq,
+        "<" => Token::Lt,
+        ">" => Token::Gt,
+        "<=" => Token::LtEq,
+        ">=" => Token::GtEq,
+        "<>" => Token::Neq,
+        "+" => Token::Plus,
+        "-" => Token::Minus,
+        "*" => Token::Mul,
+        "/" => Token::Div,
+        "->" => Token::Arrow,
+        "->>" => Token::LongArrow,
+        _ => return None,
+    };
+    Some((operator, sign))
+}
+
+/// What an argument is called that is an array of arguments.
+pub const VARIADIC: &str = "variadic";
 
 /// What ROWS FROM is called as a function.
 pub const ROWS_FROM: &str = "rows from";

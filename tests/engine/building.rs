@@ -6,7 +6,7 @@ use storage::fault::{Fault, FaultPlan, FaultStore, Loss};
 use storage::{Store, Visit};
 
 use crate::support::database::{Database, settings};
-use crate::support::machine::Machine;
+use crate::support::machine::{Machine, threads};
 use crate::support::wait;
 
 /// A source of that many numbers, as fast as they can be made.
@@ -103,13 +103,6 @@ fn build_with(plan: FaultPlan) -> (u64, u64) {
         machine.restart(loss);
     }
     (first, last)
-}
-
-/// The threads of this process whose names begin so; the kernel keeps 15 bytes.
-fn threads(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|comm| comm.starts_with(name)).count()
 }
 
 pub fn stopping_ends_the_threads_that_build() {

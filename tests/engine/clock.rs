@@ -1,11 +1,33 @@
-//! Views whose rows come and go as time passes, without anything being written.
+//! Views whose rows come and go as time passes, without anything being written. Most of them have a clock that the test sets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::support::database::Database;
 
-/// Rows that are there for a second or two, in the past, now, and soon.
-const ROWS: &str = "INSERT INTO visits VALUES (1, now() - INTERVAL '1 hour', now() - INTERVAL '59 minutes'),
-    (2, now() - INTERVAL '1 hour', now() + INTERVAL '4 seconds'), (3, now() + INTERVAL '4 seconds', now() + INTERVAL '1 day'),
-    (4, now() + INTERVAL '3 seconds', now() + INTERVAL '4 seconds'), (5, now() + INTERVAL '1 day', now() + INTERVAL '2 days')";
+/// Noon of the first of January 2026, microseconds since 1970.
+const NOON_US: i64 = 1_767_268_800_000_000;
+
+/// Rows that are there for a minute or some seconds: in the past, at noon, and soon.
+const ROWS: &str = "INSERT INTO visits VALUES (1, '2026-01-01 11:00Z', '2026-01-01 11:01Z'),
+    (2, '2026-01-01 11:00Z', '2026-01-01 12:00:04Z'), (3, '2026-01-01 12:00:04Z', '2026-01-02 12:00Z'),
+    (4, '2026-01-01 12:00:03Z', '2026-01-01 12:00:04Z'), (5, '2026-01-02 12:00Z', '2026-01-03 12:00Z')";
+
+/// A clock that stands until it is set.
+struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    fn at_noon() -> (Self, Database) {
+        let clock = Arc::new(AtomicI64::new(NOON_US));
+        let db = Database::durable_at(clock.clone());
+        (Self(clock), db)
+    }
+
+    /// It is so many seconds past noon.
+    fn set(&self, seconds: i64) {
+        self.0.store(NOON_US + seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
 
 fn define(db: &mut Database) {
     db.run("CREATE TABLE visits (id int PRIMARY KEY, came timestamptz, left_at timestamptz)");
@@ -17,15 +39,28 @@ fn view(db: &mut Database, name: &str) {
     ));
 }
 
-pub fn rows_come_and_go_without_input() {
+/// By the machine's own clock.
+pub fn time_passes_by_itself() {
     let mut db = Database::durable();
+    define(&mut db);
+    view(&mut db, "present");
+    db.run(
+        "INSERT INTO visits VALUES (1, now() - INTERVAL '1 hour', now() + INTERVAL '2 seconds'),
+           (2, now() + INTERVAL '2 seconds', now() + INTERVAL '1 day')",
+    );
+    db.wait_for("SELECT id FROM present", &["2"]);
+}
+
+pub fn rows_come_and_go_without_input() {
+    let (clock, mut db) = Clock::at_noon();
     define(&mut db);
     view(&mut db, "present");
     db.run("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n, min(id) AS first FROM present");
     db.run(ROWS);
     assert_eq!(db.lines("SELECT id FROM present ORDER BY id"), ["2"]);
     view(&mut db, "late");
-    assert_eq!(db.lines("SELECT id FROM late ORDER BY id")[..1], ["2"]);
+    assert_eq!(db.lines("SELECT id FROM late ORDER BY id"), ["2"]);
+    clock.set(4);
     for view in ["present", "late"] {
         db.wait_for(&format!("SELECT id FROM {view} ORDER BY id"), &["3"]);
     }
@@ -36,21 +71,49 @@ pub fn rows_come_and_go_without_input() {
 }
 
 pub fn time_goes_on_while_the_engine_is_stopped() {
-    let mut db = Database::durable();
+    let (clock, mut db) = Clock::at_noon();
     define(&mut db);
     view(&mut db, "present");
     db.run(ROWS);
     assert_eq!(db.lines("SELECT id FROM present ORDER BY id"), ["2"]);
     db.stop();
-    std::thread::sleep(std::time::Duration::from_millis(4500));
+    clock.set(5);
     db.start();
     db.wait_for("SELECT id FROM present ORDER BY id", &["3"]);
     db.run("DELETE FROM visits");
     assert_eq!(db.lines("SELECT count(*) FROM present"), ["0"]);
 }
 
+/// Ahead, back, and back over a restart: what has gone stays gone, writes go on, and when the clock has come to where it was, so does time.
+pub fn a_clock_that_jumps_stops_nothing() {
+    let (clock, mut db) = Clock::at_noon();
+    define(&mut db);
+    view(&mut db, "present");
+    db.run(ROWS);
+    assert_eq!(db.lines("SELECT id FROM present"), ["2"]);
+    clock.set(3600);
+    db.wait_for("SELECT id FROM present", &["3"]);
+
+    clock.set(-3600);
+    for (id, left_at) in [(6, "12:30"), (7, "14:00")] {
+        db.run(&format!("INSERT INTO visits VALUES ({id}, '2026-01-01 12:00Z', '2026-01-01 {left_at}Z')"));
+    }
+    for _ in 0..2 {
+        assert_eq!(db.lines("SELECT id FROM present"), ["3", "7"], "it stays one o'clock");
+        assert_eq!(db.lines("SELECT epoch_time >= '2026-01-01 13:00Z' FROM mr_catalog.epochs"), ["t"]);
+        let says = "status LIKE 'running; the clock was set back, and now() stands still for another 7200 s'";
+        db.wait_for(&format!("SELECT {says} FROM mr_catalog.epochs"), &["t"]);
+        db.reopen();
+    }
+    db.run("UPDATE visits SET left_at = '2026-01-01 13:30Z' WHERE id = 3");
+    assert_eq!(db.lines("SELECT id FROM present"), ["3", "7"]);
+    clock.set(5400);
+    db.wait_for("SELECT id FROM present", &["7"]);
+    db.wait_for("SELECT status FROM mr_catalog.epochs", &["running"]);
+}
+
 pub fn rows_go_by_the_clock_without_a_watermark() {
-    let mut db = Database::durable();
+    let (clock, mut db) = Clock::at_noon();
     define(&mut db);
     let created = |db: &mut Database, column: &str| {
         let with = format!("retention = '1 hour 3 seconds'{column}");
@@ -64,10 +127,11 @@ pub fn rows_go_by_the_clock_without_a_watermark() {
     db.run("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM recent");
     db.run(ROWS);
     assert_eq!(db.lines("SELECT id FROM recent ORDER BY id"), ["1", "2", "3", "4", "5"]);
+    clock.set(3);
     db.wait_for("SELECT id FROM recent ORDER BY id", &["3", "4", "5"]);
     assert_eq!(db.lines("SELECT n FROM counted"), ["3"]);
     // A row that has gone comes back with a new time, and not with an old one.
-    db.run("UPDATE visits SET came = now() WHERE id = 1");
+    db.run("UPDATE visits SET came = '2026-01-01 12:00:03Z' WHERE id = 1");
     db.run("UPDATE visits SET came = came - INTERVAL '1 minute' WHERE id = 2");
     assert_eq!(db.lines("SELECT id FROM recent ORDER BY id"), ["1", "3", "4", "5"]);
     // A view with another name for the column, and another query, keeps its rows as long.
@@ -79,7 +143,7 @@ pub fn rows_go_by_the_clock_without_a_watermark() {
 }
 
 pub fn keys_are_forgotten_over_a_restart_too() {
-    let mut db = Database::durable();
+    let (clock, mut db) = Clock::at_noon();
     db.run(
         "CREATE SOURCE numbers (n bigint, id bigint) WITH (connector = 'generator', kind = 'sequence', events = 500, keys = 10)",
     );
@@ -92,6 +156,7 @@ pub fn keys_are_forgotten_over_a_restart_too() {
     db.wait_for("SELECT count(*), sum(n) FROM sums", &["10|500"]);
     db.wait_for("SELECT count(*) FROM ids", &["10"]);
     db.reopen();
+    clock.set(5);
     for view in ["sums", "ids"] {
         db.wait_for(&format!("SELECT count(*) FROM {view}"), &["0"]);
     }

@@ -4,6 +4,7 @@ mod altering;
 mod building;
 mod clock;
 mod consistency;
+mod recursions;
 mod serving;
 mod storing;
 mod temporal_joins;
@@ -53,7 +54,9 @@ pub fn trials() -> Vec<Trial> {
             "building::a_source_is_read_whole_after_its_only_reader_is_gone",
             building::a_source_is_read_whole_after_its_only_reader_is_gone,
         ),
+        ("clock::time_passes_by_itself", clock::time_passes_by_itself),
         ("clock::rows_come_and_go_without_input", clock::rows_come_and_go_without_input),
+        ("clock::a_clock_that_jumps_stops_nothing", clock::a_clock_that_jumps_stops_nothing),
         ("clock::rows_go_by_the_clock_without_a_watermark", clock::rows_go_by_the_clock_without_a_watermark),
         ("clock::keys_are_forgotten_over_a_restart_too", clock::keys_are_forgotten_over_a_restart_too),
         ("clock::time_goes_on_while_the_engine_is_stopped", clock::time_goes_on_while_the_engine_is_stopped),
@@ -64,9 +67,15 @@ pub fn trials() -> Vec<Trial> {
             "consistency::outer_joins_and_views_over_views_agree_in_every_epoch",
             consistency::outer_joins_and_views_over_views_agree_in_every_epoch,
         ),
+        ("recursions::a_recursion_keeps_to_its_memory", recursions::a_recursion_keeps_to_its_memory),
+        ("recursions::dropping_ends_a_recursion", recursions::dropping_ends_a_recursion),
         (
             "storing::bad_records_count_once_however_often_they_are_read",
             storing::bad_records_count_once_however_often_they_are_read,
+        ),
+        (
+            "storing::views_that_another_version_planned_otherwise_are_named",
+            storing::views_that_another_version_planned_otherwise_are_named,
         ),
         ("storing::a_full_disk_refuses_writes_and_recovers", storing::a_full_disk_refuses_writes_and_recovers),
         (

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use storage::fault::{Fault, FaultPlan, FaultStore, Loss};
+use storage::{ChangeSet, Durability, RocksOptions, RocksStore, Store, meta};
 
 use crate::support::database::{Database, run, settings};
 use crate::support::machine::Machine;
@@ -54,6 +55,7 @@ pub fn a_full_disk_refuses_writes_and_recovers() {
         store.fill(0);
         answers
     });
+    // It waits until there is room.
     // The write that finds the disk full waits for room.
     machine.try_run("INSERT INTO t VALUES (1)").unwrap();
     let (write, ddl, read) = refused.join().unwrap();
@@ -85,6 +87,49 @@ pub fn a_full_disk_does_not_keep_the_engine_from_stopping() {
     let stopped = runtime.block_on(engine.shutdown());
     assert!(stopped.is_err(), "what could not be written is not claimed to be");
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+/// A start never goes on with state that was kept for another plan: it names the views, and what to do.
+pub fn views_that_another_version_planned_otherwise_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let mut db = Database::open(settings(Some(path.clone())));
+    db.run("CREATE TABLE t (id int PRIMARY KEY, k int, v int)");
+    db.run("CREATE MATERIALIZED VIEW same AS SELECT k, max(v) AS v FROM t GROUP BY k");
+    db.run("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(v) AS v FROM t GROUP BY k");
+    db.run("CREATE MATERIALIZED VIEW above AS SELECT count(*) AS n FROM sums");
+    db.run("INSERT INTO t VALUES (1, 1, 7), (2, 1, 8)");
+    db.stop();
+    let rename = |from: &str, to: &str| {
+        let store = RocksStore::open(&path, &RocksOptions::default()).unwrap();
+        let mut changes = ChangeSet::new();
+        let objects = meta::list::<serde_json::Value>(&*store.snapshot().unwrap(), "catalog/object/").unwrap();
+        for (key, mut object) in objects {
+            let Some(states) = object.pointer_mut("/kind/MaterializedView/operator_states") else { continue };
+            let renamed = states.as_object().unwrap().iter().map(|(name, id)| (name.replace(from, to), id.clone()));
+            *states = renamed.collect::<serde_json::Map<_, _>>().into();
+            if object["name"]["name"] == "sums" {
+                meta::put(&mut changes, &key, &object).unwrap();
+            }
+        }
+        assert!(!changes.is_empty());
+        store.commit(changes, Durability::Disk).unwrap();
+    };
+    rename("/", "/of another version/");
+    {
+        let _entered = db.runtime.enter();
+        let error = engine::Engine::open(settings(Some(path.clone()))).err().expect("it doesn't start");
+        assert_eq!(server::sqlstate::sqlstate(error.kind), "XX001", "{error}");
+        let text = error.to_string();
+        assert!(text.contains("sums") && !text.contains("same") && !text.contains("above"), "{text}");
+        assert!(text.contains("docs/operations/upgrade.md"), "{text}");
+    }
+    // The version that wrote it still can.
+    rename("/of another version/", "/");
+    db.start();
+    db.run("INSERT INTO t VALUES (3, 2, 9)");
+    assert_eq!(db.lines("SELECT k, v FROM sums"), ["1|15", "2|9"]);
+    assert_eq!(db.lines("SELECT n FROM above"), ["2"]);
 }
 
 /// Until a commit has found no room.

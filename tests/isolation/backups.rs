@@ -62,6 +62,21 @@ pub fn a_running_server_is_backed_up_and_restored() {
     assert_eq!((first, written % 2), (20_000, 0), "writes are there whole");
     assert_eq!(restored("2", "second"), (10_000, 100));
 
+    // The directory may be moved to another place and back, file by file.
+    let elsewhere = directory.path().join("elsewhere");
+    let copied = Command::new("cp").arg("-r").args([&backups, &elsewhere]).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_dir_all(&backups).unwrap();
+    let (files, aside) = (elsewhere.join("shared_checksum"), directory.path().join("aside"));
+    std::fs::rename(&files, &aside).unwrap();
+    let refused = millrace(&["restore", text(&elsewhere), "--data-dir", text(&directory.path().join("last"))]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && errors.contains("backup 2 is not whole"), "{errors}");
+    drop(std::fs::remove_dir_all(&files));
+    std::fs::rename(&aside, &files).unwrap();
+    std::fs::rename(&elsewhere, &backups).unwrap();
+    assert_eq!(restored("2", "third"), (10_000, 100));
+
     let refused = millrace(&["restore", text(&backups), "--data-dir", text(&directory.path().join("first"))]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not empty"));
     let refused =

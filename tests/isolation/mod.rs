@@ -8,10 +8,14 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use storage::{ChangeSet, Durability, RocksOptions, RocksStore, Store as _};
 
 use crate::support::random::Random;
 use crate::support::server::{ServerProcess, describe};
 use crate::support::{trial, wait};
+
+/// Where a data directory says which layout it has.
+const LAYOUT_KEY: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0];
 
 pub fn trials() -> Vec<Trial> {
     let tests: &[(&str, fn())] = &[
@@ -19,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_subscriber_that_does_not_read_is_shed", a_subscriber_that_does_not_read_is_shed),
         ("strangers_that_send_garbage_bother_nobody", strangers_that_send_garbage_bother_nobody),
         ("a_damaged_directory_says_what_to_do", a_damaged_directory_says_what_to_do),
+        ("a_directory_of_another_version_says_what_to_do", a_directory_of_another_version_says_what_to_do),
         ("the_runbooks_say_what_exists", the_runbooks_say_what_exists),
         ("panics::a_panic_ends_the_engine_and_not_its_readers", panics::a_panic_ends_the_engine_and_not_its_readers),
         ("backups::a_running_server_is_backed_up_and_restored", backups::a_running_server_is_backed_up_and_restored),
@@ -202,6 +207,32 @@ fn a_damaged_directory_says_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
     for part in ["MANIFEST-999999", "damaged", "restore a backup", "docs/operations/damaged.md"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+}
+
+/// A server doesn't start on data that another version wrote in another layout, and leaves them as they are.
+fn a_directory_of_another_version_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut server = ServerProcess::start(&data, &[]);
+    server.connect().rows("CREATE TABLE t (id int PRIMARY KEY)");
+    server.connect().rows("INSERT INTO t VALUES (1)");
+    assert_eq!(server.terminate().code(), Some(0));
+    let set_layout = |layout: &[u8]| {
+        let store = RocksStore::open(&data, &RocksOptions::default()).unwrap();
+        let mut changes = ChangeSet::new();
+        let before = store.snapshot().unwrap().get(&LAYOUT_KEY).unwrap().unwrap();
+        changes.put(&LAYOUT_KEY, layout);
+        store.commit(changes, Durability::Disk).unwrap();
+        before
+    };
+    let this = set_layout(b"1");
+    let output = crate::support::server::command(&data).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr);
+    let layouts = format!("has layout 1, this version reads layout {}", String::from_utf8_lossy(&this));
+    for part in [layouts.as_str(), "start the version that wrote it", "docs/operations/upgrade.md"] {
         assert!(message.contains(part), "{part} is not in: {message}");
     }
 }

@@ -56,7 +56,9 @@ pub fn nothing_grows() {
     let stop = AtomicBool::new(false);
     let (mut acknowledged, mut kills) = (0_u64, 0);
     let mut looks = Vec::new();
-    let mut log = String::from("seconds,age_seconds,resident_bytes,open_files,orders,acknowledged,kills\n");
+    let mut log = String::from(
+        "seconds,age_seconds,resident_bytes,state_bytes,cache_bytes,open_files,orders,acknowledged,kills\n",
+    );
     std::thread::scope(|scope| {
         scope.spawn(|| produce(&stop, &broker, &topics, seed));
         let began = Instant::now();
@@ -78,7 +80,9 @@ pub fn nothing_grows() {
             let (age, at) = (born.elapsed(), began.elapsed());
             let (bytes, files) = (resident(server.process()), open_files(server.process()));
             let (seconds, age_s) = (at.as_secs_f64(), age.as_secs_f64());
-            writeln!(log, "{seconds:.1},{age_s:.1},{bytes},{files},{orders},{acknowledged},{kills}").unwrap();
+            let [state, cache] = ["millrace_state_bytes", "millrace_cache_bytes"].map(|name| metric(&server, name));
+            writeln!(log, "{seconds:.1},{age_s:.1},{bytes},{state},{cache},{files},{orders},{acknowledged},{kills}")
+                .unwrap();
             if age >= WARM {
                 looks.push(Look { at, bytes, files });
             }
@@ -114,6 +118,13 @@ pub fn nothing_grows() {
     );
     assert!(bytes_later < bytes + MORE_BYTES, "memory grows: {bytes} bytes, then {bytes_later}");
     assert!(files_later < files + MORE_FILES, "open files: {files}, then {files_later}");
+}
+
+/// The value of a metric without labels, as the server says it.
+fn metric(server: &ServerProcess, name: &str) -> String {
+    let (_, metrics) = server.http("GET", "/metrics", "");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("there is a metric {name}")).to_owned()
 }
 
 /// The producer ends with the test, also with one that fails.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
     IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field as ArrowField, Int64Type, IntervalMonthDayNano, Schema, TimeUnit};
@@ -130,6 +130,14 @@ fn array(field: &Field, values: &[Value]) -> ArrayRef {
             );
             Arc::new(times.with_timezone("+00:00"))
         }
+        (Kind::Date, _) => Arc::new(collect(
+            values,
+            |value| match value {
+                Value::Date(days) => Some((START_S / 86_400 + days) as i32),
+                _ => None,
+            },
+            Date32Array::from,
+        )),
         (Kind::Interval, _) => Arc::new(collect(
             values,
             |value| match value {
@@ -167,7 +175,7 @@ pub fn can_be_asked(sql: &str, columns: &[Column]) -> bool {
 }
 
 /// What DataFusion hasn't, or has in its own way.
-const OTHERWISE: [&str; 24] = [
+const OTHERWISE: [&str; 42] = [
     "JSONB",
     "jsonb",
     "->",
@@ -193,6 +201,25 @@ const OTHERWISE: [&str; 24] = [
     "WITH ORDINALITY",
     " < (2, 'x'))",
     "AT TIME ZONE",
+    "#>",
+    " ?| ",
+    " && ",
+    " < CAST(ARRAY",
+    "<> ALL (",
+    ") IN ((",
+    "SYMMETRIC",
+    "array_length(",
+    "array_position(",
+    "array_prepend(",
+    "array_cat(",
+    "format(",
+    "overlay(",
+    "initcap(",
+    "INTERVAL '0 days",
+    // A difference of dates is no number.
+    "(0 + (",
+    "avg(0 + ",
+    "(2) WITHIN GROUP",
 ];
 
 /// A query's result.

@@ -249,9 +249,15 @@ fn closed(random: &mut Random, relations: &[Relation]) -> Definition {
     for _ in 0..1 + random.below(2) {
         expressions.push(super::expression::call(random, &from.columns));
     }
+    let mut by = "w.window_start, w.window_end".to_owned();
+    if random.one_in(3) {
+        let key = random.pick(&from.columns).clone();
+        by.push_str(&format!(", {}", key.name));
+        expressions.push((key.name, key.kind));
+    }
     let (list, columns) = outputs(&expressions);
-    let query =
-        select(&format!("SELECT {list}"), &from, &format!("{tail} GROUP BY w.window_start, w.window_end"), columns);
+    let having = if random.one_in(4) { " HAVING count(*) > 1" } else { "" };
+    let query = select(&format!("SELECT {list}"), &from, &format!("{tail} GROUP BY {by}{having}"), columns);
     let condition = format!(
         ") AS closed CROSS JOIN (SELECT max(at) - INTERVAL '{DELAY_S} seconds' AS until FROM {}) AS w WHERE closed.c0 <= w.until",
         TABLES[LOG]

@@ -15,6 +15,7 @@ pub enum Kind {
     Bool,
     /// An array of bigints.
     List,
+    Date,
     /// A timestamptz.
     Moment,
     /// An interval of hours or less.
@@ -39,6 +40,7 @@ impl Kind {
             Self::Interval,
             Self::List,
             Self::Json,
+            Self::Date,
         ])
     }
 
@@ -46,7 +48,7 @@ impl Kind {
     pub fn key(random: &mut Random) -> Self {
         let common = [Self::Int, Self::Int, Self::Int, Self::Text, Self::Text, Self::Numeric, Self::Time, Self::Bool];
         if random.one_in(6) {
-            return *random.pick(&[Self::Moment, Self::Interval, Self::List, Self::Json]);
+            return *random.pick(&[Self::Moment, Self::Interval, Self::List, Self::Json, Self::Date]);
         }
         *random.pick(&common)
     }
@@ -71,6 +73,7 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
             Kind::Numeric => format!("CAST({}.25 AS NUMERIC(8,2))", random.below(4)),
             Kind::Time => format!("TIMESTAMP '2024-01-01 00:0{}:30'", random.below(6)),
             Kind::Bool => random.pick(&["true", "false"]).to_string(),
+            Kind::Date => format!("DATE '2024-01-0{}'", 1 + random.below(6)),
             Kind::List => random.pick(&["CAST(NULL AS BIGINT[])", "CAST(ARRAY[1, 2] AS BIGINT[])"]).to_string(),
             Kind::Moment => format!("TIMESTAMPTZ '2024-01-01 00:0{}:30+00'", random.below(6)),
             Kind::Interval => format!("INTERVAL '{} seconds'", 30 * random.below(4)),
@@ -85,7 +88,9 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
             if random.one_in(4) {
                 return int_of(random, columns, depth);
             }
-            match random.below(12) {
+            match random.below(14) {
+                12 => format!("({left} & 3)"),
+                13 => format!("({left} | {right})"),
                 0 => format!("({left} + {right})"),
                 1 => format!("({left} - {right})"),
                 2 => format!("abs({left})"),
@@ -126,7 +131,8 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
         }
         Kind::Time => {
             let (left, right) = (sub(Kind::Time), sub(Kind::Time));
-            match random.below(6) {
+            match random.below(7) {
+                6 => date_as_time(random, columns, depth),
                 0 => format!("({left} + INTERVAL '1 minute')"),
                 1 => format!("date_trunc('minute', {left})"),
                 2 => format!("date_bin(INTERVAL '2 minutes', {left}, TIMESTAMP '1970-01-01')"),
@@ -136,9 +142,21 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
             }
         }
         Kind::Bool => predicate(random, columns, depth),
+        Kind::Date => {
+            let (left, right, int, time) = (sub(Kind::Date), sub(Kind::Date), sub(Kind::Int), sub(Kind::Time));
+            match random.below(5) {
+                0 => format!("({left} - 1)"),
+                1 => format!("({left} + CAST({int} AS INT))"),
+                2 => format!("CAST({time} AS DATE)"),
+                3 => format!("greatest({left}, {right})"),
+                _ => format!("coalesce({left}, {right})"),
+            }
+        }
         Kind::List => {
             let (left, right, int) = (sub(Kind::List), sub(Kind::List), sub(Kind::Int));
-            match random.below(6) {
+            match random.below(8) {
+                6 => format!("array_prepend(CAST({int} AS BIGINT), {left})"),
+                7 => format!("array_cat({left}, {right})"),
                 0 => format!("CAST(ARRAY[{int}, 3] AS BIGINT[])"),
                 1 => format!("array_append({left}, CAST({int} AS BIGINT))"),
                 2 => format!("({left} || {right})"),
@@ -170,7 +188,15 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
         }
         Kind::Json => {
             let (left, int, text) = (sub(Kind::Json), sub(Kind::Int), sub(Kind::Text));
-            match random.below(4) {
+            match random.below(9) {
+                4 => format!("({left} || jsonb_build_object('m', {int}))"),
+                // Of a scalar nothing can be taken away.
+                5 => format!("CASE WHEN jsonb_typeof({left}) = 'object' THEN {left} - 'k' END"),
+                6 => format!(
+                    "CASE WHEN jsonb_typeof({left}) = 'object' THEN jsonb_set({left}, '{{t}}', to_jsonb(CAST({text} AS TEXT))) END"
+                ),
+                7 => format!("({left} #> '{{n}}')"),
+                8 => format!("jsonb_path_query_first({left}, '$.n.*')"),
                 0 => format!("({left} -> 'n')"),
                 1 => format!("jsonb_build_object('k', {int}, 't', {text})"),
                 2 => format!("to_jsonb({int})"),
@@ -180,17 +206,34 @@ pub fn expression(random: &mut Random, columns: &[Column], kind: Kind, depth: us
     }
 }
 
+/// A timestamp of a date.
+fn date_as_time(random: &mut Random, columns: &[Column], depth: usize) -> String {
+    let date = expression(random, columns, Kind::Date, depth);
+    match random.below(2) {
+        0 => format!("CAST({date} AS TIMESTAMP)"),
+        _ => format!("({date} + INTERVAL '0 days 90 seconds')"),
+    }
+}
+
 /// An integer of values of other kinds.
 fn int_of(random: &mut Random, columns: &[Column], depth: usize) -> String {
     let mut of = |kind| expression(random, columns, kind, depth);
     let (list, json, time, interval) = (of(Kind::List), of(Kind::Json), of(Kind::Time), of(Kind::Interval));
-    match random.below(6) {
+    let (text, date) = (of(Kind::Text), of(Kind::Date));
+    match random.below(13) {
+        6 => format!("array_length({list}, 1)"),
+        7 => format!("array_position({list}, CAST({} AS BIGINT))", expression(random, columns, Kind::Int, depth)),
+        8 => format!("CAST(extract(day FROM {date}) AS INT)"),
+        9 => format!("(0 + ({date} - DATE '2024-01-02'))"),
+        10 => format!("CAST({json} #>> '{{n,k}}' AS INT)"),
+        11 => format!("ascii({text})"),
+        12 => format!("jsonb_array_length(CASE WHEN jsonb_typeof({json}) = 'array' THEN {json} END)"),
         0 => format!("cardinality({list})"),
         1 => format!("({list})[1]"),
         2 => format!("CAST({json} ->> 'k' AS INT)"),
         3 => format!("CAST(extract(minute FROM {time}) AS INT)"),
         4 => format!("CAST(extract(epoch FROM {interval}) AS INT)"),
-        _ => format!("position('x' IN {})", expression(random, columns, Kind::Text, depth)),
+        _ => format!("position('x' IN {text})"),
     }
 }
 
@@ -198,7 +241,20 @@ fn int_of(random: &mut Random, columns: &[Column], depth: usize) -> String {
 fn text_of(random: &mut Random, columns: &[Column], depth: usize) -> String {
     let mut of = |kind| expression(random, columns, kind, depth);
     let (text, list, json, time) = (of(Kind::Text), of(Kind::List), of(Kind::Json), of(Kind::Time));
-    match random.below(6) {
+    match random.below(19) {
+        6 => format!("lpad({text}, 3, '-')"),
+        7 => format!("reverse({text})"),
+        8 => format!("md5({text})"),
+        9 => format!("initcap({text})"),
+        10 => format!("translate({text}, 'xy', 'ab')"),
+        11 => format!("concat_ws('-', {text}, {})", expression(random, columns, Kind::Text, 0)),
+        12 => format!("format('%s/%L', {text}, {})", expression(random, columns, Kind::Int, depth)),
+        13 => format!("trim(both 'x' from {text})"),
+        14 => format!("replace({text}, 'x', 'yy')"),
+        15 => format!("jsonb_typeof({json})"),
+        16 => format!("overlay({text} placing 'q' from 1 for 1)"),
+        17 => format!("CAST({} AS TEXT)", expression(random, columns, Kind::Date, depth)),
+        18 => format!("({json} #>> '{{n,t}}')"),
         0 => format!("({json} ->> 't')"),
         1 => format!("array_to_string({list}, '-')"),
         2 => format!("to_char({time}, 'HH24:MI:SS')"),
@@ -212,7 +268,24 @@ fn text_of(random: &mut Random, columns: &[Column], depth: usize) -> String {
 fn rare_predicate(random: &mut Random, columns: &[Column]) -> String {
     let mut of = |kind| expression(random, columns, kind, 0);
     let (int, text, list, json) = (of(Kind::Int), of(Kind::Text), of(Kind::List), of(Kind::Json));
-    match random.below(10) {
+    match random.below(24) {
+        10 => format!("({json} ?| ARRAY['m', 'n'])"),
+        11 => format!("({json} #> '{{n,k}}' IS NULL)"),
+        12 => format!("({list} && CAST(ARRAY[1, 3] AS BIGINT[]))"),
+        13 => format!("({list} < CAST(ARRAY[2] AS BIGINT[]))"),
+        14 => format!("({int} <> ALL ({list}))"),
+        15 => format!("(({int}, {text}) IN ((1, 'x'), (2, 'y')))"),
+        16 => format!("({text} ILIKE 'X%')"),
+        17 => format!("({text} !~ '[xy]')"),
+        18 => format!("({int} BETWEEN SYMMETRIC 3 AND 1)"),
+        19 => format!("({} IS UNKNOWN)", expression(random, columns, Kind::Bool, 0)),
+        20 | 21 => {
+            let (left, right) =
+                (expression(random, columns, Kind::Date, 0), expression(random, columns, Kind::Date, 0));
+            format!("({left} {} {right})", random.pick(&["<", "=", "<>"]))
+        }
+        22 => format!("jsonb_path_exists({json}, '$.n.k ? (@ > 2)')"),
+        23 => format!("({int} NOT IN (1, NULL, 3))"),
         0 => format!("({int} = ANY ({list}))"),
         1 => format!("({json} @> '{{\"k\": 1}}')"),
         2 => format!("({json} ? 'k')"),
@@ -275,8 +348,28 @@ pub fn call(random: &mut Random, columns: &[Column]) -> (String, Kind) {
     let int = expression(random, columns, Kind::Int, 1);
     let mut of = |kind| expression(random, columns, kind, 1);
     let (float, text, numeric, time) = (of(Kind::Float), of(Kind::Text), of(Kind::Numeric), of(Kind::Time));
-    let (interval, moment) = (of(Kind::Interval), of(Kind::Moment));
-    let (text, kind) = match random.below(34) {
+    let (interval, moment, date, list) = (of(Kind::Interval), of(Kind::Moment), of(Kind::Date), of(Kind::List));
+    let (text, kind) = match random.below(44) {
+        34 => (format!("avg(0 + {numeric})"), Kind::Numeric),
+        35 => (format!("max({date})"), Kind::Date),
+        36 => (format!("every({})", predicate(random, columns, 1)), Kind::Bool),
+        37 => (format!("approx_distinct({int})"), Kind::Int),
+        38 => {
+            let function = random.pick(&["rank", "dense_rank"]);
+            (format!("{function}(2) WITHIN GROUP (ORDER BY {int})"), Kind::Int)
+        }
+        39 => {
+            let function = random.pick(&["cume_dist", "percent_rank"]);
+            (format!("{function}(2) WITHIN GROUP (ORDER BY {int} DESC)"), Kind::Float)
+        }
+        40 => (format!("sum(DISTINCT {numeric})"), Kind::Numeric),
+        41 => (format!("avg(DISTINCT {int})"), Kind::Numeric),
+        42 => {
+            let other = expression(random, columns, Kind::Float, 0);
+            let function = random.pick(&["regr_avgx", "regr_avgy", "regr_sxx", "regr_syy", "regr_sxy"]);
+            (format!("{function}({float}, {other})"), Kind::Float)
+        }
+        43 => (format!("count(DISTINCT {list})"), Kind::Int),
         24 => (format!("sum({interval})"), Kind::Interval),
         25 => (format!("max({interval})"), Kind::Interval),
         26 => (format!("min({moment})"), Kind::Moment),

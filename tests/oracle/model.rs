@@ -18,6 +18,8 @@ pub enum Value {
     /// Seconds since [`START_S`].
     Time(i64),
     Bool(bool),
+    /// Days since the day of [`START_S`].
+    Date(i64),
     /// Seconds since [`START_S`].
     Moment(i64),
     /// In seconds.
@@ -102,8 +104,9 @@ impl Model {
                 ("w", Kind::Text, "varchar(10)"),
                 ("c", Kind::Int, "bigint"),
                 ("tz", Kind::Moment, "timestamptz"),
+                ("day", Kind::Date, "date"),
                 ("d", Kind::Interval, "interval"),
-                ("l", Kind::List, "bigint[]"),
+                ("ls", Kind::List, "bigint[]"),
                 ("j", Kind::Json, "jsonb"),
             ];
             for (name, kind, sql_type) in more {
@@ -212,7 +215,13 @@ impl Model {
 
     fn statement(&mut self, random: &mut Random) -> String {
         let table = random.below(3) as usize;
-        match random.below(8) {
+        match random.below(11) {
+            8 => self.delete_by_others(table, random),
+            9 => self.insert_from(random),
+            10 if random.one_in(3) => {
+                self.tables[table].rows.clear();
+                format!("TRUNCATE {}", TABLES[table])
+            }
             0..=2 => self.insert(table, random),
             3 => self.delete(table, random),
             4 | 5 => self.update(table, random),
@@ -270,6 +279,50 @@ impl Model {
                 format!("DELETE FROM {} WHERE a = {a}", TABLES[table])
             }
         }
+    }
+
+    /// The rows whose `b` is the `a` of a row of some table.
+    fn delete_by_others(&mut self, table: usize, random: &mut Random) -> String {
+        let (other, least) = (random.below(TABLES.len() as u64) as usize, random.below(4) as i64);
+        let (a, b) = (self.tables[other].position("a"), self.tables[table].position("b"));
+        let found: Vec<Value> = self.tables[other].rows.iter().map(|row| row[a]).collect();
+        let is_hit = |value: Value| matches!(value, Value::Int(a) if a > least && found.contains(&value));
+        self.tables[table].rows.retain(|row| !is_hit(row[b]));
+        let name = TABLES[table];
+        // A source has no rows that a statement could look at.
+        if other == LOG && self.file.is_some() {
+            let known = found.iter().map(|value| literal(*value)).chain(["NULL".to_owned()]).collect::<Vec<_>>();
+            return format!("DELETE FROM {name} WHERE b > {least} AND b IN ({})", known.join(", "));
+        }
+        let other = TABLES[other];
+        match random.below(2) {
+            0 => format!("DELETE FROM {name} WHERE b IN (SELECT a FROM {other} WHERE a > {least})"),
+            _ => format!("DELETE FROM {name} AS d USING {other} AS u WHERE d.b = u.a AND u.a > {least}"),
+        }
+    }
+
+    /// Rows of another table for the one without a key.
+    fn insert_from(&mut self, random: &mut Random) -> String {
+        let (from, least) = (random.below(2) as usize, random.below(3) as i64);
+        let names = ["id", "a", "b"];
+        let is_free = |field: &Field| names.contains(&field.name) || !field.not_null;
+        if !self.tables[BAG].fields.iter().all(is_free) {
+            return self.insert(BAG, random);
+        }
+        let places = |table: &Table| names.map(|name| table.position(name));
+        let (theirs, mine) = (places(&self.tables[from]), places(&self.tables[BAG]));
+        let width = self.tables[BAG].fields.len();
+        let mut rows = Vec::new();
+        for row in &self.tables[from].rows {
+            if matches!((row[theirs[1]], row[theirs[2]]), (Value::Int(a), Value::Int(_)) if a >= least) {
+                let mut new = vec![Value::Null; width];
+                mine.iter().zip(theirs).for_each(|(mine, theirs)| new[*mine] = row[theirs]);
+                rows.push(new);
+            }
+        }
+        self.tables[BAG].rows.extend(rows);
+        let from = TABLES[from];
+        format!("INSERT INTO bag (id, a, b) SELECT id, a, b FROM {from} WHERE a >= {least} AND b IS NOT NULL")
     }
 
     /// Of the rows whose `b` is more than some number, a column.
@@ -409,6 +462,13 @@ impl Table {
                     other => other,
                 }),
             ),
+            Kind::Date => (
+                format!("{name} + 1"),
+                Box::new(|value| match value {
+                    Value::Date(days) => Value::Date(days + 1),
+                    other => other,
+                }),
+            ),
             Kind::Moment => (
                 format!("{name} + INTERVAL '1 minute'"),
                 Box::new(|value| match value {
@@ -456,6 +516,7 @@ fn value(field: &Field, random: &mut Random) -> Value {
         Kind::Numeric => Value::Numeric((i128::from(random.below(17)) - 8) * 25),
         Kind::Time => Value::Time(random.below(13) as i64 * 30),
         Kind::Bool => Value::Bool(random.one_in(2)),
+        Kind::Date => Value::Date(random.below(5) as i64),
         Kind::List => Value::List(random.pick::<&'static [i64]>(&LISTS)),
         Kind::Moment => Value::Moment(random.below(13) as i64 * 30),
         Kind::Interval => Value::Interval(random.below(9) as i64 * 30 - 120),
@@ -476,6 +537,7 @@ fn literal(value: Value) -> String {
         Value::Numeric(n) => format!("{:.2}", n as f64 / 100.0),
         Value::Time(s) => format!("'{}'", time(s)),
         Value::Bool(ok) => ok.to_string(),
+        Value::Date(days) => format!("'{}'", date(days)),
         Value::Moment(s) => format!("'{}+00'", time(s)),
         Value::Interval(s) => format!("'{s} seconds'"),
         Value::List(numbers) => format!("'{{{}}}'", list(numbers)),
@@ -485,6 +547,10 @@ fn literal(value: Value) -> String {
 
 fn time(s: i64) -> String {
     format!("2024-01-01 {:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+fn date(days: i64) -> String {
+    format!("2024-01-{:02}", 1 + days)
 }
 
 fn list(numbers: &[i64]) -> String {
@@ -498,6 +564,7 @@ fn json(value: Value) -> String {
         Value::Int(_) | Value::Float(_) | Value::Numeric(_) | Value::Bool(_) => literal(value),
         Value::Text(s) => format!("\"{s}\""),
         Value::Time(s) => format!("\"{}\"", time(s)),
+        Value::Date(days) => format!("\"{}\"", date(days)),
         Value::Moment(s) => format!("\"{}Z\"", time(s)),
         Value::Interval(s) => format!("\"{s} seconds\""),
         Value::List(numbers) => format!("[{}]", list(numbers)),

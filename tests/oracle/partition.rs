@@ -84,7 +84,19 @@ fn windows(random: &mut Random, from: &Relation) -> Query {
         };
         let (frame, int) = (frame(random), expression(random, &from.columns, Kind::Int, 1));
         let filter = call_filter(random, &from.columns);
-        expressions.push(match random.below(19) {
+        let text = expression(random, &from.columns, Kind::Text, 0);
+        expressions.push(match random.below(27) {
+            19 => (format!("lag({int}, 1, 0) OVER ({over})"), Kind::Int),
+            20 => (format!("lead(CAST({text} AS TEXT)) OVER ({over})"), Kind::Text),
+            21 => (format!("min({text}){filter} OVER ({over}{frame})"), Kind::Text),
+            22 => (format!("string_agg({text}, ','){filter} OVER ({over}{frame})"), Kind::Text),
+            23 => (format!("array_agg(CAST({int} AS BIGINT)) OVER ({over}{frame})"), Kind::List),
+            24 => (format!("first_value({int}) IGNORE NULLS OVER ({over}{frame})"), Kind::Int),
+            25 => (format!("bool_or({}) OVER ({over}{frame})", predicate(random, &from.columns, 0)), Kind::Bool),
+            26 => {
+                let numeric = expression(random, &from.columns, Kind::Numeric, 0);
+                (format!("sum({numeric}){filter} OVER ({over}{frame})"), Kind::Numeric)
+            }
             // PostgreSQL doesn't have it.
             16 => (format!("lag({int}) IGNORE NULLS OVER ({over})"), Kind::Int),
             17 => (format!("last_value({int}) IGNORE NULLS OVER ({over}{frame})"), Kind::Int),
@@ -112,6 +124,10 @@ fn windows(random: &mut Random, from: &Relation) -> Query {
     }
     let (list, columns) = outputs(&expressions);
     let tail = filter(random, &from.columns);
+    if random.one_in(6) {
+        let list = list.replace(&format!("OVER ({one})"), "OVER w0");
+        return select(&format!("SELECT {list}"), from, &format!("{tail} WINDOW w0 AS ({one})"), columns);
+    }
     select(&format!("SELECT {list}"), from, &tail, columns)
 }
 
@@ -204,14 +220,12 @@ fn with_ties(random: &mut Random, from: &Relation) -> Query {
 /// The first row of each key.
 fn distinct_on(random: &mut Random, from: &Relation) -> Query {
     let (list, columns) = outputs(&names(&from.columns));
-    let key = random.pick(&from.columns).name.clone();
-    let tail = format!(
-        "{} ORDER BY {key}{}, {}",
-        filter(random, &from.columns),
-        direction(random),
-        order(random, &from.columns)
-    );
-    let query = select(&format!("SELECT DISTINCT ON ({key}) {list}"), from, &tail, columns);
+    let keys: Vec<_> = (0..1 + random.below(2)).map(|_| random.pick(&from.columns).name.clone()).collect();
+    let tail = filter(random, &from.columns);
+    let by: String = keys.iter().map(|key| format!("{key}{}, ", direction(random))).collect();
+    let limit = if random.one_in(4) { " LIMIT 2" } else { "" };
+    let tail = format!("{tail} ORDER BY {by}{}{limit}", order(random, &from.columns));
+    let query = select(&format!("SELECT DISTINCT ON ({}) {list}", keys.join(", ")), from, &tail, columns);
     Query { sql: query.sql.not_for_batch(), columns: query.columns }
 }
 
@@ -268,7 +282,34 @@ fn aggregates(random: &mut Random, from: &Relation) -> Query {
         let (int, text) =
             (expression(random, &from.columns, Kind::Int, 1), expression(random, &from.columns, Kind::Text, 1));
         let filter = call_filter(random, &from.columns);
-        let (call, kind, known) = match random.below(20) {
+        let (call, kind, known) = match random.below(28) {
+            27 => {
+                let list = format!("percentile_disc(ARRAY[0.25, 0.75]) WITHIN GROUP (ORDER BY {int})");
+                (format!("array_to_string({list}, ',')"), Kind::Text, false)
+            }
+            20 => (format!("CAST(json_agg({int} ORDER BY {order}){filter} AS TEXT)"), Kind::Text, false),
+            21 => {
+                let value = format!("CAST({text} AS TEXT)");
+                (format!("string_agg(DISTINCT {value}, ',' ORDER BY {value} DESC)"), Kind::Text, false)
+            }
+            22 => {
+                let value = format!("CAST({int} AS BIGINT)");
+                (format!("array_agg(DISTINCT {value} ORDER BY {value} DESC){filter}"), Kind::List, false)
+            }
+            23 => (
+                format!("array_to_string(array_agg(CAST({text} AS TEXT) ORDER BY {order}), ',', '-')"),
+                Kind::Text,
+                false,
+            ),
+            24 => (format!("last_value({int} ORDER BY {order})"), Kind::Int, true),
+            25 => {
+                let numeric = expression(random, &from.columns, Kind::Numeric, 0);
+                (format!("percentile_disc(0.75) WITHIN GROUP (ORDER BY {numeric} DESC)"), Kind::Numeric, false)
+            }
+            26 => {
+                let float = expression(random, &from.columns, Kind::Float, 0);
+                (format!("percentile_cont(0.5) WITHIN GROUP (ORDER BY {float} DESC){filter}"), Kind::Float, false)
+            }
             13 => (format!("jsonb_agg({int} ORDER BY {order}){filter}"), Kind::Json, false),
             14 => {
                 (format!("jsonb_object_agg(coalesce({text}, ''), {int} ORDER BY {order}){filter}"), Kind::Json, false)

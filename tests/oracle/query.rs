@@ -3,12 +3,14 @@
 use super::expression::{Kind, call, expression, predicate};
 use super::model::TABLES;
 use super::sql::{Column, Query, Relation, Sql, column, outputs, select};
-use super::{as_of, partition, recursion, rows, subquery, window};
+use super::{as_of, forms, partition, recursion, rows, subquery, window};
 use crate::support::random::Random;
 
 /// A query over these relations, of which the first are the tables, with subqueries up to `depth`.
 pub fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
-    match random.below(44) {
+    match random.below(50) {
+        44..=48 => forms::generate(random, relations, depth),
+        49 => subquery::deep(random, relations, depth),
         36 | 37 => using(random, relations, depth),
         38 => values(random),
         39..=43 => partition::generate(random, relations, depth),
@@ -190,7 +192,7 @@ fn range(random: &mut Random, left: &Relation, right: &Relation) -> Option<Strin
 }
 
 /// Two relations as one, on any condition.
-fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
+pub fn joined(random: &mut Random, left: Relation, right: Relation) -> Relation {
     let both: Vec<_> = left.columns.iter().chain(&right.columns).cloned().collect();
     let relation = |kind: &str, tail: String| {
         let sql = left.sql.clone().and(&format!(" {kind} ")).with(&right.sql).and(&tail);
@@ -295,7 +297,7 @@ fn with(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
 }
 
 /// UNION, INTERSECT and EXCEPT, each with and without ALL, of two or three.
-fn set_operation(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
+pub fn set_operation(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let mut kinds = Vec::new();
     for _ in 0..1 + random.below(3) {
         kinds.push(Kind::key(random));

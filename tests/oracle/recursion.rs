@@ -5,6 +5,19 @@ use super::model::TABLES;
 use super::sql::{Column, Query, Relation, Sql, column};
 use crate::support::random::Random;
 
+/// Paths that end where they come back.
+fn with_cycles(random: &mut Random, first: &str, step: &str) -> Query {
+    let by = random.pick(&["y", "x, y"]);
+    let mark = random.pick(&["looped", "looped TO 'again' DEFAULT 'new'"]);
+    let kind = if mark.contains("TO") { Kind::Text } else { Kind::Bool };
+    let text = format!(
+        "WITH RECURSIVE r (x, y, d) AS ({first} UNION SELECT {step}) CYCLE {by} SET {mark} USING way
+         SELECT r.x AS c0, r.y AS c1, r.looped AS c2 FROM r"
+    );
+    let columns = vec![column("c0", Kind::Int), column("c1", Kind::Int), column("c2", kind)];
+    Query { sql: Sql::text(text).not_for_batch(), columns }
+}
+
 pub(super) fn generate(random: &mut Random, relations: &[Relation]) -> Query {
     let mut table = || random.pick(&relations[..TABLES.len()]).clone();
     let (start, edges, others) = (table(), table(), table().sql.view);
@@ -27,6 +40,9 @@ pub(super) fn generate(random: &mut Random, relations: &[Relation]) -> Query {
     let first =
         format!("SELECT CAST(p.a AS BIGINT), CAST(p.b AS BIGINT), CAST(0 AS BIGINT) FROM {start} AS p WHERE {begin}");
     let step = |list: &str, bound: &str| step.replace("{list}", list).replace("{bound}", bound);
+    if random.one_in(6) {
+        return with_cycles(random, &first, &step("r.x, CAST(e.b AS BIGINT), r.d", "1"));
+    }
     let terms = match random.below(6) {
         // What a round has as a whole.
         5 => format!("{first} UNION ALL SELECT DISTINCT {}", step("r.x, CAST(e.b AS BIGINT), r.d + 1", "3")),

@@ -9,7 +9,9 @@ use crate::support::random::Random;
 pub(super) fn generate(random: &mut Random, relations: &[Relation], depth: usize) -> Query {
     let from = source(random, relations, depth, "e");
     let key = from.columns.iter().find(|column| column.kind == Kind::Int).cloned();
-    match (random.below(10), key) {
+    match (random.below(12), key) {
+        (10, _) => rows_of_values(random, &from),
+        (11, _) => side_by_side(random, &from),
         (7, _) => texts(random, &from),
         (8, _) => documents(random, &from),
         (9, _) => numbered(random, &from),
@@ -85,6 +87,42 @@ fn numbered(random: &mut Random, from: &Relation) -> Query {
     let on = if join.contains("LEFT") { " ON true" } else { "" };
     let sql = from.sql.clone().and(&format!("{join} {call} WITH ORDINALITY AS x({v}, spot){on}"));
     selected(random, from, &[("spot".to_owned(), Kind::Int), (v, Kind::Int)], sql)
+}
+
+/// Rows that stand in the query, with values of the row beside them.
+fn rows_of_values(random: &mut Random, from: &Relation) -> Query {
+    let v = new_name(from);
+    let mut row = || {
+        let int = expression(random, &from.columns, Kind::Int, 0);
+        format!("(CAST({int} AS BIGINT), CAST({} AS TEXT))", expression(random, &from.columns, Kind::Text, 0))
+    };
+    let rows = [row(), row(), "(7, 'seven')".to_owned()].join(", ");
+    let sql = from.sql.clone().and(&format!(" CROSS JOIN LATERAL (VALUES {rows}) AS x({v}, word)")).not_for_batch();
+    selected(random, from, &[(v, Kind::Int), ("word".to_owned(), Kind::Text)], sql)
+}
+
+/// Two arrays side by side, or a series of times.
+fn side_by_side(random: &mut Random, from: &Relation) -> Query {
+    let v = new_name(from);
+    let (list, int) =
+        (expression(random, &from.columns, Kind::List, 1), expression(random, &from.columns, Kind::Int, 0));
+    let (call, more) = match random.below(3) {
+        0 => (
+            format!("unnest({list}, ARRAY['p', 'q']) AS x({v}, word)"),
+            vec![(v, Kind::Int), ("word".to_owned(), Kind::Text)],
+        ),
+        1 => (
+            format!("unnest({list}, CAST(ARRAY[{int}] AS BIGINT[])) WITH ORDINALITY AS x({v}, other, spot)"),
+            vec![(v, Kind::Int), ("other".to_owned(), Kind::Int), ("spot".to_owned(), Kind::Int)],
+        ),
+        _ => {
+            let time = expression(random, &from.columns, Kind::Time, 0);
+            let end = format!("{time} + INTERVAL '2 minutes'");
+            (format!("generate_series({time}, {end}, INTERVAL '1 minute') AS x({v})"), vec![(v, Kind::Time)])
+        }
+    };
+    let sql = from.sql.clone().and(&format!(" CROSS JOIN LATERAL {call}")).not_for_batch();
+    selected(random, from, &more, sql)
 }
 
 /// The parts of a text.

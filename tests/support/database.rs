@@ -101,6 +101,14 @@ impl Database {
         database
     }
 
+    /// As [`Database::durable`], with epochs that take their time from this clock, microseconds since 1970.
+    pub fn durable_at(clock: Arc<AtomicI64>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut database = Self::with_clock(settings(Some(directory.path().join("data"))), clock);
+        database.directory = Some(directory);
+        database
+    }
+
     pub fn open(settings: Settings) -> Self {
         Self::by_clock(settings, None)
     }

@@ -10,9 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::SendTimeoutError;
+use kafka_batch::{Record, Records};
+use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{ASK_TIMEOUT, Context, failed};
@@ -32,8 +34,8 @@ const BATCH_DEAD_LETTERS: usize = 1024;
 const LINGER: Duration = Duration::from_millis(2);
 /// How long it waits while there is more to read: a batch of a few hundred rows costs as much as one of thousands.
 const BUSY_LINGER: Duration = Duration::from_millis(10);
-/// Records between two looks at the clock: some 50 microseconds of work.
-const CLOCK_EVERY: u32 = 64;
+/// Fewer records at once say that there is nothing more to read for now.
+const FEW: usize = 64;
 /// How long a poll waits when there is nothing to do.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 /// How long the queue to the engine may be full before partitions are paused.
@@ -67,6 +69,10 @@ struct Partition {
 /// Reads and decodes; see [`ConsumerThread::work`].
 pub(crate) struct ConsumerThread {
     consumer: Arc<BaseConsumer<Context>>,
+    /// Those of the partitions; the consumer's own queue has events.
+    records: Arc<Records<Context>>,
+    /// Whether a partition was assigned anew, so that its records may have lost their way.
+    reassigned: bool,
     spec: SourceSpec,
     options: KafkaSourceOptions,
     share: Share,
@@ -99,6 +105,8 @@ impl ConsumerThread {
         output: BatchSender,
     ) -> Result<Self> {
         let mut thread = Self {
+            records: Arc::new(Records::new(Arc::clone(&consumer))),
+            reassigned: false,
             consumer,
             spec: spec.clone(),
             options: options.clone(),
@@ -126,6 +134,7 @@ impl ConsumerThread {
             let done = until.is_some_and(|until| until <= first);
             if !done {
                 let offset = start.map_or(Offset::Beginning, Offset::Offset);
+                self.forward(id)?;
                 list.add_partition_offset(&self.options.connection.topic, id, offset)
                     .map_err(|error| failed("assign partitions", error))?;
             }
@@ -149,6 +158,14 @@ impl ConsumerThread {
         Ok(())
     }
 
+    /// Sends a partition's records to the queue that they are taken from.
+    fn forward(&self, id: PartitionId) -> Result<()> {
+        match self.records.forward(&self.options.connection.topic, id) {
+            true => Ok(()),
+            false => Err(failed("read a partition", KafkaError::Subscription(format!("there is no partition {id}")))),
+        }
+    }
+
     /// Reads until it shall stop, everything until the given offsets is read, or a failure.
     pub(crate) fn work(mut self) {
         if let Err(Ended::Failed(reason)) = self.read() {
@@ -160,7 +177,7 @@ impl ConsumerThread {
     }
 
     fn read(&mut self) -> Result<(), Ended> {
-        let consumer = Arc::clone(&self.consumer);
+        let (consumer, records) = (Arc::clone(&self.consumer), Arc::clone(&self.records));
         while !self.running.stop.load(Ordering::Relaxed) {
             if self.share.until.is_some() && self.partitions.iter().all(|partition| partition.done) {
                 return Ok(());
@@ -168,20 +185,27 @@ impl ConsumerThread {
             self.find_partitions()?;
             let now_due = self.pending.front().map(|(_, since)| LINGER.saturating_sub(since.elapsed()));
             // Polls count in milliseconds.
-            let mut wait =
+            let wait =
                 now_due.map_or(IDLE_POLL, |due| if due < Duration::from_millis(1) { Duration::ZERO } else { due });
-            let mut linger = BUSY_LINGER;
             // What is there already is taken without a look at the clock for each record.
-            for _ in 0..CLOCK_EVERY {
-                match consumer.poll(wait) {
-                    Some(Ok(message)) => self.take(&message)?,
-                    Some(Err(error)) => self.hear(error)?,
-                    None => {
-                        linger = LINGER;
-                        break;
+            let batch = records.poll(wait);
+            let linger = if batch.len() < FEW { LINGER } else { BUSY_LINGER };
+            self.find_astray(batch.len())?;
+            for record in batch {
+                match record.error() {
+                    None => self.take(&record)?,
+                    Some(RDKafkaErrorCode::PartitionEOF) => self.reached_end(record.partition())?,
+                    Some(code) => {
+                        let error = KafkaError::MessageConsumption(code);
+                        consumer.context().error(error.clone(), &record.reason());
+                        self.hear(error)?;
                     }
                 }
-                wait = Duration::ZERO;
+            }
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.read_again(&message)?,
+                Some(Err(error)) => self.hear(error)?,
+                None => {}
             }
             self.flush_due(linger)?;
         }
@@ -204,28 +228,34 @@ impl ConsumerThread {
         self.assign(&found).map_err(|error| Ended::Failed(error.to_string()))
     }
 
+    /// Nothing has come, and a partition was assigned anew: the client may have forgotten where its records are to go.
+    fn find_astray(&self, records: usize) -> Result<(), Ended> {
+        if records > 0 || !self.reassigned {
+            return Ok(());
+        }
+        let mut open = self.partitions.iter().filter(|partition| !partition.done);
+        let forwarded = open.try_for_each(|partition| self.forward(partition.id));
+        forwarded.map_err(|error| Ended::Failed(error.to_string()))
+    }
+
     /// Decodes one record.
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Ended> {
-        let Some(index) = self.index.get(message.partition() as usize).copied().flatten() else { return Ok(()) };
+    fn take(&mut self, record: &Record<'_>) -> Result<(), Ended> {
+        let Some(index) = self.index.get(record.partition() as usize).copied().flatten() else { return Ok(()) };
         let partition = &mut self.partitions[index];
-        let offset = message.offset();
+        let offset = record.offset();
         if partition.done || offset < partition.next {
             return Ok(());
         }
         if partition.until.is_some_and(|until| offset >= until) {
             return self.end_partition(index);
         }
-        let timestamp_ms = message.timestamp().to_millis();
+        let timestamp_ms = record.timestamp_ms();
         if self.wants_headers {
-            self.headers.clear();
-            if let Some(headers) = message.headers() {
-                self.headers
-                    .extend(headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))));
-            }
+            self.headers = record.headers();
         }
         let meta =
-            RecordMeta { partition: partition.id, offset, key: message.key(), timestamp_ms, headers: &self.headers };
-        if let Err(reason) = partition.decoder.push(message.payload(), &meta) {
+            RecordMeta { partition: partition.id, offset, key: record.key(), timestamp_ms, headers: &self.headers };
+        if let Err(reason) = partition.decoder.push(record.payload(), &meta) {
             // What came before the record is delivered; the record is not covered, so that a repaired source reads it again.
             self.flush(index)?;
             return Err(Ended::Failed(reason));
@@ -305,8 +335,7 @@ impl ConsumerThread {
                 return Err(Ended::Stopped);
             }
             match consumer.poll(Duration::ZERO) {
-                // One that was on its way; it goes into the batch after this one.
-                Some(Ok(message)) => self.stash(&message)?,
+                Some(Ok(message)) => self.read_again(&message)?,
                 Some(Err(error)) => self.hear(error)?,
                 None => {}
             }
@@ -319,18 +348,14 @@ impl ConsumerThread {
         self.consumer.resume(&assigned).map_err(|error| Ended::Failed(error.to_string()))
     }
 
-    /// A record while partitions are paused is read again later: the partition goes back to where its batch ends.
-    fn stash(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Ended> {
+    /// A record that comes among the events, where none should be, is not taken out of turn: its partition goes back to where it was read to.
+    fn read_again(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Ended> {
         let Some(index) = self.index.get(message.partition() as usize).copied().flatten() else { return Ok(()) };
         let partition = &self.partitions[index];
         if partition.done || message.offset() < partition.next {
             return Ok(());
         }
-        let (id, next) = (partition.id, partition.next);
-        self.reassign(id, Offset::Offset(next))?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.options.connection.topic, id);
-        self.consumer.pause(&list).map_err(|error| Ended::Failed(error.to_string()))
+        self.reassign(partition.id, Offset::Offset(partition.next))
     }
 
     /// Sends the last rows of a partition that is read up to `until`.
@@ -428,7 +453,8 @@ impl ConsumerThread {
         Ok(())
     }
 
-    fn reassign(&self, id: PartitionId, offset: Offset) -> Result<(), Ended> {
+    fn reassign(&mut self, id: PartitionId, offset: Offset) -> Result<(), Ended> {
+        self.reassigned = true;
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.options.connection.topic, id);
         let mut again = TopicPartitionList::new();

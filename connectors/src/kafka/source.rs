@@ -29,8 +29,15 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "1"),
     ("fetch.error.backoff.ms", "100"),
     ("queued.min.messages", "100000"),
-    ("queued.max.messages.kbytes", "32768"),
 ];
+
+/// Records that each of so many consumers keeps before they are decoded, at most, in KiB: together half of what the queue behind them holds.
+fn fetched_kib(queued_bytes: usize, consumers: usize) -> String {
+    (queued_bytes / 2 / consumers.max(1)).div_ceil(1 << 10).max(LEAST_FETCHED_KIB).to_string()
+}
+
+/// With less, a consumer would wait for the broker again and again.
+const LEAST_FETCHED_KIB: usize = 1 << 10;
 
 /// The source of `connector = 'kafka'`.
 pub struct KafkaSource {
@@ -110,9 +117,11 @@ impl Source for KafkaSource {
         });
         let mut contexts = Vec::new();
         let mut consumers = Vec::new();
+        let fetched = fetched_kib(output.queued_bytes(), threads);
+        let properties = [PROPERTIES, &[("queued.max.messages.kbytes", fetched.as_str())]].concat();
         for thread in 0..threads {
             let context = Context::default();
-            let consumer: BaseConsumer<Context> = config(&self.options.connection, PROPERTIES)?
+            let consumer: BaseConsumer<Context> = config(&self.options.connection, &properties)?
                 .create_with_context(context.clone())
                 .map_err(|error| failed("create a consumer", error))?;
             let consumer = Arc::new(consumer);

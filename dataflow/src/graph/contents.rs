@@ -9,7 +9,7 @@ use planner::incremental::Node;
 use storage::{Snapshot, StateId};
 
 use super::{Graph, Named, Origin, Relation, StateAllocator, Workers};
-use crate::operator::StepContext;
+use crate::operator::{GOES_ON, StepContext};
 use crate::operators;
 use crate::{Error, Result};
 
@@ -54,6 +54,8 @@ pub fn read_output(
         watermarks: &nothing,
         snapshot,
         workers: workers.pool(),
+        recursion_bytes: usize::MAX,
+        stopped: &GOES_ON,
     };
     let mut known = Known { states, missing: None };
     let mut named = Named { fingerprint: None, node, states: &mut known, made: BTreeMap::new() };

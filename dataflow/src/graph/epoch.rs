@@ -16,14 +16,16 @@ pub struct GraphSettings {
     pub workers: usize,
     /// What operators may keep in memory of what the store has, in bytes.
     pub memory_budget_bytes: usize,
+    /// What a recursion may hold of the changes of one epoch, in bytes.
+    pub recursion_bytes: usize,
     /// What time it is, for statistics only; the crate itself reads no clock.
     pub clock: fn() -> Duration,
 }
 
 impl Default for GraphSettings {
-    /// One worker, a GiB, and no clock: no time ever passes.
+    /// One worker, a GiB, as much for a recursion, and no clock: no time ever passes.
     fn default() -> Self {
-        Self { workers: 1, memory_budget_bytes: 1 << 30, clock: || Duration::ZERO }
+        Self { workers: 1, memory_budget_bytes: 1 << 30, recursion_bytes: 1 << 30, clock: || Duration::ZERO }
     }
 }
 

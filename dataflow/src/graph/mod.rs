@@ -15,6 +15,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -50,6 +51,7 @@ pub struct Graph {
     /// Vertices of which none reads another of the same level; made anew when the graph changed.
     levels: Option<Vec<Vec<usize>>>,
     snapshot: Arc<dyn Snapshot>,
+    stopped: Arc<AtomicBool>,
 }
 
 struct Vertex {
@@ -112,7 +114,13 @@ impl Graph {
             relations: BTreeMap::new(),
             levels: None,
             snapshot,
+            stopped: Arc::default(),
         }
+    }
+
+    /// What ends a step that is under way, if somebody sets it: a recursion looks at it as it goes on. The graph is of no use afterwards.
+    pub fn stopper(&self) -> Arc<AtomicBool> {
+        self.stopped.clone()
     }
 
     /// Adds a relation that is fed from outside: a source, whose rows pass through, or a table, which is stored.
@@ -637,6 +645,10 @@ impl States for Named<'_> {
         let state = self.states.state(&name);
         self.made.insert(name, state);
         state
+    }
+
+    fn given(&self, role: &str) -> Option<StateId> {
+        self.states.given(&format!("{}/{role}", self.node.fingerprint()))
     }
 }
 

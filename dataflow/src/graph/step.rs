@@ -44,12 +44,13 @@ impl Graph {
     /// The stored relations have them afterwards ([`Graph::published`]); nothing is durable before the next checkpoint.
     ///
     /// # Errors
-    /// If an operator fails. Then the graph is of no use any more: some operators have taken the epoch in, others have not.
+    /// If an operator fails, or has been [stopped](Graph::stopper). Then the graph is of no use any more: some operators have taken the epoch in, others have not.
     pub fn step(&mut self, inputs: EpochInputs) -> Result<EpochOutputs> {
         let moved = inputs.watermarks != inputs.watermarks_before;
         let levels = self.levels();
         let snapshot = self.snapshot.clone();
         let clock = self.settings.clock;
+        let stopped = self.stopped.clone();
         let mut outputs = EpochOutputs::default();
         let vertices = (0..self.vertices.len()).map(|_| vec![]).collect();
         let mut changes = Changes { fed: HashMap::new(), vertices, errors: HashMap::new() };
@@ -64,6 +65,8 @@ impl Graph {
                 watermarks: &inputs.watermarks,
                 snapshot: &snapshot,
                 workers: self.workers.pool(),
+                recursion_bytes: self.settings.recursion_bytes,
+                stopped: &stopped,
             };
             let work = |mut task: Task| {
                 let start = clock();
@@ -190,6 +193,8 @@ impl Graph {
             watermarks: &inputs.watermarks,
             snapshot: &self.snapshot,
             workers: self.workers.pool(),
+            recursion_bytes: self.settings.recursion_bytes,
+            stopped: &self.stopped,
         };
         let mut work = Vec::new();
         for (id, relation) in &mut self.relations {

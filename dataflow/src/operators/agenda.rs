@@ -65,7 +65,7 @@ impl Held for Waiting {
         self.rows.changed()
     }
 
-    fn write(&mut self, changes: &mut ChangeSet) {
+    fn write(&mut self, _state: usize, changes: &mut ChangeSet) {
         self.rows.checkpoint(changes);
     }
 

@@ -22,11 +22,11 @@ use planner::incremental::Aggregate as Node;
 use storage::{ChangeSet, Snapshot, StateId};
 
 use super::closing::{Closing, Earliest};
-use super::shards::{checkpoint, share};
+use super::shards::share;
 use super::{Emit, States};
 use crate::Result;
 use crate::aggregate::{Accumulators, Aggregation};
-use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
+use crate::exchange::{Parts, by_shard, checkpoint_shards, exchange, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Evaluated, Expressions, batch_of, nullable, with_schema};
 use crate::failures::{Failures, Report};
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -484,7 +484,7 @@ impl Operator for Aggregate {
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.shards.iter().map(|shard| shard.groups.changed()).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+        checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
             shard.groups.checkpoint(changes);
             let Keyed { keys, values, .. } = &mut shard.groups;
             values.accumulators.checkpoint(keys, changes)

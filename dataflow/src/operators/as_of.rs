@@ -16,18 +16,18 @@ use arrow::compute::{cast, filter, not, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::logical_expr::Expr;
-use delta::{Delta, Part, SHARDS, partition, vnode_of};
+use delta::{Delta, Part, partition, vnode_of};
 use planner::explain::column_labels;
 use planner::incremental::{AsOf as Node, Nearest};
-use storage::{ChangeSet, Snapshot};
+use storage::Snapshot;
 
 use super::States;
 use super::join::alone::Which;
-use super::shards::{checkpoint, for_sides, share};
+use super::shards::{Shards, Sides, for_sides};
 use crate::exchange::{Parts, by_shard, map_each};
 use crate::expression::{Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::Ordered;
 use crate::state::keys::{hash_keys, normal_floats, null_keys};
 use crate::state::ordered::behind;
@@ -39,7 +39,7 @@ const BLOCK: usize = 4096;
 /// See [the module](self).
 pub struct AsOf {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
 }
 
 struct Shared {
@@ -68,10 +68,7 @@ struct Side {
     report: Report,
 }
 
-struct Shard {
-    left: Ordered,
-    right: Ordered,
-}
+type Shard = Sides<Ordered>;
 
 impl AsOf {
     /// The operator of a node.
@@ -89,15 +86,11 @@ impl AsOf {
             return Err(Error::Broken("the keys of a join have one type on both sides".to_owned()));
         }
         let (left_state, right_state) = (states.state("left"), states.state("right"));
-        let shard = |shard| Shard { left: Ordered::new(left_state, shard), right: Ordered::new(right_state, shard) };
+        let shard = |shard| Sides { left: Ordered::new(left_state, shard), right: Ordered::new(right_state, shard) };
         Ok(Self {
             shared: Shared { left, right, nearest: node.nearest, outer: node.outer, schema: nullable(&node.schema) },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(shard),
         })
-    }
-
-    fn sides(&self) -> impl Iterator<Item = &Ordered> {
-        self.shards.iter().flat_map(|shard| [&shard.left, &shard.right])
     }
 }
 
@@ -472,35 +465,11 @@ impl Operator for AsOf {
         Ok(output)
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.sides().map(Ordered::changed).sum();
-        for left in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-                let side = if left { &mut shard.left } else { &mut shard.right };
-                side.checkpoint(changes);
-                Ok(())
-            })?;
-        }
-        Ok(())
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for side in self.shards.iter_mut().flat_map(|shard| [&mut shard.left, &mut shard.right]) {
-            side.committed(share(budget_bytes, side.bytes(), total));
-        }
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.sides().map(Ordered::unwritten_bytes).sum()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.sides().map(Ordered::bytes).sum()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.sides().map(Ordered::len).sum()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

@@ -9,14 +9,14 @@ use arrow::array::{Int64Array, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use delta::{Delta, Part};
 use planner::incremental::Distinct as Node;
-use storage::{ChangeSet, Snapshot};
+use storage::Snapshot;
 
 use super::shards::Shards;
 use super::{Emit, States, counted};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{nullable, with_schema};
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keyed::{Touched, Weights};
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
@@ -144,24 +144,11 @@ impl Operator for Distinct {
         Ok(StepOutput { deltas, ..StepOutput::default() })
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        self.shards.checkpoint(workers, changes)
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        self.shards.committed(budget_bytes);
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.unwritten_bytes()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.bytes()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.rows()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

@@ -18,11 +18,11 @@ use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::agenda::Agenda;
-use super::shards::{checkpoint, share};
+use super::shards::{Held, Shards, share};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, with_schema};
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keyed::{Touched, Weights};
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
@@ -34,7 +34,7 @@ const STEPS: i64 = 8;
 #[derive(Debug)]
 pub struct Idle {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
     /// When the next row is idle; `i64::MIN`: nobody has looked yet.
     next: i64,
 }
@@ -77,7 +77,7 @@ impl Idle {
                 waiting: KeyEncoder::of_columns(&waiting, &all)?,
                 schema,
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(shard),
             next: i64::MIN,
         })
     }
@@ -200,6 +200,41 @@ fn load(waiting: &mut Keyed<Weights>, shared: &Shared, keys: &[Vec<u8>], store: 
     Ok(touched)
 }
 
+impl Held for Shard {
+    const STATES: usize = 2;
+
+    fn changed(&self) -> usize {
+        self.last.changed() + self.waiting.changed()
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        Held::unwritten_bytes(&self.last) + Held::unwritten_bytes(&self.waiting)
+    }
+
+    fn write(&mut self, state: usize, changes: &mut ChangeSet) {
+        if state == 0 {
+            self.last.checkpoint(changes);
+        } else {
+            self.waiting.checkpoint(changes);
+        }
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        let total = self.bytes();
+        self.last.committed(share(budget_bytes, self.last.bytes(), total));
+        let evicted = self.waiting.committed(share(budget_bytes, self.waiting.bytes() + self.agenda.bytes(), total));
+        self.agenda.tidy(&self.waiting, evicted);
+    }
+
+    fn bytes(&self) -> usize {
+        self.last.bytes() + self.waiting.bytes() + self.agenda.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.last.keys.len()
+    }
+}
+
 impl Operator for Idle {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (shared, store, now) = (&self.shared, context.snapshot.as_ref(), context.timestamp_us);
@@ -227,41 +262,11 @@ impl Operator for Idle {
         (self.next < i64::MAX).then_some(self.next)
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.last.changed() + shard.waiting.changed()).sum();
-        for last in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-                if last {
-                    shard.last.checkpoint(changes)
-                } else {
-                    shard.waiting.checkpoint(changes)
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            shard.last.committed(share(budget_bytes, shard.last.bytes(), total));
-            let waiting = shard.waiting.bytes() + shard.agenda.bytes();
-            let evicted = shard.waiting.committed(share(budget_bytes, waiting, total));
-            shard.agenda.tidy(&shard.waiting, evicted);
-        }
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| (shard.last.changed() + shard.waiting.changed()) * 64).sum()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.last.bytes() + shard.waiting.bytes() + shard.agenda.bytes()).sum()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.last.keys.len()).sum()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

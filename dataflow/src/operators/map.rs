@@ -11,7 +11,6 @@ use arrow::datatypes::{DataType, SchemaRef};
 use delta::Delta;
 use planner::explain::column_labels;
 use planner::incremental::Map as Node;
-use storage::ChangeSet;
 
 use crate::Result;
 use crate::exchange::{is_parallel, map_each};
@@ -121,26 +120,6 @@ impl Operator for Map {
             output.errors.extend(errors);
         }
         Ok(output)
-    }
-
-    fn checkpoint(&mut self, _workers: &rayon::ThreadPool, _changes: &mut ChangeSet) -> Result<()> {
-        Ok(())
-    }
-
-    fn committed(&mut self, _budget_bytes: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }
 

@@ -58,6 +58,11 @@ pub use window_close::WindowClose;
 pub trait States {
     /// The number of the operator's table with that role.
     fn state(&mut self, role: &str) -> StateId;
+
+    /// The number that it was given before a restart, if it was.
+    fn given(&self, _role: &str) -> Option<StateId> {
+        None
+    }
 }
 
 impl States for BTreeMap<String, StateId> {

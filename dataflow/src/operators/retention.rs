@@ -12,7 +12,6 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use delta::{Delta, Part, SHARDS};
 use planner::incremental::Retention as Node;
-use storage::ChangeSet;
 
 use super::States;
 use super::agenda::Waiting;
@@ -21,7 +20,7 @@ use super::shards::Shards;
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{nullable, with_schema};
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::KeyEncoder;
 use crate::state::keys::hash_keys;
 
@@ -135,24 +134,11 @@ impl Operator for Retention {
         due.then(|| self.next.saturating_add(self.shared.closing.offset_us))
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        self.shards.checkpoint(workers, changes)
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        self.shards.committed(budget_bytes);
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.unwritten_bytes()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.bytes()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.rows()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

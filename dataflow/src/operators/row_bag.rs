@@ -2,7 +2,7 @@
 
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
-use delta::{Delta, Part, SHARDS};
+use delta::{Delta, Part, SHARDS, consolidate};
 use storage::{ChangeSet, Snapshot, StateId};
 
 use super::shards::share;
@@ -72,6 +72,29 @@ impl RowBag {
         }
         let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         Ok(Delta::new(self.codec.decode(&rows)?, Some(Int64Array::from(weights))))
+    }
+
+    /// Makes it hold these rows, under its own schema, and returns the difference.
+    pub(super) fn change_to(&mut self, wanted: Delta, context: &StepContext<'_>) -> Result<Vec<Delta>> {
+        let there = self.rows(context.snapshot.as_ref())?;
+        let change =
+            consolidate(&Delta::concat(&self.schema, &[with_schema(&wanted, &self.schema)?, there.negate()?])?)?;
+        if change.is_empty() {
+            return Ok(vec![]);
+        }
+        let change = vec![change];
+        self.add(context, &change)?;
+        Ok(change)
+    }
+
+    /// Whether the store has rows of it that aren't in memory, as after a restart.
+    pub(super) fn is_stored(&mut self, store: &dyn Snapshot) -> Result<bool> {
+        for shard in &mut self.shards {
+            if !shard.is_complete(store)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes all rows out, which [`RowBag::rows`] has brought into memory.

@@ -10,14 +10,14 @@ use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use delta::{Delta, Part};
 use planner::incremental::{SetKind, SetOperation as Node};
-use storage::{ChangeSet, Snapshot};
+use storage::Snapshot;
 
 use super::shards::{Shards, for_sides};
 use super::{Emit, States, counted};
 use crate::Result;
 use crate::exchange::{Parts, exchange};
 use crate::expression::{nullable, with_schema};
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keyed::{Touched, WeightPairs};
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
@@ -125,24 +125,11 @@ impl Operator for SetOperation {
         Ok(StepOutput { deltas: changes.into_iter().flatten().collect(), ..StepOutput::default() })
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        self.shards.checkpoint(workers, changes)
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        self.shards.committed(budget_bytes);
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.unwritten_bytes()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.bytes()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.rows()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

@@ -3,16 +3,19 @@
 use std::ops::{Deref, DerefMut};
 
 use delta::{Part, SHARDS};
-use rayon::prelude::*;
 use storage::ChangeSet;
 
 use crate::Result;
-use crate::exchange::{Parts, for_shards, is_parallel, rows_of};
+use crate::exchange::{Parts, checkpoint_shards, for_shards, is_parallel, rows_of};
+use crate::operator::State;
 use crate::state::keyed::SlotValues;
-use crate::state::{Keyed, Multimap};
+use crate::state::{Keyed, Multimap, Ordered};
 
 /// What a shard holds in memory, over what is in the store.
 pub(super) trait Held: Send {
+    /// How many states it has: each of them is written for all shards before the next one, so that a checkpoint's keys ascend.
+    const STATES: usize = 1;
+
     /// Keys or rows that the next checkpoint writes.
     fn changed(&self) -> usize;
 
@@ -22,8 +25,8 @@ pub(super) trait Held: Send {
         self.changed() * BYTES
     }
 
-    /// Adds what changed to a checkpoint.
-    fn write(&mut self, changes: &mut ChangeSet);
+    /// Adds what changed in one of its states to a checkpoint.
+    fn write(&mut self, state: usize, changes: &mut ChangeSet);
 
     /// What was written is durable: keys may leave memory until it is within the budget.
     fn committed(&mut self, budget_bytes: usize);
@@ -40,7 +43,7 @@ impl<V: SlotValues> Held for Keyed<V> {
         Self::changed(self)
     }
 
-    fn write(&mut self, changes: &mut ChangeSet) {
+    fn write(&mut self, _state: usize, changes: &mut ChangeSet) {
         self.checkpoint(changes);
     }
 
@@ -66,7 +69,7 @@ impl Held for Multimap {
         Self::unwritten_bytes(self)
     }
 
-    fn write(&mut self, changes: &mut ChangeSet) {
+    fn write(&mut self, _state: usize, changes: &mut ChangeSet) {
         self.checkpoint(changes);
     }
 
@@ -83,6 +86,71 @@ impl Held for Multimap {
     }
 }
 
+impl Held for Ordered {
+    fn changed(&self) -> usize {
+        Self::changed(self)
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        Self::unwritten_bytes(self)
+    }
+
+    fn write(&mut self, _state: usize, changes: &mut ChangeSet) {
+        self.checkpoint(changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        Self::committed(self, budget_bytes);
+    }
+
+    fn bytes(&self) -> usize {
+        Self::bytes(self)
+    }
+
+    fn rows(&self) -> usize {
+        self.len()
+    }
+}
+
+/// A shard of a join: what is known of each side.
+#[derive(Debug)]
+pub(super) struct Sides<H> {
+    pub(super) left: H,
+    pub(super) right: H,
+}
+
+impl<H: Held> Held for Sides<H> {
+    const STATES: usize = 2;
+
+    fn changed(&self) -> usize {
+        self.left.changed() + self.right.changed()
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.left.unwritten_bytes() + self.right.unwritten_bytes()
+    }
+
+    fn write(&mut self, state: usize, changes: &mut ChangeSet) {
+        let side = if state == 0 { &mut self.left } else { &mut self.right };
+        side.write(0, changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        let total = self.bytes();
+        for side in [&mut self.left, &mut self.right] {
+            side.committed(share(budget_bytes, side.bytes(), total));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.left.bytes() + self.right.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.left.rows() + self.right.rows()
+    }
+}
+
 /// The state of an operator that holds one thing in each shard: what the engine asks of it at checkpoints.
 #[derive(Debug)]
 pub(super) struct Shards<S>(Vec<S>);
@@ -91,31 +159,36 @@ impl<S: Held> Shards<S> {
     pub(super) fn new(shard: impl FnMut(usize) -> S) -> Self {
         Self((0..SHARDS).map(shard).collect())
     }
+}
 
-    pub(super) fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
+impl<S: Held> State for Shards<S> {
+    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.0.iter().map(Held::changed).sum();
-        checkpoint(workers, &mut self.0, changed, changes, |shard, changes| {
-            shard.write(changes);
-            Ok(())
+        (0..S::STATES).try_for_each(|state| {
+            checkpoint_shards(workers, &mut self.0, changed, changes, |shard, changes| {
+                shard.write(state, changes);
+                Ok(())
+            })
         })
     }
 
-    pub(super) fn committed(&mut self, budget_bytes: usize) {
+    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
         let total = self.bytes();
         for shard in &mut self.0 {
             shard.committed(share(budget_bytes, shard.bytes(), total));
         }
+        Ok(())
     }
 
-    pub(super) fn unwritten_bytes(&self) -> usize {
+    fn unwritten_bytes(&self) -> usize {
         self.0.iter().map(Held::unwritten_bytes).sum()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.0.iter().map(Held::bytes).sum()
     }
 
-    pub(super) fn rows(&self) -> usize {
+    fn rows(&self) -> usize {
         self.0.iter().map(Held::rows).sum()
     }
 }
@@ -146,28 +219,6 @@ pub(super) fn for_sides<S: Send, R: Send>(
     let parts: Vec<(Vec<Part>, Vec<Part>)> = left.into_iter().zip(right).collect();
     let some = |(left, right): &(Vec<Part>, Vec<Part>)| !left.is_empty() || !right.is_empty();
     for_shards(workers, parallel, shards, parts, some, |shard, (left, right)| work(shard, left, right))
-}
-
-/// Lets each shard add its changes, in parallel if there are many; they come in the order of shards.
-pub(super) fn checkpoint<S: Send>(
-    workers: &rayon::ThreadPool,
-    shards: &mut [S],
-    changed: usize,
-    changes: &mut ChangeSet,
-    write: impl Fn(&mut S, &mut ChangeSet) -> Result<()> + Sync + Send,
-) -> Result<()> {
-    const PARALLEL_KEYS: usize = 2048;
-    if workers.current_num_threads() == 1 || changed < PARALLEL_KEYS {
-        return shards.iter_mut().try_for_each(|shard| write(shard, changes));
-    }
-    let of_shard = |shard: &mut S| {
-        let mut changes = ChangeSet::new();
-        write(shard, &mut changes).map(|()| changes)
-    };
-    let sets: Vec<ChangeSet> =
-        workers.install(|| shards.par_iter_mut().with_max_len(1).map(of_shard).collect::<Result<_>>())?;
-    sets.into_iter().for_each(|set| changes.merge(set));
-    Ok(())
 }
 
 /// The share of a budget that falls to one of several holders of memory; all of it while they stay within.

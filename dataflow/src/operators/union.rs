@@ -7,7 +7,6 @@
 use arrow::datatypes::SchemaRef;
 use delta::Delta;
 use planner::incremental::Union as Node;
-use storage::ChangeSet;
 
 use crate::Result;
 use crate::expression::{nullable, with_schema};
@@ -30,25 +29,5 @@ impl Operator for Union {
     fn step(&mut self, _context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let deltas = inputs.iter().flatten().map(|delta| with_schema(delta, &self.schema));
         Ok(StepOutput { deltas: deltas.collect::<Result<_>>()?, ..StepOutput::default() })
-    }
-
-    fn checkpoint(&mut self, _workers: &rayon::ThreadPool, _changes: &mut ChangeSet) -> Result<()> {
-        Ok(())
-    }
-
-    fn committed(&mut self, _budget_bytes: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }

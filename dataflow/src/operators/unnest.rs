@@ -10,7 +10,6 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use delta::Delta;
 use planner::incremental::Unnest as Node;
-use storage::ChangeSet;
 
 use crate::exchange::map_each;
 use crate::expression::{batch_of, nullable};
@@ -105,25 +104,5 @@ impl Operator for Unnest {
         let rows = inputs[0].iter().map(Delta::num_rows).sum();
         let unnested = map_each(context.workers, rows, &inputs[0], |delta| self.unnest(delta))?;
         Ok(StepOutput { deltas: unnested.into_iter().flatten().collect(), ..StepOutput::default() })
-    }
-
-    fn checkpoint(&mut self, _workers: &rayon::ThreadPool, _changes: &mut ChangeSet) -> Result<()> {
-        Ok(())
-    }
-
-    fn committed(&mut self, _budget_bytes: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }

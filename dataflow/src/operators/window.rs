@@ -15,7 +15,6 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 use catalog::ObjectId;
 use delta::Delta;
 use planner::incremental::{Window as Node, WindowKind};
-use storage::ChangeSet;
 
 use crate::exchange::map_each;
 use crate::expression::{batch_of, nullable};
@@ -131,25 +130,5 @@ impl Operator for Window {
             output.late.extend(late);
         }
         Ok(output)
-    }
-
-    fn checkpoint(&mut self, _workers: &rayon::ThreadPool, _changes: &mut ChangeSet) -> Result<()> {
-        Ok(())
-    }
-
-    fn committed(&mut self, _budget_bytes: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_bytes(&self) -> usize {
-        0
-    }
-
-    fn state_rows(&self) -> usize {
-        0
     }
 }

@@ -19,7 +19,7 @@ use super::shards::{Held, Shards};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::nullable;
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keyed::Weights;
 use crate::state::keys::hash_keys;
 use crate::state::{KeyEncoder, Keyed};
@@ -107,7 +107,7 @@ impl Held for Shard {
         self.rows.changed()
     }
 
-    fn write(&mut self, changes: &mut ChangeSet) {
+    fn write(&mut self, _state: usize, changes: &mut ChangeSet) {
         self.rows.checkpoint(changes);
     }
 
@@ -147,24 +147,11 @@ impl Operator for WindowClose {
         true
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        self.shards.checkpoint(workers, changes)
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        self.shards.committed(budget_bytes);
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.unwritten_bytes()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.bytes()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.rows()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

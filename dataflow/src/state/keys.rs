@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
+use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use delta::{EMPTY_KEY_HASH, Vnode, hash_rows, vnode_of};
 use hashbrown::HashTable;
@@ -30,6 +30,8 @@ enum Form {
     Nothing,
     /// One 64-bit integer, or a time stored as one: arrow-row's nine bytes, written by a plain loop.
     Integer,
+    /// One 32-bit integer, or a date: likewise, five bytes.
+    Short,
     Rows(RowConverter),
 }
 
@@ -40,6 +42,8 @@ pub enum EncodedKeys {
     Nothing(usize),
     /// Keys of one 64-bit integer.
     Integers(Vec<[u8; 9]>),
+    /// Keys of one 32-bit integer.
+    Shorts(Vec<[u8; 5]>),
     /// Any other keys.
     Rows(Rows),
     /// Rows to the byte, for what must give back just the rows that it took. They have no order.
@@ -53,6 +57,7 @@ impl EncodedKeys {
         match self {
             Self::Nothing(_) => &[],
             Self::Integers(keys) => &keys[row],
+            Self::Shorts(keys) => &keys[row],
             Self::Rows(rows) => rows.row(row).data(),
             Self::Exact(rows) => rows.row(row),
         }
@@ -63,6 +68,7 @@ impl EncodedKeys {
         match self {
             Self::Nothing(rows) => *rows,
             Self::Integers(keys) => keys.len(),
+            Self::Shorts(keys) => keys.len(),
             Self::Rows(rows) => rows.num_rows(),
             Self::Exact(rows) => rows.len(),
         }
@@ -83,6 +89,7 @@ impl KeyEncoder {
         let form = match types.as_slice() {
             [] => Form::Nothing,
             [DataType::Int64 | DataType::Timestamp(..) | DataType::Time64(_)] => Form::Integer,
+            [DataType::Int32 | DataType::Date32] => Form::Short,
             types => {
                 let fields: Vec<_> = types.iter().cloned().map(SortField::new).collect();
                 if !RowConverter::supports_fields(&fields) {
@@ -109,7 +116,16 @@ impl KeyEncoder {
     pub fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<EncodedKeys> {
         Ok(match &self.form {
             Form::Nothing => EncodedKeys::Nothing(rows),
-            Form::Integer => EncodedKeys::Integers(encode_integers(&columns[0])),
+            Form::Integer => EncodedKeys::Integers(encode_integers(&columns[0], |value: i64| {
+                let mut key = [1; 9];
+                key[1..].copy_from_slice(&(value ^ i64::MIN).to_be_bytes());
+                key
+            })),
+            Form::Short => EncodedKeys::Shorts(encode_integers(&columns[0], |value: i32| {
+                let mut key = [1; 5];
+                key[1..].copy_from_slice(&(value ^ i32::MIN).to_be_bytes());
+                key
+            })),
             Form::Rows(converter) => {
                 let columns: Vec<_> = columns.iter().map(normal_floats).collect();
                 EncodedKeys::Rows(converter.convert_columns(&columns)?)
@@ -124,7 +140,7 @@ impl KeyEncoder {
     pub fn decode(&self, keys: &[&[u8]]) -> Result<Vec<ArrayRef>> {
         match &self.form {
             Form::Nothing => Ok(vec![]),
-            Form::Integer => {
+            Form::Integer | Form::Short => {
                 let converter = RowConverter::new(vec![SortField::new(self.types[0].clone())])?;
                 decode_rows(&converter, keys)
             }
@@ -152,18 +168,17 @@ fn decode_rows(converter: &RowConverter, keys: &[&[u8]]) -> Result<Vec<ArrayRef>
     Ok(converter.convert_rows(keys.iter().map(|key| parser.parse(key)))?)
 }
 
-fn encode_integers(column: &ArrayRef) -> Vec<[u8; 9]> {
-    let encode = |value: i64| {
-        let mut key = [1; 9];
-        key[1..].copy_from_slice(&(value ^ i64::MIN).to_be_bytes());
-        key
-    };
+/// The keys of integers; a NULL's is zeros.
+fn encode_integers<T: ArrowNativeType, const N: usize>(
+    column: &ArrayRef,
+    encode: impl Fn(T) -> [u8; N],
+) -> Vec<[u8; N]> {
     let data = column.to_data();
-    let values = data.buffers()[0].typed_data::<i64>();
+    let values = data.buffers()[0].typed_data::<T>();
     let values = &values[data.offset()..data.offset() + data.len()];
     match column.nulls().filter(|n| n.null_count() > 0) {
         None => values.iter().map(|v| encode(*v)).collect(),
-        Some(nulls) => values.iter().zip(nulls).map(|(v, valid)| if valid { encode(*v) } else { [0; 9] }).collect(),
+        Some(nulls) => values.iter().zip(nulls).map(|(v, valid)| if valid { encode(*v) } else { [0; N] }).collect(),
     }
 }
 
@@ -451,6 +466,8 @@ pub(crate) fn integer_column(values: Vec<Option<i64>>) -> ArrayRef {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use arrow::array::Int32Array;
+
     use super::*;
 
     #[test]
@@ -462,6 +479,19 @@ mod tests {
         for row in 0..4 {
             assert_eq!(fast.key(row), rows.row(row).data());
         }
+    }
+
+    #[test]
+    fn so_does_the_path_of_short_integers() {
+        let values = Int32Array::from(vec![Some(5), None, Some(-5), Some(i32::MIN), Some(i32::MAX)]);
+        let column: ArrayRef = Arc::new(values.slice(1, 4));
+        let encoder = KeyEncoder::new(vec![DataType::Int32]).unwrap();
+        let fast = encoder.encode(std::slice::from_ref(&column), 4).unwrap();
+        let converter = RowConverter::new(vec![SortField::new(DataType::Int32)]).unwrap();
+        let rows = converter.convert_columns(std::slice::from_ref(&column)).unwrap();
+        let keys: Vec<&[u8]> = (0..4).map(|row| fast.key(row)).collect();
+        assert_eq!(keys, (0..4).map(|row| rows.row(row).data().to_vec()).collect::<Vec<_>>());
+        assert_eq!(encoder.decode(&keys).unwrap()[0].as_ref(), column.as_ref());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!
 //! Rows are placed by the hash of their key, so shards work in parallel.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
@@ -17,7 +18,7 @@ use super::overlay::Overlay;
 use super::reader::{Body, PublishedView, Readers};
 use super::run::{Rule, Run, number};
 use super::{Head, ViewForm, ViewLayout, full_key};
-use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use crate::exchange::{checkpoint_shards, exchange, for_shards, is_parallel, rows_of};
 use crate::operator::StepContext;
 use crate::state::KeyEncoder;
 use crate::state::keys::hash_keys;
@@ -155,26 +156,17 @@ impl Materialize {
         let state = self.layout.state;
         let mut head = Head::read(state, store)?;
         let nothing = match &mut self.body {
-            Contents::Keyed(overlays) => {
-                let runs: Vec<Arc<Run>> = overlays.iter_mut().filter_map(Overlay::flush).collect();
-                runs.iter().for_each(|run| write_replaced(state, run, changes));
-                runs.is_empty()
-            }
-            Contents::Bag(overlays) => {
-                let runs: Vec<Arc<Run>> = overlays.iter_mut().filter_map(Overlay::flush).collect();
-                for run in &runs {
-                    write_added(state, run, store, changes)?;
-                }
-                runs.is_empty()
+            Contents::Keyed(overlays) | Contents::Bag(overlays) => {
+                let changed: usize = overlays.iter().map(Overlay::unflushed).sum();
+                checkpoint_shards(workers, overlays, changed, changes, |overlay, changes| {
+                    write(state, overlay, store, changes)
+                })?;
+                changed == 0
             }
             Contents::Log(log) => log.checkpoint(workers, &self.layout, &self.readers, &mut head, changes)?,
         };
         for (overlay, index) in self.indexes.iter_mut().zip(&self.layout.indexes) {
-            let Some(run) = overlay.flush() else { continue };
-            match &self.body {
-                Contents::Bag(_) => write_added(index.state, &run, store, changes)?,
-                _ => write_replaced(index.state, &run, changes),
-            }
+            write(index.state, overlay, store, changes)?;
         }
         if !nothing {
             head.rows += self.rows;
@@ -277,12 +269,12 @@ impl Materialize {
     }
 }
 
-/// An estimate of the bytes of a batch's rows: slices of one buffer don't count the whole of it.
 /// Lets go what is in the store now; whether there was any.
 fn committed(overlays: &mut [Overlay]) -> bool {
     overlays.iter_mut().fold(false, |written, overlay| overlay.committed() | written)
 }
 
+/// An estimate of the bytes of a batch's rows: slices of one buffer don't count the whole of it.
 fn batch_bytes(batch: &RecordBatch) -> usize {
     let width = |field: &arrow::datatypes::FieldRef| field.data_type().primitive_width().unwrap_or(24);
     batch.num_rows() * batch.schema_ref().fields().iter().map(width).sum::<usize>()
@@ -413,28 +405,40 @@ fn added_rows(weights: &Int64Array) -> UInt32Array {
     added.collect::<Vec<_>>().into()
 }
 
-fn write_replaced(state: StateId, run: &Run, changes: &mut ChangeSet) {
+/// Writes what an overlay has over the store.
+fn write(state: StateId, overlay: &mut Overlay, store: &dyn Snapshot, changes: &mut ChangeSet) -> Result<()> {
+    match overlay.rule() {
+        Rule::Replace => {
+            write_replaced(state, overlay, changes);
+            Ok(())
+        }
+        Rule::Add => write_added(state, overlay, store, changes),
+    }
+}
+
+fn write_replaced(state: StateId, overlay: &mut Overlay, changes: &mut ChangeSet) {
     let state = state.0.to_be_bytes();
-    for (_, key, value) in run.iter() {
+    let Ok(()) = overlay.flush(|key, value| -> Result<(), Infallible> {
         match value {
             Some(value) => changes.put_parts(&[&state, key], value),
             None => changes.delete_parts(&[&state, key]),
         }
-    }
+        Ok(())
+    });
 }
 
 /// Counts that grew are appended without a look; ones that shrank are read, so that a row that is gone leaves nothing behind.
-fn write_added(state: StateId, run: &Run, store: &dyn Snapshot, changes: &mut ChangeSet) -> Result<()> {
+fn write_added(state: StateId, overlay: &mut Overlay, store: &dyn Snapshot, changes: &mut ChangeSet) -> Result<()> {
     let prefix = state.0.to_be_bytes();
-    let change = |value: Option<&[u8]>| value.map_or(0, number);
     let mut shrunk: Vec<(Vec<u8>, i64)> = Vec::new();
-    for (_, key, value) in run.iter() {
-        match change(value) {
+    let Ok(()) = overlay.flush(|key, value| -> Result<(), Infallible> {
+        match value.map_or(0, number) {
             0 => {}
             change if change > 0 => changes.append_parts(&[&prefix, key], &change.to_le_bytes()),
             change => shrunk.push((full_key(state, key), change)),
         }
-    }
+        Ok(())
+    });
     shrunk.sort_unstable();
     let keys: Vec<&[u8]> = shrunk.iter().map(|(key, _)| key.as_slice()).collect();
     for ((key, change), stored) in shrunk.iter().zip(store.multi_get(&keys)?) {

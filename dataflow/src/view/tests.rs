@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use storage::{Durability, MemoryStore, StateId, Store};
 
 use super::*;
-use crate::operator::StepContext;
+use crate::operator::{GOES_ON, StepContext};
 use crate::operators::testing::{Bag, Kind, Row, TextRow, batch, schema_of, shown, text, text_rows};
 
 const KINDS: [Kind; 3] = [Kind::Int, Kind::Text, Kind::Int];
@@ -77,6 +77,8 @@ impl Relation {
             watermarks: &none,
             snapshot: &self.snapshot,
             workers: &self.workers,
+            recursion_bytes: usize::MAX,
+            stopped: &GOES_ON,
         };
         self.view.apply(&context, &[delta]).unwrap();
     }
@@ -251,6 +253,8 @@ fn a_log_refuses_to_lose_a_row() {
         watermarks: &none,
         snapshot: &relation.snapshot,
         workers: &relation.workers,
+        recursion_bytes: usize::MAX,
+        stopped: &GOES_ON,
     };
     assert!(matches!(relation.view.apply(&context, &[delta]), Err(crate::Error::Broken(_))));
 }

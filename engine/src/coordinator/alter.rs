@@ -17,7 +17,7 @@ use delta::{Delta, consolidate};
 use planner::statement::plan::{AlterPlan, Attach, Attached, ColumnOrigin, TableRewrite};
 use storage::StateId;
 
-use super::ddl::{NamedStates, catalog_error, layout, operator_states, view_layout};
+use super::ddl::{NamedStates, catalog_error, is_planned_otherwise, layout, operator_states, view_layout};
 use super::epoch::{dataflow_error, delta_error};
 use super::{Coordinator, ddl::Installed};
 use crate::command::{DdlDone, Write};
@@ -420,6 +420,9 @@ impl Coordinator {
         let mut states = NamedStates(states.clone());
         let attached = self.graph.attach(object.id, &attach.view.root, view_layout(&object), &mut states);
         attached.map_err(dataflow_error)?;
+        if is_planned_otherwise(&self.graph, object.id) {
+            return Err(Error::internal(format!("{} is planned otherwise than when its state was given", object.name)));
+        }
         if matches!(attach.how, Attached::Kept(_)) {
             let indexes: Vec<_> = self.catalog.indexes(object.id).map(|(_, index)| index.clone()).collect();
             for index in indexes {

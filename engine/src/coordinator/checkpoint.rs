@@ -142,10 +142,21 @@ pub(crate) fn storage_error(error: storage::Error) -> Error {
         storage::Error::Full { .. } => ErrorKind::DiskFull,
         _ => ErrorKind::Storage,
     };
-    let damaged = matches!(error, storage::Error::Corrupt { .. });
+    let hint = match error {
+        storage::Error::Corrupt { .. } => Some(DAMAGED),
+        storage::Error::Layout { .. } => Some(OTHER_LAYOUT),
+        _ => None,
+    };
     let error = Error::new(kind, error.to_string());
-    if damaged { error.with_hint(DAMAGED) } else { error }
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
+
+/// What can be done about a data directory that another version wrote.
+const OTHER_LAYOUT: &str = "start the version that wrote it; or start this one with an empty directory and run the definitions again: sources \
+    are read again, rows of tables that were written by SQL have to be copied; see docs/operations/upgrade.md";
 
 /// What can be done about a damaged data directory.
 const DAMAGED: &str = "restore a backup (millrace restore), or start with an empty directory and run the definitions again: sources are read \

@@ -25,7 +25,7 @@ use crate::hydration::{
 use crate::sinks::RunningSink;
 use crate::{Error, ErrorKind, Result, recovery};
 
-/// Waiting times before a build that failed for a reason outside begins again.
+/// Waiting times before a build that failed for a reason outside, or because the store couldn't be read or written, begins again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -135,7 +135,7 @@ impl Coordinator {
         let Stage::Waiting { mut graph, .. } = stage else { return Err(Error::internal("a view is built twice")) };
         // What was left in its tables is gone in this one.
         graph.committed(self.snapshot.clone()).map_err(dataflow_error)?;
-        let leash = Arc::new(Leash::default());
+        let leash = Arc::new(Leash::of(&graph));
         let met = building.plan.root.met_inputs();
         let is_source = |id| self.catalog.get(id).is_some_and(|object| matches!(object.kind, ObjectKind::Source(_)));
         let hydration = Hydration {
@@ -156,6 +156,7 @@ impl Coordinator {
             bell: self.bell.clone(),
             leash: leash.clone(),
             outside: self.outside.clone(),
+            bounds: self.settings.input_bounds(),
         };
         building.stage = Stage::Running { leash, thread: self.outside.start_hydration(hydration)? };
         Ok(())
@@ -166,7 +167,8 @@ impl Coordinator {
         let Some(building) = self.hydrating.get_mut(&view) else { return };
         self.taps.remove(&view);
         let name = self.catalog.get(view).map_or_else(String::new, |object| object.name.to_string());
-        let again = error.kind == ErrorKind::External;
+        // A read that failed may succeed, and a disk have room again; what is wrong with the view itself stays wrong.
+        let again = matches!(error.kind, ErrorKind::External | ErrorKind::Storage | ErrorKind::DiskFull);
         let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(building.failures));
         building.failures += 1;
         let next = if again {
@@ -312,7 +314,7 @@ impl Coordinator {
             self.waiting.push(Box::new(|_| ()));
             return;
         }
-        let tap = Tap::new(relations);
+        let tap = Tap::new(relations, self.settings.input_bounds().tapped_bytes);
         let (records, waiting) = (tap.rest.clone(), tap.waiting.clone());
         self.taps.insert(view, tap);
         if reply.send(TapStart { published: self.published.load(), records, waiting }).is_err() {

@@ -56,6 +56,9 @@ use crate::{Error, ErrorKind, Result, Settings};
 /// The longest that the thread sleeps when nothing is due: status that others read is refreshed this often.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
+/// A clock that is so far behind the last epoch was set back: two epochs in one microsecond are none of its business.
+const CLOCK_SET_BACK_US: i64 = 1_000_000;
+
 /// How often others are let see how things are.
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -255,6 +258,7 @@ impl Coordinator {
     pub(crate) fn recover(&mut self, objects: &[(Arc<Object>, Option<ViewPlan>)]) -> Result<()> {
         self.drop_temporary()?;
         self.recovering = true;
+        let mut otherwise = Vec::new();
         for (object, plan) in objects {
             let is_view = matches!(object.kind, ObjectKind::MaterializedView(_));
             let how = match is_view && !recovery::is_hydrated(object.id, &self.snapshot)? {
@@ -262,6 +266,12 @@ impl Coordinator {
                 false => Installed::Recovered,
             };
             self.install(object, plan.as_ref(), how)?;
+            if ddl::is_planned_otherwise(&self.graph, object.id) {
+                otherwise.push(object.name.to_string());
+            }
+        }
+        if !otherwise.is_empty() {
+            return Err(ddl::planned_otherwise(&otherwise));
         }
         self.recovering = false;
         self.publish();
@@ -459,7 +469,15 @@ impl Coordinator {
         self.shown = true;
         let inputs = self.inputs.iter_mut().map(|(id, input)| (*id, input.view())).collect();
         let sinks = self.sinks.iter().map(|(id, sink)| (*id, sink.view())).collect();
+        let clock_behind_us = self.clock_behind_us();
         let mut runtime = self.runtime.lock();
+        if clock_behind_us >= CLOCK_SET_BACK_US && runtime.clock_behind_us < CLOCK_SET_BACK_US {
+            tracing::warn!(
+                seconds = clock_behind_us / 1_000_000,
+                "the clock was set back: now() stands still for so long"
+            );
+        }
+        runtime.clock_behind_us = clock_behind_us;
         runtime.inputs = inputs;
         runtime.sinks = sinks;
         let graph = GraphState {
@@ -478,6 +496,11 @@ impl Coordinator {
         runtime.store = self.store.stats();
         runtime.commit_trouble = self.committer.trouble();
         runtime.failure = self.failure.as_ref().map(ToString::to_string);
+    }
+
+    /// How far the clock is behind the last epoch's time.
+    fn clock_behind_us(&self) -> i64 {
+        self.outside.now_us().map_or(0, |now_us| self.timestamp_us.saturating_sub(now_us).max(0))
     }
 
     /// What nobody can go on from: the epoch thread takes no input any more, readers keep the last published epoch.

@@ -27,6 +27,7 @@ impl Coordinator {
                     }
                 }
                 Ok(()) => {
+                    let write = if is_planted(Bug::TransactionTorn) { self.torn(write) } else { write };
                     for (table, delta) in write.deltas {
                         changed.insert(table);
                         self.table_changed.insert(table, epoch);
@@ -41,6 +42,17 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+
+    /// The first table's part of a write; the rest is left for the next epoch.
+    fn torn(&mut self, write: Write) -> Write {
+        let Write { mut deltas, read_at, planned_against } = write;
+        let rest = deltas.split_off(deltas.len().min(1));
+        if !rest.is_empty() {
+            let (nobody, _) = tokio::sync::oneshot::channel();
+            self.writes.push_back((Write { deltas: rest, read_at, planned_against }, nobody));
+        }
+        Write { deltas, read_at, planned_against }
     }
 
     pub(super) fn check(&self, write: &Write, changed: &HashSet<ObjectId>) -> Result<()> {

@@ -320,6 +320,7 @@ impl From<planner::Error> for Error {
             Kind::InvalidEncoding => ErrorKind::InvalidEncoding,
             Kind::InvalidSubscript => ErrorKind::InvalidSubscript,
             Kind::LimitExceeded => ErrorKind::LimitExceeded,
+            Kind::OutOfMemory => ErrorKind::OutOfMemory,
             Kind::OutOfRange => ErrorKind::NumericOutOfRange,
             Kind::DivisionByZero => ErrorKind::DivisionByZero,
             Kind::CardinalityViolation => ErrorKind::CardinalityViolation,

@@ -72,7 +72,7 @@ impl Session {
             let both: Vec<_> = schema.fields().iter().chain(schema.fields()).cloned().collect();
             let both = Arc::new(arrow::datatypes::Schema::new(both));
             let rows = self.rows(&update.source, both, &update.reads, &parameters, &published).await?;
-            let effect = self.updated(&table, &rows, &published)?;
+            let effect = self.updated(&table, &rows, update.is_joined, &published)?;
             let Some(effect) = self.take_effect(&table, effect, &published, &mut attempt).await? else { continue };
             return self.respond(prepared, "UPDATE", effect, update.returning.as_ref(), &parameters);
         }
@@ -91,6 +91,7 @@ impl Session {
             let rows = self.rows(&delete.source, table.schema(), &delete.reads, &parameters, &published).await?;
             let rows = match table.key() {
                 Some(key) => Keys::new(&rows, key)?.first_of_each(&rows)?,
+                None if delete.is_joined => take(&rows, &self.each_copy_once(&table, &rows, &published)?)?,
                 None => rows,
             };
             let delta = Delta::inserts(rows.clone()).negate().map_err(delta_error)?;
@@ -242,13 +243,17 @@ impl Session {
         Ok(Effect { count: returned.num_rows(), delta: exchange(&old, &returned)?, returned })
     }
 
-    fn updated(&self, table: &Object, rows: &RecordBatch, published: &Published) -> Result<Effect> {
+    fn updated(&self, table: &Object, rows: &RecordBatch, is_joined: bool, published: &Published) -> Result<Effect> {
         let width = table.columns.len();
         let half = |from: usize| -> Result<RecordBatch> {
             let columns: Vec<usize> = (from..from + width).collect();
             rows.project(&columns).map_err(|e| query_error(e.into()))
         };
         let (mut old, mut new) = (half(0)?, half(width)?);
+        if is_joined && table.key().is_none() {
+            let first = self.each_copy_once(table, &old, published)?;
+            (old, new) = (take(&old, &first)?, take(&new, &first)?);
+        }
         if let Some(key) = table.key() {
             let first = Keys::new(&old, key)?.first_positions();
             (old, new) = (take(&old, &first)?, take(&new, &first)?);
@@ -256,6 +261,25 @@ impl Session {
         }
         check_not_null(table, &new)?;
         Ok(Effect { count: new.num_rows(), delta: exchange(&old, &new)?, returned: new })
+    }
+
+    /// Of the rows of a table without a key that a join gives, as many of each as there are in the table: one that meets several others comes several
+    /// times.
+    fn each_copy_once(&self, table: &Object, rows: &RecordBatch, published: &Published) -> Result<Vec<u32>> {
+        let pending: Vec<Delta> = self.transaction.pending(table.id).cloned().collect();
+        let there = contents(table.id, &pending, published)?;
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        let (there, found) = (Keys::new(&there, &all)?, Keys::new(rows, &all)?);
+        let mut left: HashMap<_, usize> = HashMap::new();
+        there.rows.iter().for_each(|row| *left.entry(row).or_default() += 1);
+        let mut is_left = |row: &usize| match left.get_mut(&found.rows.row(*row)) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        };
+        Ok((0..rows.num_rows()).filter(|row| is_left(row)).map(index).collect())
     }
 
     /// New rows whose key differs from the old row's must not meet another row.

@@ -386,7 +386,7 @@ fn dead_letters(session: &SessionRelations) -> Result<RecordBatch> {
 fn epochs(session: &SessionRelations) -> Result<RecordBatch> {
     let runtime = session.shared.runtime.lock().clone();
     let published = &session.published;
-    let status = runtime.failure.or(runtime.commit_trouble).unwrap_or_else(|| "running".to_owned());
+    let status = runtime.status();
     let rows = [()];
     batch(
         &EPOCHS,

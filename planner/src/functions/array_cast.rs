@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_empty_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type};
 use catalog::SqlType;
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, Volatility};
 
 use super::definition::{Definition, arrays, columnar, unexpected};
+use super::text::as_views;
+use crate::query::literal;
 
 pub(super) fn functions() -> Vec<Definition> {
     let one = || Signature::any(1, Volatility::Immutable);
@@ -18,7 +20,30 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("array_to_texts", one(), of_texts, |args| {
             elements(args, |values| Ok(Arc::new(super::text::texts(values)?)))
         }),
+        // Of a text, and a NULL of the array's type.
+        Definition::new("text_to_array", Signature::any(2, Volatility::Immutable), of_second, read),
     ]
+}
+
+fn of_second(fields: &[FieldRef]) -> Result<SqlType> {
+    SqlType::of_field(&fields[1]).map_or_else(|| unexpected("a cast to an array"), Ok)
+}
+
+/// Arrays in the form `{1,2,NULL}`.
+fn read(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let target = of_second(&args.arg_fields)?;
+    let null = ScalarValue::try_from(args.return_field.data_type())?;
+    let columns = arrays(args)?;
+    let values = as_views(&columns[0])?;
+    let read = |text: Option<&str>| match text {
+        Some(text) => Ok(literal::parse(text, &target)?),
+        None => Ok(null.clone()),
+    };
+    let values = values.iter().map(read).collect::<Result<Vec<_>>>()?;
+    match values.is_empty() {
+        true => columnar(args, new_empty_array(args.return_field.data_type())),
+        false => columnar(args, cast(&ScalarValue::iter_to_array(values)?, args.return_field.data_type())?),
+    }
 }
 
 fn of_itself(fields: &[FieldRef]) -> Result<SqlType> {

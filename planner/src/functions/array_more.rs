@@ -49,10 +49,10 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new(
             "array_subscript",
             Signature::new(TypeSignature::VariadicAny, Volatility::Immutable),
-            |fields| match SqlType::of_field(&fields[0]) {
-                // Planned to members and elements.
-                Some(SqlType::Jsonb) => Ok(SqlType::Jsonb),
-                _ => array_or("array_subscript", fields, innermost(fields)),
+            |fields| match fields[0].data_type() {
+                DataType::List(_) | DataType::Null => Ok(innermost(fields)),
+                // Planned to members and elements, of what is jsonb once it is typed: until then CASE is a text.
+                _ => Ok(SqlType::Jsonb),
             },
             subscript,
         ),

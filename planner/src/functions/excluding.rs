@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, Expr, PartitionEvaluator, Signature, TypeSignature, Volatility, WindowUDF, WindowUDFImpl,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 
 use super::definition::{Definition, one_of};
 use crate::Error;
@@ -138,7 +138,9 @@ impl WindowUDFImpl for Excluding {
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
         let fields = args.input_fields()[..self.args].to_vec();
         let computed = match &self.function {
-            Function::Aggregate(aggregate) => Computed::Aggregate(Aggregate::new(aggregate.clone(), fields)?),
+            Function::Aggregate(aggregate) => {
+                Computed::Aggregate(Aggregate::new(aggregate.clone(), fields, args.input_exprs())?)
+            }
             Function::First => Computed::Value(|_, _| Ok(1), Direction::Forwards),
             Function::Last => Computed::Value(|_, _| Ok(1), Direction::Backwards),
             Function::Nth => Computed::Value(nth, Direction::Forwards),
@@ -258,10 +260,15 @@ struct Aggregate {
 }
 
 impl Aggregate {
-    fn new(function: Arc<AggregateUDF>, fields: Vec<FieldRef>) -> Result<Self> {
+    /// Of its inputs constants stay such: a delimiter must be one.
+    fn new(function: Arc<AggregateUDF>, fields: Vec<FieldRef>, inputs: &[Arc<dyn PhysicalExpr>]) -> Result<Self> {
         let named = fields.iter().enumerate().map(|(index, field)| Field::clone(field).with_name(format!("c{index}")));
         let schema = Schema::new(named.collect::<Vec<_>>());
-        let exprs = (0..fields.len()).map(|index| Arc::new(Column::new(&format!("c{index}"), index)) as _).collect();
+        let expr = |index: usize| match inputs.get(index) {
+            Some(input) if input.is::<Literal>() => input.clone(),
+            _ => Arc::new(Column::new(&format!("c{index}"), index)) as _,
+        };
+        let exprs = (0..fields.len()).map(expr).collect();
         let is_exact = !fields.iter().any(|field| field.data_type().is_floating());
         let retracts = function.name() == "count" || is_exact && matches!(function.name(), "sum" | "avg");
         let return_field = function.return_field(&fields)?;

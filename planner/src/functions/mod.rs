@@ -10,16 +10,19 @@ mod crypto;
 mod definition;
 pub(crate) mod excluding;
 mod guarded;
+mod in_order;
 pub mod interval_total;
 mod json;
 mod json_build;
 pub(crate) mod json_contains;
 mod jsonb;
 mod letters;
+pub(crate) mod matched;
 mod mode;
 mod numeric;
 mod numeric_more;
 mod numeric_powers;
+mod open_like;
 pub(crate) mod pattern;
 pub(crate) mod quantified;
 mod record;
@@ -32,6 +35,7 @@ pub mod spread;
 mod sum;
 mod text;
 mod text_more;
+mod thresholds;
 mod time;
 mod time_bin;
 mod time_make;
@@ -95,6 +99,7 @@ impl OwnFunctions {
             series::functions(),
             session::functions(),
             text::functions(),
+            open_like::functions(),
             text_more::functions(),
             time::functions(),
             time_bin::functions(),
@@ -167,7 +172,8 @@ impl FunctionRegistry {
             }
         }
         let own_aggregates = [average::function(), sum::function()].into_iter();
-        for function in own_aggregates.chain(mode::functions()).chain(spread::functions()) {
+        for function in own_aggregates.chain(mode::functions()).chain(spread::functions()).chain(in_order::functions())
+        {
             registry.register_aggregate(function);
         }
         // PostgreSQL's second names.
@@ -176,7 +182,7 @@ impl FunctionRegistry {
                 registry.aggregate.insert(alias.to_owned(), function);
             }
         }
-        for function in own.0.values().cloned().chain(time::clocks()) {
+        for function in own.0.values().cloned().chain(time::clocks()).chain(matched::functions()) {
             registry.register_scalar(function);
         }
         registry
@@ -258,6 +264,7 @@ pub(crate) use json::normalised as json_text;
 pub use text::quote_ident;
 pub(crate) use text::texts;
 pub(crate) use time::offset_of_zone;
+pub(crate) use time_more::length_us;
 
 /// Each value of a column in PostgreSQL's text form.
 pub fn text_of(column: &arrow::array::ArrayRef) -> crate::Result<arrow::array::StringViewArray> {

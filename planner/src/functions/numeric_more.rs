@@ -47,8 +47,11 @@ pub(super) fn functions() -> Vec<Definition> {
         Definition::new("min_scale", any(1), |fields| of_numerics("min_scale", fields, 1, SqlType::Integer), min_scale),
         Definition::new(
             "width_bucket",
-            any(4),
-            |fields| of_numerics("width_bucket", fields, 4, SqlType::Integer),
+            Signature::one_of(vec![TypeSignature::Any(2), TypeSignature::Any(4)], Volatility::Immutable),
+            |fields| match fields {
+                [_, thresholds] if matches!(thresholds.data_type(), DataType::List(_)) => Ok(SqlType::Integer),
+                fields => of_numerics("width_bucket", fields, 4, SqlType::Integer),
+            },
             width_bucket,
         ),
         Definition::new(
@@ -158,8 +161,11 @@ fn scale(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     columnar(args, Arc::new(scales.collect::<Int32Array>()))
 }
 
-/// `width_bucket(operand, low, high, count)`.
+/// `width_bucket(operand, low, high, count)`, or `width_bucket(operand, thresholds)`.
 fn width_bucket(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    if args.args.len() == 2 {
+        return super::thresholds::bucket(args);
+    }
     let columns = arrays(args)?;
     let counts = cast(&columns[3], &DataType::Int32)?;
     let counts = counts.as_primitive::<Int32Type>();

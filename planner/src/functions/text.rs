@@ -15,7 +15,7 @@ use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Timelike};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, Signature, TypeSignature, Volatility};
 
-use super::definition::{Definition, arrays, columnar, one_of, unexpected};
+use super::definition::{Definition, arrays, columnar, one_of, undefined, unexpected};
 use crate::Error;
 use crate::error::{DataError, ErrorKind};
 
@@ -60,6 +60,7 @@ pub(super) fn functions() -> Vec<Definition> {
             |_| Ok(SqlType::Text),
             format_text,
         ),
+        Definition::new("format_array", Signature::any(2, Volatility::Immutable), |_| Ok(SqlType::Text), format_array),
         Definition::new("text_to_bytea", text(), |_| Ok(SqlType::Bytea), text_to_bytea),
     ]
 }
@@ -261,15 +262,18 @@ fn write_fraction(micros: i64, out: &mut String) {
     }
 }
 
-/// `1 year 2 mons 3 days 04:05:06.7`.
+/// `1 year 2 mons 3 days 04:05:06.7`; what is above zero behind what is below it has a sign, `-1 days +02:00:00`.
 pub(super) fn write_interval(value: IntervalMonthDayNano, out: &mut String) {
     let start = out.len();
-    let part = |number: i32, unit: &str, out: &mut String| {
+    let mut below_zero = false;
+    let mut part = |number: i32, unit: &str, out: &mut String| {
         if number != 0 {
             if out.len() > start {
                 out.push(' ');
             }
-            push(out, format_args!("{number} {unit}{}", if number == 1 { "" } else { "s" }));
+            let sign = if below_zero && number > 0 { "+" } else { "" };
+            push(out, format_args!("{sign}{number} {unit}{}", if number == 1 { "" } else { "s" }));
+            below_zero = number < 0;
         }
     };
     part(value.months / 12, "year", out);
@@ -282,6 +286,8 @@ pub(super) fn write_interval(value: IntervalMonthDayNano, out: &mut String) {
         }
         if micros < 0 {
             out.push('-');
+        } else if below_zero {
+            out.push('+');
         }
         let micros = micros.abs();
         let seconds = micros / 1_000_000;
@@ -591,6 +597,29 @@ fn format_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             }
             None => builder.append_null(),
         }
+    }
+    columnar(args, Arc::new(builder.finish()))
+}
+
+/// `format('%s %I', VARIADIC array)`: the elements are the values; NULL is an array without any.
+fn format_array(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let formats = as_views(&columns[0])?;
+    let DataType::List(element) = columns[1].data_type() else { return undefined("format", &args.arg_fields) };
+    let (lists, is_boolean) = (columns[1].as_list::<i32>(), *element.data_type() == DataType::Boolean);
+    let mut builder = StringViewBuilder::with_capacity(formats.len());
+    for (row, format) in formats.iter().enumerate() {
+        let Some(format) = format else {
+            builder.append_null();
+            continue;
+        };
+        let elements = if lists.is_valid(row) { Some(texts(&lists.value(row))?) } else { None };
+        let value = |index: usize| {
+            let elements = elements.as_ref().filter(|elements| index < elements.len())?;
+            let text = elements.is_valid(index).then(|| elements.value(index));
+            Some(text.map(|text| if is_boolean { &text[..1] } else { text }))
+        };
+        builder.append_value(formatted(format, value)?);
     }
     columnar(args, Arc::new(builder.finish()))
 }

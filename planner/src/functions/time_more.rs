@@ -130,12 +130,15 @@ fn interval_length(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let values = interval_column(&arrays(args)?[0])?;
     let mut builder = Decimal128Builder::with_capacity(values.len()).with_data_type(DataType::Decimal128(38, 0));
     for value in &values {
-        builder.append_option(value.map(|value| {
-            let days = i128::from(value.months) * 30 + i128::from(value.days);
-            days * i128::from(DAY_US) + i128::from(value.nanoseconds / 1000)
-        }));
+        builder.append_option(value.map(length_us));
     }
     columnar(args, Arc::new(builder.finish()))
+}
+
+/// How long an interval is in microseconds, a month being 30 days.
+pub(crate) fn length_us(value: IntervalMonthDayNano) -> i128 {
+    let days = i128::from(value.months) * 30 + i128::from(value.days);
+    days * i128::from(DAY_US) + i128::from(value.nanoseconds / 1000)
 }
 
 fn time_to_interval(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {

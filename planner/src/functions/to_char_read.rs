@@ -1,9 +1,9 @@
 //! Times read by a pattern of `to_date` and `to_timestamp`.
 
-use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Weekday};
+use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Weekday};
 use datafusion::common::Result;
 
-use super::to_char::{Field, MONTHS, Piece};
+use super::to_char::{DAYS, Field, MONTHS, Piece};
 use crate::Error;
 use crate::error::{DataError, ErrorKind};
 
@@ -15,7 +15,13 @@ struct Read {
     month: Option<i64>,
     day: Option<i64>,
     day_of_year: Option<i64>,
+    iso_day_of_year: Option<i64>,
     julian: Option<i64>,
+    century: Option<i64>,
+    /// The year is of so few digits that a century may stand before them.
+    short_year: bool,
+    week_of_month: Option<i64>,
+    week: Option<i64>,
     iso_year: Option<i64>,
     iso_week: Option<i64>,
     weekday: Option<i64>,
@@ -56,6 +62,7 @@ fn beyond<T>(text: &str) -> Result<T> {
 pub(super) fn read(text: &str, pieces: &[Piece]) -> Result<(NaiveDateTime, Option<i32>)> {
     let mut found = Read::default();
     let mut rest = text;
+    conventions(pieces)?;
     for (index, piece) in pieces.iter().enumerate() {
         let field = match piece {
             Piece::Literal(literal) => {
@@ -92,6 +99,38 @@ pub(super) fn read(text: &str, pieces: &[Piece]) -> Result<(NaiveDateTime, Optio
     found.time(text)
 }
 
+/// `Err` for a pattern that says a day by the calendar's year and by that of ISO weeks both.
+fn conventions(pieces: &[Piece]) -> Result<()> {
+    let has = |convention: fn(&Field) -> bool| {
+        pieces.iter().any(|piece| matches!(piece, Piece::Field(field, _) if convention(field)))
+    };
+    let iso =
+        |field: &Field| matches!(field, Field::IsoYear(_) | Field::IsoWeek | Field::IsoDayOfYear | Field::IsoDayOfWeek);
+    let gregorian = |field: &Field| {
+        matches!(
+            field,
+            Field::Year(_)
+                | Field::YearWithComma
+                | Field::Month
+                | Field::MonthName(_)
+                | Field::MonthShort(_)
+                | Field::MonthRoman(_)
+                | Field::Day
+                | Field::DayOfYear
+                | Field::Week
+                | Field::WeekOfMonth
+                | Field::DayOfWeek
+                | Field::DayName(_)
+                | Field::DayShort(_)
+        )
+    };
+    if !has(iso) || !has(gregorian) {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::InvalidDatetime, "invalid combination of date conventions");
+    Err(error.with_hint("Do not mix Gregorian and ISO week date conventions in a formatting template.").into())
+}
+
 impl Read {
     fn field(&mut self, field: Field, rest: &mut &str, followed_by_field: bool) -> Result<()> {
         let mut number = |width: usize| -> Result<i64> {
@@ -118,6 +157,7 @@ impl Read {
                     _ if value < 1000 => value + 1000,
                     _ => value,
                 };
+                self.short_year = width <= 2;
                 match field {
                     Field::Year(_) => self.year = Some(value),
                     _ => self.iso_year = Some(value),
@@ -133,13 +173,18 @@ impl Read {
             }
             Field::Month => self.month = Some(number(2)?),
             Field::Day => self.day = Some(number(2)?),
-            Field::DayOfYear | Field::IsoDayOfYear => self.day_of_year = Some(number(3)?),
+            Field::DayOfYear => self.day_of_year = Some(number(3)?),
+            Field::IsoDayOfYear => self.iso_day_of_year = Some(number(3)?),
             Field::Julian => self.julian = Some(number(9)?),
-            Field::IsoWeek | Field::Week => self.iso_week = Some(number(2)?),
+            Field::IsoWeek => self.iso_week = Some(number(2)?),
+            Field::Week => self.week = Some(number(2)?),
+            Field::WeekOfMonth => self.week_of_month = Some(number(1)?),
+            Field::Century => self.century = Some(number(2)?),
             Field::DayOfWeek => self.weekday = Some((number(1)? + 5) % 7 + 1),
             Field::IsoDayOfWeek => self.weekday = Some(number(1)?),
-            Field::Century | Field::Quarter | Field::WeekOfMonth => {
-                number(2)?;
+            // A quarter says no day, and is passed over.
+            Field::Quarter => {
+                number(1)?;
             }
             Field::Hour24 => self.hour = number(2)?,
             Field::Hour12 => {
@@ -154,18 +199,7 @@ impl Read {
             Field::Fraction(width) => self.micros = fraction(rest, width, field)?,
             Field::MonthName(_) | Field::MonthShort(_) => {
                 let full = matches!(field, Field::MonthName(_));
-                let month = MONTHS.iter().enumerate().find_map(|(at, name)| {
-                    let name = if full { name } else { &name[..3] };
-                    rest.get(..name.len()).filter(|head| head.eq_ignore_ascii_case(name)).map(|_| (at, name.len()))
-                });
-                let Some((at, length)) = month else {
-                    let message = format!("invalid value \"{}\" for \"{}\"", shown(rest), name_of(field));
-                    let error = Error::new(ErrorKind::InvalidDatetime, message);
-                    let detail = "The given value did not match any of the allowed values for this field.";
-                    return Err(error.with_detail(detail).into());
-                };
-                self.month = Some(at as i64 + 1);
-                *rest = &rest[length..];
+                self.month = Some(named(rest, &MONTHS, full, field)? as i64 + 1);
             }
             Field::MonthRoman(_) => {
                 const ROMAN: [&str; 12] = ["XII", "XI", "X", "IX", "VIII", "VII", "VI", "V", "IV", "III", "II", "I"];
@@ -178,8 +212,8 @@ impl Read {
                 *rest = &rest[name.len()..];
             }
             Field::DayName(_) | Field::DayShort(_) => {
-                let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-                *rest = &rest[length..];
+                let full = matches!(field, Field::DayName(_));
+                named(rest, &DAYS, full, field)?;
             }
             Field::Meridiem(_, dots) | Field::Era(_, dots) => {
                 let length = if dots { 4 } else { 2 };
@@ -229,6 +263,10 @@ impl Read {
                 _ => {}
             }
         }
+        if self.year_of_date().is_none() && !self.before_christ && self.ordinal().is_some() {
+            let message = "cannot calculate day of year without year information";
+            return Err(Error::new(ErrorKind::InvalidDatetime, message).into());
+        }
         let Some(date) = self.date() else { return beyond(text) };
         let part = |value: i64| u32::try_from(value).ok();
         let clock = || {
@@ -245,32 +283,76 @@ impl Read {
         Ok((date.and_time(clock), offset))
     }
 
+    /// The year: its last digits may be said beside the century, or the century alone, which is its first year.
+    fn year_of_date(&self) -> Option<i64> {
+        let year = self.year.or(self.iso_year);
+        match (self.century, year) {
+            (Some(century), Some(year)) if self.short_year => {
+                let century = if self.before_christ { -century } else { century };
+                Some(match (year % 100, century < 0) {
+                    (0, negative) => century * 100 + i64::from(negative),
+                    (year, true) => (century + 1) * 100 - year + 1,
+                    (year, false) => (century - 1) * 100 + year,
+                })
+            }
+            (_, Some(year)) if self.before_christ => Some(1 - year),
+            (Some(century), None) if self.before_christ => Some(1 - century * 100),
+            (Some(century), None) => Some((century - 1) * 100 + 1),
+            (_, year) => year,
+        }
+    }
+
+    /// The day counted from the year's first: of the calendar's, or of ISO weeks.
+    fn ordinal(&self) -> Option<i64> {
+        let in_week = self.week.map(|week| (week - 1) * 7 + 1);
+        in_week.or(self.day_of_year).or(self.iso_day_of_year)
+    }
+
     fn date(&self) -> Option<NaiveDate> {
+        // Without a year it is 1 BC, which is the year 0.
+        let year = i32::try_from(self.year_of_date().unwrap_or(0)).ok()?;
+        if let Some(week) = self.iso_week {
+            let weekday = u64::try_from(self.weekday.unwrap_or(1) - 1).ok()?;
+            let first = first_monday(year)?.checked_add_days(Days::new(u64::try_from(week - 1).ok()? * 7))?;
+            return first.checked_add_days(Days::new(weekday));
+        }
         if let Some(day) = self.julian {
             return NaiveDate::from_num_days_from_ce_opt(i32::try_from(day - 1_721_425).ok()?);
         }
-        if let (Some(year), Some(week)) = (self.iso_year, self.iso_week) {
-            let weekday = Weekday::try_from(u8::try_from(self.weekday.unwrap_or(1) - 1).ok()?).ok()?;
-            return NaiveDate::from_isoywd_opt(i32::try_from(year).ok()?, u32::try_from(week).ok()?, weekday);
+        let day = self.week_of_month.map(|week| (week - 1) * 7 + 1).or(self.day);
+        // A zero says nothing.
+        let (mut month, mut day) = (self.month.unwrap_or(1).max(1), day.unwrap_or(1).max(1));
+        // A day of the year says what isn't said otherwise.
+        if let Some(ordinal) = self.ordinal().filter(|_| month <= 1 || day <= 1) {
+            if self.iso_day_of_year.is_some() {
+                return first_monday(year)?.checked_add_days(Days::new(u64::try_from(ordinal - 1).ok()?));
+            }
+            let said = NaiveDate::from_yo_opt(year, u32::try_from(ordinal).ok()?)?;
+            month = if month <= 1 { said.month().into() } else { month };
+            day = if day <= 1 { said.day().into() } else { day };
         }
-        // Without a year it is 1 BC, which is the year 0.
-        let year = match self.year.or(self.iso_year) {
-            None => 0,
-            Some(year) if self.before_christ => 1 - year,
-            Some(year) => year,
-        };
-        let year = i32::try_from(year).ok()?;
-        if let Some(ordinal) = self.day_of_year {
-            return NaiveDate::from_yo_opt(year, u32::try_from(ordinal).ok()?);
-        }
-        let part = |value: Option<i64>| u32::try_from(value.unwrap_or(1)).ok();
-        if let (Some(week), None, None) = (self.iso_week, self.month, self.day) {
-            let first = NaiveDate::from_ymd_opt(year, 1, 1)?;
-            let day = first.checked_add_signed(TimeDelta::days((week - 1) * 7))?;
-            return (day.year() == year).then_some(day);
-        }
-        NaiveDate::from_ymd_opt(year, part(self.month)?, part(self.day)?)
+        NaiveDate::from_ymd_opt(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)
     }
+}
+
+/// The day that the first ISO week of a year begins with.
+fn first_monday(year: i32) -> Option<NaiveDate> {
+    NaiveDate::from_isoywd_opt(year, 1, Weekday::Mon)
+}
+
+/// The place of the name that is next, among names of which three letters are the short form.
+fn named(rest: &mut &str, names: &[&str], full: bool, field: Field) -> Result<usize> {
+    let found = names.iter().enumerate().find_map(|(at, name)| {
+        let name = if full { name } else { &name[..3] };
+        rest.get(..name.len()).filter(|head| head.eq_ignore_ascii_case(name)).map(|_| (at, name.len()))
+    });
+    let Some((at, length)) = found else {
+        let message = format!("invalid value \"{}\" for \"{}\"", shown(rest), name_of(field));
+        let detail = "The given value did not match any of the allowed values for this field.";
+        return Err(Error::new(ErrorKind::InvalidDatetime, message).with_detail(detail).into());
+    };
+    *rest = &rest[length..];
+    Ok(at)
 }
 
 fn digits(rest: &mut &str, width: usize, field: Field) -> Result<i64> {
@@ -314,6 +396,12 @@ mod tests {
             ("05 Dec 2000 01:02:03 PM", "DD Mon YYYY HH12:MI:SS AM", "2000-12-05 13:02:03"),
             ("2024-13-01", "YYYY-MM-DD", "date/time field value out of range: \"2024-13-01\""),
             ("2024 10", "IYYY IW", "2024-03-04 00:00:00"),
+            ("2005-027", "IYYY-IDDD", "2005-01-29 00:00:00"),
+            ("2024-060", "YYYY-DDD", "2024-02-29 00:00:00"),
+            ("2024 10", "YYYY WW", "2024-03-04 00:00:00"),
+            ("21", "CC", "2001-01-01 00:00:00"),
+            ("060", "DDD", "cannot calculate day of year without year information"),
+            ("2024 10", "YYYY IW", "invalid combination of date conventions"),
             ("2024-03-15 10:20:30+02", "YYYY-MM-DD HH24:MI:SSTZH", "2024-03-15 10:20:30 7200"),
             ("12:30", "HH24:MI", "0000-01-01 12:30:00"),
             ("foo", "YYYY", "invalid value \"foo\" for \"YYYY\""),

@@ -124,7 +124,7 @@ impl Lowering<'_> {
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
             LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
-            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct, None),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Window(window) => self.window_functions(window),
             LogicalPlan::Limit(limit) => self.limit(limit),

@@ -5,8 +5,8 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, DistinctOn, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, Projection, SkipType, TryCast,
-    Window, WindowFunctionDefinition,
+    BinaryExpr, Cast, Distinct, DistinctOn, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, Projection,
+    SkipType, TryCast, Window, WindowFunctionDefinition,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -51,6 +51,7 @@ impl Lowering<'_> {
                 project(input, positional_all(&projection.expr, projection.input.schema())?)
             }
             LogicalPlan::SubqueryAlias(alias) => self.limited(&alias.input, offset, fetch),
+            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on, Some((offset, fetch))),
             other => {
                 let input = self.node(other)?;
                 self.top(input, vec![], Top { order: vec![], offset, fetch, ties: false, place: None })
@@ -58,15 +59,24 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn distinct_on(&mut self, distinct: &DistinctOn) -> Result<Lowered> {
+    /// The first row of each key; of these, where there are bounds (how many to skip, how many to take), those in the first places of the same order.
+    pub(super) fn distinct_on(
+        &mut self,
+        distinct: &DistinctOn,
+        bounds: Option<(usize, Option<usize>)>,
+    ) -> Result<Lowered> {
         let names = distinct.input.schema();
         let input = self.node(&distinct.input)?;
         let keys = positional_all(&distinct.on_expr, names)?;
         let order: &[Sort] = distinct.sort_expr.as_deref().unwrap_or_default();
         // The first ones are the keys, which are equal within a partition.
-        let mut order = order_keys(order, names)?;
+        let whole = order_keys(order, names)?;
+        let mut order = whole.clone();
         order.retain(|key| !keys.contains(&key.expression));
-        let top = self.top(input, keys, Top { order, offset: 0, fetch: Some(1), ties: false, place: None })?;
+        let mut top = self.top(input, keys, Top { order, offset: 0, fetch: Some(1), ties: false, place: None })?;
+        if let Some((offset, fetch)) = bounds {
+            top = self.top(top, vec![], Top { order: whole, offset, fetch, ties: false, place: None })?;
+        }
         project(top, positional_all(&distinct.select_expr, names)?)
     }
 

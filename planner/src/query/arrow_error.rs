@@ -3,7 +3,7 @@
 use arrow::error::ArrowError;
 
 use crate::Error;
-use crate::error::ErrorKind;
+use crate::error::{DataError, ErrorKind};
 
 /// What PostgreSQL would say.
 pub(crate) fn translate(error: &ArrowError) -> Error {
@@ -17,6 +17,14 @@ pub(crate) fn translate(error: &ArrowError) -> Error {
         }
         ArrowError::InvalidArgumentError(message) if message.contains(" to store in a Decimal") => {
             numeric_overflow(limit(message))
+        }
+        ArrowError::ComputeError(message)
+            if message.contains("overflow in GCD") || message.contains("overflow in LCM") =>
+        {
+            Error::new(ErrorKind::OutOfRange, "bigint out of range")
+        }
+        ArrowError::ComputeError(message) if message == "Timestamp out of range" => {
+            Error::new(ErrorKind::Data(DataError::DatetimeOverflow), "timestamp out of range")
         }
         ArrowError::ComputeError(message) if message.contains("Array overflow") => {
             Error::new(ErrorKind::OutOfRange, overflow(message))

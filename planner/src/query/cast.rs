@@ -114,6 +114,10 @@ pub(crate) fn cast(
         {
             tagged(own_call("array_round", expr)?)
         }
+        SqlType::Array(_) if source_class == Class::Text => {
+            let result = ScalarValue::try_from(&target.data_type())?;
+            own.call("text_to_array", vec![expr, Expr::Literal(result, None)])?
+        }
         SqlType::Array(_) if is_text_array(target) && !is_text_array(&source) => own_call("array_to_texts", expr)?,
         SqlType::Real if data_type == DataType::Float64 => own_call("double_to_real", expr)?,
         SqlType::Numeric(_) if source_class == Class::Float => {
@@ -188,7 +192,12 @@ fn unknown(expr: Expr, target: &SqlType, context: Context, own: &OwnFunctions, z
             };
             let value = literal::parse(&text, parsed_as)?;
             let literal = Expr::Literal(value, None);
-            let needs_tag = target.metadata().is_some() && !matches!(target, SqlType::Numeric(None));
+            let needs_tag = match target {
+                // A bare number that is small is an integer; one that is said to be a bigint stays one.
+                SqlType::BigInt => true,
+                SqlType::Numeric(None) => false,
+                _ => target.metadata().is_some(),
+            };
             Ok(if needs_tag { tagged(literal, target) } else { literal })
         }
         placeholder @ Expr::Placeholder(_) => Ok(super::operator::resolve(placeholder, target)?),

@@ -7,6 +7,7 @@ use sql::ast::{
 
 use super::name::{column_name, folded};
 use super::provider::{self, Relation};
+use super::using::{Merged, Wider};
 use super::window::{WINDOW_END, WINDOW_START};
 use super::{set_returning, table_function, using};
 use crate::PlanContext;
@@ -18,6 +19,10 @@ type Table = (String, Option<Vec<String>>);
 pub(super) struct FromColumns<'a> {
     context: &'a PlanContext<'a>,
     open: Vec<Scope>,
+    /// The columns that joins have made one of two.
+    pub(super) merged: Vec<Merged>,
+    /// Those that are known to have different types.
+    wider: Vec<Wider>,
 }
 
 /// A query whose parts are being visited.
@@ -30,7 +35,21 @@ struct Scope {
 
 impl<'a> FromColumns<'a> {
     pub(super) fn new(context: &'a PlanContext<'a>) -> Self {
-        Self { context, open: Vec::new() }
+        Self { context, open: Vec::new(), merged: Vec::new(), wider: Vec::new() }
+    }
+
+    /// With the columns that are known to be merged of different types.
+    pub(super) fn with_wider(self, wider: Vec<Wider>) -> Self {
+        Self { wider, ..self }
+    }
+
+    /// Two columns become one; what is known of their types, if they differ.
+    pub(super) fn merged(&mut self, left: &Expr, right: &Expr) -> Option<&Wider> {
+        let merged = Merged::of(left, right)?;
+        if !self.merged.contains(&merged) {
+            self.merged.push(merged.clone());
+        }
+        self.wider.iter().find(|wider| wider.merged == merged)
     }
 
     /// The walk comes to a query. It must not be moved until the queries of its WITH have been visited.
@@ -154,6 +173,11 @@ impl<'a> FromColumns<'a> {
     /// Whether a name is that of a common table expression here.
     pub(super) fn is_common_table(&self, parts: &[String]) -> bool {
         self.common_table(parts).is_some()
+    }
+
+    /// The columns of a common table expression, if they are known.
+    pub(super) fn of_common_table(&self, name: &str) -> Option<Vec<String>> {
+        self.common_table(&[name.to_owned()])?.1.clone()
     }
 
     fn common_table(&self, parts: &[String]) -> Option<&Table> {

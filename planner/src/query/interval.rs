@@ -90,12 +90,19 @@ impl Parts {
         let mut tokens = split(text).into_iter().peekable();
         tokens.peek()?;
         while let Some(token) = tokens.next() {
+            // A sign may stand apart from its number: `1 month - 1 day`.
+            let (sign, token) = match token {
+                "-" => (-1.0, tokens.next().filter(|next| next.starts_with(|c: char| c.is_ascii_digit() || c == '.'))?),
+                "+" => (1.0, tokens.next().filter(|next| next.starts_with(|c: char| c.is_ascii_digit() || c == '.'))?),
+                token => (1.0, token),
+            };
             if token.contains(':') {
-                self.nanos = self.nanos.checked_add(clock(token)?)?;
-            } else if let Some((years, months)) = year_month(token) {
+                let nanos = if sign < 0.0 { clock(token)?.checked_neg()? } else { clock(token)? };
+                self.nanos = self.nanos.checked_add(nanos)?;
+            } else if let Some((years, months)) = year_month(token).filter(|_| sign > 0.0) {
                 self.months = years.checked_mul(12)?.checked_add(months)?.checked_add(self.months)?;
             } else {
-                let value: f64 = token.parse().ok()?;
+                let value = sign * token.parse::<f64>().ok()?;
                 // A number without a unit counts seconds, or days before a time of day.
                 let unit = match tokens.peek() {
                     Some(next) if next.starts_with(|c: char| c.is_ascii_alphabetic()) => tokens.next()?,
@@ -259,11 +266,13 @@ mod tests {
             ("250 ms", (0, 0, second / 4)),
             ("3 04:05", (0, 3, 14_700 * second)),
             ("-00:00:01.5", (0, 0, -3 * second / 2)),
+            ("1 month - 1 day + 2 hours", (1, -1, 7200 * second)),
+            ("1 day - 01:00", (0, 1, -3600 * second)),
         ];
         for (text, (months, days, nanos)) in golden {
             assert_eq!(parse(text), Some(IntervalMonthDayNano::new(months, days, nanos)), "{text}");
         }
-        for text in ["", "abc", "1 parsec", "1:2:3:4", "1 2 3"] {
+        for text in ["", "abc", "-", "1 day -", "1 parsec", "1:2:3:4", "1 2 3"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -9,7 +9,9 @@ pub(crate) mod arithmetic;
 mod arrow_error;
 pub mod as_of;
 pub(crate) mod cast;
+mod column_aliases;
 mod common_tables;
+mod cycle;
 pub(crate) mod datafusion_error;
 pub(crate) mod datetime;
 mod exclusion;
@@ -19,6 +21,7 @@ mod grouping;
 mod hypothetical;
 pub(crate) mod interval;
 mod json_records;
+mod key_columns;
 pub(crate) mod lateral;
 pub(crate) mod literal;
 mod literals;
@@ -29,6 +32,7 @@ mod one_group;
 pub(crate) mod operator;
 mod ordered_input;
 pub(crate) mod output;
+mod over_groups;
 mod own_aggregate;
 mod pg_rewrite;
 pub(crate) mod place_of_error;
@@ -41,6 +45,7 @@ pub(crate) mod rewrite;
 mod row_in;
 mod row_value;
 pub(crate) mod scalar_subquery;
+mod scope;
 mod second_names;
 mod set_comparison;
 pub mod set_operation;
@@ -56,6 +61,7 @@ mod union;
 mod units;
 mod using;
 mod values;
+mod variadic;
 mod whole_row;
 pub mod window;
 mod windows;
@@ -251,13 +257,13 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     if let Some(mut named) = whole_row::named(query)
         && whole_row::expanded(&mut named, context)
     {
-        return bind_as_written(named, context, all_unique);
+        return bind_as_written(&named, context, all_unique);
     }
-    match bind_as_written(query.clone(), context, all_unique) {
+    match bind_as_written(query, context, all_unique) {
         Err(error) if matches!(error.kind, ErrorKind::UndefinedColumn | ErrorKind::UndefinedFunction) => {
             let mut query = query.clone();
             match whole_row::expanded(&mut query, context) {
-                true => bind_as_written(query, context, all_unique).map_err(|_| error),
+                true => bind_as_written(&query, context, all_unique).map_err(|_| error),
                 false => Err(error),
             }
         }
@@ -265,24 +271,38 @@ fn bind_query(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -
     }
 }
 
-fn bind_as_written(
+/// Once more, if joins have made one column of two of different types: that is known only of a plan.
+fn bind_as_written(query: &ast::Query, context: &PlanContext<'_>, all_unique: bool) -> Result<(LogicalPlan, Visible)> {
+    let (plan, visible, merged) = bind_merged(query.clone(), context, all_unique, Vec::new())?;
+    let wider = using::wider(&plan, &merged)?;
+    if wider.is_empty() {
+        return Ok((expand_views(plan)?, visible));
+    }
+    let (plan, visible, _) = bind_merged(query.clone(), context, all_unique, wider)?;
+    Ok((expand_views(plan)?, visible))
+}
+
+/// Views are not expanded.
+fn bind_merged(
     mut query: ast::Query,
     context: &PlanContext<'_>,
     all_unique: bool,
-) -> Result<(LogicalPlan, Visible)> {
-    let rewritten = rewrite::query(&mut query, context, all_unique)?;
+    wider: Vec<using::Wider>,
+) -> Result<(LogicalPlan, Visible, Vec<using::Merged>)> {
+    let rewritten = rewrite::query(&mut query, context, all_unique, wider)?;
     let provider = provider::Provider::new(context);
     let planner = SqlToRel::new(&provider);
     let mut planner_context = PlannerContext::new().with_prepare_param_data_types(parameter_fields(context));
     let statement = ast::Statement::Query(Box::new(query));
-    let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context)?;
+    let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context);
+    let plan = plan.map_err(|error| key_columns::located(error.into(), &rewritten.ungrouped))?;
     let plan = lateral::attached(ordered_input::aggregates(plan)?)?;
     let plan = as_of::placed(typing::plan(plan, context)?)?;
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);
     }
-    Ok((expand_views(plan)?, visible))
+    Ok((plan, visible, rewritten.merged))
 }
 
 type Visible = std::collections::HashMap<String, String>;

@@ -397,9 +397,8 @@ fn partner(op: Operator, known: &SqlType, known_is_left: bool) -> SqlType {
     match (op, known) {
         (Operator::StringConcat, SqlType::Bytea | SqlType::Array(_)) => known.clone(),
         (Operator::StringConcat, _) => SqlType::Text,
-        (Operator::Plus, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Time) if known_is_left => {
-            SqlType::Interval
-        }
+        (Operator::Plus, SqlType::Timestamp | SqlType::Timestamptz) => SqlType::Interval,
+        (Operator::Plus, SqlType::Time) if known_is_left => SqlType::Interval,
         (Operator::Plus | Operator::Minus, SqlType::Date) => {
             if op == Operator::Minus {
                 SqlType::Date

@@ -16,6 +16,18 @@ pub(super) fn expanded(name: &str, function: &Function, span: Option<Span>) -> R
     if let Some(place) = super::hypothetical::expanded(name, function) {
         return place.map(Some).map_err(|error| error.at(span));
     }
+    if let ("percentile_cont" | "percentile_disc", Some(fractions)) = (name, fractions(function)) {
+        let each = fractions.into_iter().map(|fraction| {
+            let one = within(function, name, vec![fraction], function.within_group.clone());
+            match &one {
+                Expr::Function(function) if name == "percentile_disc" => {
+                    Ok(expanded(name, function, span)?.unwrap_or_else(|| one.clone()))
+                }
+                _ => Ok(one),
+            }
+        });
+        return Ok(Some(call("make_array", each.collect::<Result<_>>()?)));
+    }
     let expansion: fn(&str, &Function) -> Option<Result<Expr>> = match name {
         "json_agg" | "jsonb_agg" => array,
         "json_object_agg" | "jsonb_object_agg" => object,
@@ -64,6 +76,13 @@ fn document(name: &str, function: &Function, [open, close]: [&str; 2], part: Exp
     cast(Expr::Nested(Box::new(closed)), if name.starts_with("jsonb") { "jsonb" } else { "json" })
 }
 
+/// The fractions of `percentile_cont(ARRAY[0.25, 0.5])`, whose value is an array.
+fn fractions(function: &Function) -> Option<Vec<Expr>> {
+    let [Expr::Function(array)] = arguments(function)? else { return None };
+    let is_array = array.name.to_string() == "make_array";
+    is_array.then(|| arguments_of(&array)).flatten().filter(|fractions| !fractions.is_empty())
+}
+
 /// The value at the place that the fraction says, among those that are not NULL.
 fn percentile_disc(_name: &str, function: &Function) -> Option<Result<Expr>> {
     let [fraction] = arguments(function)?;
@@ -98,9 +117,14 @@ fn mode(_name: &str, function: &Function) -> Option<Result<Expr>> {
 
 /// A call of another aggregate over the same rows.
 fn over(function: &Function, name: &str, args: Vec<Expr>) -> Expr {
+    within(function, name, args, Vec::new())
+}
+
+/// As [`over`], in the order of WITHIN GROUP.
+fn within(function: &Function, name: &str, args: Vec<Expr>, within_group: Vec<OrderByExpr>) -> Expr {
     let mut other = function.clone();
     other.name = ObjectName::from(vec![Ident::new(name)]);
-    other.within_group = Vec::new();
+    other.within_group = within_group;
     if let FunctionArguments::List(list) = &mut other.args {
         list.args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     }

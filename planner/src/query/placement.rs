@@ -48,7 +48,8 @@ pub(crate) fn aggregate_of(select: &Select, functions: &FunctionRegistry) -> Opt
     nodes.find_map(|node| first_call(node, wanted)).map(|(span, _)| span)
 }
 
-fn condition(operator: &JoinOperator) -> Option<&Expr> {
+/// The condition of a join, if it has one.
+pub(super) fn condition(operator: &JoinOperator) -> Option<&Expr> {
     let constraint = match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)
@@ -108,7 +109,8 @@ fn arguments(function: &Function) -> impl Iterator<Item = &Expr> {
     })
 }
 
-fn is_aggregate(function: &Function, functions: &FunctionRegistry) -> bool {
+/// Whether it is a call of an aggregate, over a window too.
+pub(super) fn is_aggregate(function: &Function, functions: &FunctionRegistry) -> bool {
     let name = function.name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
     // rank(x) WITHIN GROUP (…) is one, rank() is none.
     functions.find_aggregate(&name).is_some() || !function.within_group.is_empty()

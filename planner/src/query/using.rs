@@ -1,40 +1,31 @@
 //! `USING` and `NATURAL`: the columns that a join makes one of two, what they mean, and where `*` has them.
 //!
 //! Such a join becomes one with ON, and the bare names of its columns become what they mean: the left side's column, the right side's behind a
-//! RIGHT join, whichever isn't NULL behind a FULL one. `*` is first what the last join has merged, then the left side's other columns, then the
+//! RIGHT join, whichever isn't NULL behind a FULL one; where the two have different types ([`wider`]), it has the type of both. `*` is first what the last join has merged, then the left side's other columns, then the
 //! right side's. DataFusion would leave the columns where they are, and take the left side's in every join.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use catalog::SqlType;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
 use sql::Span;
 use sql::ast::{
     BinaryOperator, Distinct, ExceptSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderByKind,
     Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, TableFactor, TableWithJoins, Value,
-    Visitor, VisitorMut, WildcardAdditionalOptions,
+    VisitorMut, WildcardAdditionalOptions,
 };
 use sql::walk::{self, Walk};
 
 use super::as_of::written as as_of;
 use super::from_columns::FromColumns;
 use super::name::{column_name, folded};
-use super::rewrite::call;
+use super::rewrite::{call, cast};
 use super::set_returning::{select_all, table_alias};
 use crate::error::ErrorKind;
 use crate::{Error, Result};
-
-/// Whether a query or one within it has such a join.
-pub(super) fn occurs(query: &Query) -> bool {
-    struct Finder;
-    impl Visitor for Finder {
-        type Break = ();
-
-        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-            if select.from.iter().any(merges) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    }
-    walk::read(query, &mut Finder).is_break()
-}
 
 /// Rewrites the SELECTs of a query, and its ORDER BY. `names` has entered the query.
 pub(super) fn rewrite(query: &mut Query, names: &mut FromColumns<'_>) -> Result<()> {
@@ -265,12 +256,14 @@ fn joined(table: &mut TableWithJoins, before: &[Part], names: &mut FromColumns<'
                 let merged = merged.iter().map(|name| name.0.last().and_then(|part| part.as_ident()).map(folded));
                 let merged = merged.collect::<Option<Vec<_>>>();
                 let merged = merged.ok_or_else(|| Error::internal("a column of USING is a name"))?;
-                columns = merge(&mut join.join_operator, columns, right, &merged).map_err(|error| error.at(span))?;
+                let done = merge(&mut join.join_operator, columns, right, &merged, names);
+                columns = done.map_err(|error| error.at(span))?;
                 continue;
             }
             Some(JoinConstraint::Natural) => {
                 let common = common(&columns, &right).map_err(|error| error.at(span))?;
-                columns = merge(&mut join.join_operator, columns, right, &common).map_err(|error| error.at(span))?;
+                let done = merge(&mut join.join_operator, columns, right, &common, names);
+                columns = done.map_err(|error| error.at(span))?;
                 continue;
             }
             Some(JoinConstraint::None) | None => {}
@@ -336,6 +329,14 @@ fn alias_of(factor: &TableFactor) -> Option<&Ident> {
     }
 }
 
+/// What a relation in FROM is called.
+pub(super) fn name_of(factor: &TableFactor) -> Option<&Ident> {
+    alias_of(factor).or_else(|| match factor {
+        TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => name.0.last()?.as_ident(),
+        _ => None,
+    })
+}
+
 /// The names that both sides have, in the left side's order.
 fn common(left: &[Part], right: &[Part]) -> Result<Vec<String>> {
     let names = |side: &[Part]| -> Result<Vec<String>> {
@@ -362,7 +363,9 @@ fn merge(
     mut left: Vec<Part>,
     mut right: Vec<Part>,
     names: &[String],
+    from: &mut FromColumns<'_>,
 ) -> Result<Vec<Part>> {
+    let is_left = matches!(operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
     let is_right = matches!(operator, JoinOperator::Right(_) | JoinOperator::RightOuter(_));
     let is_full = matches!(operator, JoinOperator::FullOuter(_));
     let (mut conditions, mut columns) = (Vec::new(), Vec::new());
@@ -374,10 +377,18 @@ fn merge(
         let of_left = take(&mut left, name, "left")?;
         let of_right = take(&mut right, name, "right")?;
         conditions.push(binary(of_left.clone(), BinaryOperator::Eq, of_right.clone()));
+        let wider = from.merged(&of_left, &of_right);
+        let of_type = |expr: Expr, is_of: bool| match wider {
+            Some(wider) if !is_of => cast(expr, wider.to),
+            _ => expr,
+        };
+        let (left_is, right_is) = wider.map_or((true, true), |wider| (wider.left_is, wider.right_is));
         let meaning = match (is_right, is_full) {
-            (true, _) => of_right,
+            (true, _) => of_type(of_right, right_is),
             (_, true) => call("coalesce", vec![of_left, of_right]),
-            _ => of_left,
+            // Of an inner join's columns, which are equal, the one that needs no cast.
+            _ if !is_left && !left_is && right_is => of_right,
+            _ => of_type(of_left, left_is),
         };
         columns.push(Part::Merged { name: name.clone(), meaning });
     }
@@ -419,6 +430,93 @@ fn take(side: &mut [Part], name: &str, which: &str) -> Result<Expr> {
     };
     let part = side.iter_mut().find(|part| part.count(name) == wanted);
     part.map(|part| part.take(name)).ok_or_else(|| Error::internal("the column was counted"))
+}
+
+/// Two columns that a join has made one, each by its relation's name and its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Merged {
+    left: (String, String),
+    right: (String, String),
+}
+
+impl Merged {
+    /// `None`: what is merged is no plain column.
+    pub(super) fn of(left: &Expr, right: &Expr) -> Option<Self> {
+        let column = |expr: &Expr| match expr {
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [relation, column] => Some((folded(relation), folded(column))),
+                _ => None,
+            },
+            _ => None,
+        };
+        Some(Self { left: column(left)?, right: column(right)? })
+    }
+}
+
+/// A merged column whose sides have different types.
+#[derive(Clone, Debug)]
+pub(crate) struct Wider {
+    pub(super) merged: Merged,
+    /// The type of both together.
+    to: &'static str,
+    /// Whether the left side's column has it.
+    left_is: bool,
+    /// Whether the right side's column has it.
+    right_is: bool,
+}
+
+/// Those of the merged columns whose sides have different types in a plan.
+pub(super) fn wider(plan: &LogicalPlan, merged: &[Merged]) -> Result<Vec<Wider>> {
+    let mut found: Vec<Wider> = Vec::new();
+    if merged.is_empty() {
+        return Ok(found);
+    }
+    plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Join(join) = node else { return Ok(TreeNodeRecursion::Continue) };
+        for one in merged {
+            let types = (type_of(join.left.schema(), &one.left), type_of(join.right.schema(), &one.right));
+            let (Some(left), Some(right)) = types else { continue };
+            let known = found.iter().any(|wider| wider.merged == *one);
+            if let Some((to, left_is, right_is)) = common_type(&left, &right).filter(|_| !known) {
+                found.push(Wider { merged: one.clone(), to, left_is, right_is });
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+fn type_of(schema: &DFSchema, (relation, column): &(String, String)) -> Option<SqlType> {
+    let mut fields = schema.iter();
+    let (_, field) = fields.find(|(qualifier, field)| {
+        field.name() == column && qualifier.is_some_and(|qualifier| qualifier.table() == relation)
+    })?;
+    SqlType::of_field(field)
+}
+
+/// The type of both of two different ones, and which of them is it.
+fn common_type(left: &SqlType, right: &SqlType) -> Option<(&'static str, bool, bool)> {
+    /// From the narrowest to the widest. Texts are cast either way, so they keep their types.
+    const ORDERS: [&[&str]; 2] =
+        [&["int2", "int4", "int8", "numeric", "float4", "float8"], &["date", "timestamp", "timestamptz"]];
+    let name = |sql_type: &SqlType| match sql_type {
+        SqlType::SmallInt => "int2",
+        SqlType::Integer => "int4",
+        SqlType::BigInt => "int8",
+        SqlType::Numeric(_) => "numeric",
+        SqlType::Real => "float4",
+        SqlType::Double => "float8",
+        SqlType::Date => "date",
+        SqlType::Timestamp => "timestamp",
+        SqlType::Timestamptz => "timestamptz",
+        _ => "",
+    };
+    let (left, right) = (name(left), name(right));
+    ORDERS.iter().find_map(|order| {
+        let place = |name| order.iter().position(|known| *known == name);
+        let (of_left, of_right) = (place(left)?, place(right)?);
+        (of_left != of_right).then(|| (order[of_left.max(of_right)], of_left > of_right, of_right > of_left))
+    })
 }
 
 fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {

@@ -123,6 +123,7 @@ pub(super) fn definition_of(
     let options = with.lowering(emit_on_window_close, retention);
     let view = lower(&planned.logical, &plan.object.schema(), options, context.catalog);
     let view = view.map_err(|error| with.located(place::located(error, &create.query.query)))?;
+    with.check(&view)?;
     if let ObjectKind::MaterializedView(definition) = &mut plan.object.kind {
         definition.key.clone_from(&view.key);
         definition.append_only = view.append_only;

@@ -38,5 +38,6 @@ pub(super) fn plan(delete: &Delete, context: &PlanContext<'_>) -> Result<Plan> {
         collect_parameters(expr, &mut found)?;
     }
     let parameters = parameter_list(found, context)?;
-    Ok(Plan::Delete(Box::new(DeletePlan { table: target.object.id, source, returning, parameters, reads })))
+    let (table, is_joined) = (target.object.id, !using.is_empty());
+    Ok(Plan::Delete(Box::new(DeletePlan { table, source, is_joined, returning, parameters, reads })))
 }

@@ -280,6 +280,8 @@ pub struct UpdatePlan {
     /// Gives for each row that is updated the table's columns as they are, then as they become, of the table's types. A row may come more
     /// than once with UPDATE … FROM: the first one counts.
     pub source: LogicalPlan,
+    /// Other relations stand in FROM.
+    pub is_joined: bool,
     /// What is answered, over the new row.
     pub returning: Option<Returning>,
     /// Types of `$1`, `$2`, ….
@@ -295,6 +297,8 @@ pub struct DeletePlan {
     pub table: ObjectId,
     /// Gives the rows to delete: the table's columns. A row may come more than once with DELETE … USING.
     pub source: LogicalPlan,
+    /// Other relations stand in USING.
+    pub is_joined: bool,
     /// What is answered, over the old row.
     pub returning: Option<Returning>,
     /// Types of `$1`, `$2`, ….

@@ -50,7 +50,8 @@ pub(super) fn plan(update: &Update, context: &PlanContext<'_>) -> Result<Plan> {
         collect_parameters(expr, &mut found)?;
     }
     let parameters = parameter_list(found, context)?;
-    Ok(Plan::Update(Box::new(UpdatePlan { table: target.object.id, source, returning, parameters, reads })))
+    let (table, is_joined) = (target.object.id, !from.is_empty());
+    Ok(Plan::Update(Box::new(UpdatePlan { table, source, is_joined, returning, parameters, reads })))
 }
 
 fn from_value(

@@ -5,7 +5,7 @@ use sql::Span;
 use sql::statement::{Options, WithOption};
 
 use crate::error::ErrorKind;
-use crate::incremental::OnError;
+use crate::incremental::{Node, OnError, ViewPlan};
 use crate::lower::LowerOptions;
 use crate::query::interval;
 use crate::{Error, Result};
@@ -22,6 +22,7 @@ const NAMES: [&str; 5] = [ON_ERROR, ON_EXPIRY, RETENTION, RETENTION_COLUMN, STAT
 pub(super) struct ViewOptions {
     pub(super) on_error: OnError,
     pub(super) state_ttl_us: Option<i64>,
+    ttl_span: Option<Span>,
     /// Its column is not found yet.
     retention: Option<Retention>,
     retention_column: Option<String>,
@@ -45,7 +46,10 @@ impl ViewOptions {
                     read.span.get_or_insert(option.value_span);
                 }
                 RETENTION_COLUMN => column = Some(option),
-                STATE_TTL => read.state_ttl_us = Some(length_us(option)?),
+                STATE_TTL => {
+                    read.state_ttl_us = Some(length_us(option)?);
+                    read.ttl_span = Some(option.value_span);
+                }
                 _ => return Err(unknown(option)),
             }
         }
@@ -74,6 +78,7 @@ impl ViewOptions {
         Self {
             on_error: if *null_on_error { OnError::Null } else { OnError::Report },
             state_ttl_us: *state_ttl_us,
+            ttl_span: None,
             retention: retention.map(|retention| Retention { column: None, ..retention }),
             retention_column: retention.and_then(|retention| Some(object.columns.get(retention.column?)?.name.clone())),
             span: None,
@@ -104,6 +109,25 @@ impl ViewOptions {
     /// What the planner of operators is told.
     pub(super) fn lowering(&self, emit_on_window_close: bool, retention: Option<Retention>) -> LowerOptions {
         LowerOptions { emit_on_window_close, on_error: self.on_error, retention, state_ttl_us: self.state_ttl_us }
+    }
+
+    /// Refuses to forget what can't be forgotten: an ASOF join doesn't know which of its rows nothing will be nearest to.
+    ///
+    /// A view that was made with it is still planned as it was.
+    pub(super) fn check(&self, view: &ViewPlan) -> Result<()> {
+        if self.state_ttl_us.is_none() {
+            return Ok(());
+        }
+        let mut grows = false;
+        view.root.visit(&mut |node| {
+            grows |= matches!(node, Node::AsOf(join) if join.left.append_only() || join.right.append_only());
+        });
+        match grows {
+            true => Err(Error::unsupported("state_ttl with an ASOF join of rows that are only ever added")
+                .with_hint("It keeps all of them, as a late row may be the nearest. Leave state_ttl out, join tables, or join FOR SYSTEM_TIME AS OF PROCTIME().")
+                .at(self.ttl_span)),
+            false => Ok(()),
+        }
     }
 
     /// How long rows stay, given the names of the view's columns.

@@ -58,14 +58,18 @@ pub fn keep_backups(directory: &Path, keep: usize) -> Result<()> {
 /// Copies a backup (the last one, unless another is named) into `data`, which must be empty or not there.
 ///
 /// # Errors
-/// [`Error::NoBackup`] if there is none of that number, [`Error::Corrupt`] if a file of it isn't what was copied.
+/// [`Error::NoBackup`] if there is none of that number, [`Error::Corrupt`] if a file of it is missing or isn't what was copied.
 pub fn restore_backup(directory: &Path, number: Option<u32>, data: &Path) -> Result<BackupInfo> {
     let all = backups(directory)?;
-    let chosen = match number {
-        None => all.last(),
-        Some(number) => all.iter().find(|backup| backup.number == number),
+    let made = numbers(directory)?;
+    let wanted = number.or(made.last().copied());
+    let Some(chosen) = all.into_iter().find(|backup| Some(backup.number) == wanted) else {
+        // RocksDB passes over a backup of which a file is missing; nobody who wants the last one wants the one before it instead.
+        return Err(match wanted.filter(|wanted| made.contains(wanted)) {
+            Some(wanted) => incomplete(directory, wanted),
+            None => Error::NoBackup { path: directory.to_owned(), number },
+        });
     };
-    let chosen = *chosen.ok_or_else(|| Error::NoBackup { path: directory.to_owned(), number })?;
     fs::create_dir_all(data).map_err(|e| Error::io(data, e))?;
     let mut engine = open(directory)?;
     engine.verify_backup(chosen.number).map_err(|e| damaged(directory, e))?;
@@ -73,6 +77,26 @@ pub fn restore_backup(directory: &Path, number: Option<u32>, data: &Path) -> Res
         .restore_from_backup(data, data, &RestoreOptions::default(), chosen.number)
         .map_err(|e| damaged(directory, e))?;
     Ok(chosen)
+}
+
+/// The numbers of the backups that were made and not removed, whole or not.
+fn numbers(directory: &Path) -> Result<Vec<u32>> {
+    let list = directory.join(LIST);
+    let entries = fs::read_dir(&list).map_err(|e| Error::io(&list, e))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut numbers: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// What is said of a backup that RocksDB doesn't show although there is a list of its files.
+fn incomplete(directory: &Path, number: u32) -> Error {
+    let list = directory.join(LIST).join(number.to_string());
+    let text = fs::read_to_string(&list).unwrap_or_default();
+    let files = text.lines().filter_map(|line| line.split(' ').next()).filter(|file| file.contains('/'));
+    let missing = files.map(|file| directory.join(file)).find(|file| !file.exists());
+    let detail = format!("backup {number} is not whole: a file of it is missing");
+    Error::Corrupt { file: Some(missing.unwrap_or(list)), detail }
 }
 
 fn open(directory: &Path) -> Result<BackupEngine> {

@@ -45,6 +45,16 @@ impl RocksOptions {
     /// Values of at least so many bytes are kept outside of the tree, which would write them again with every compaction.
     const BLOB_BYTES: u64 = 32 << 10;
 
+    /// A file's filter and index are built in memory, and read whole: of a small cache they would be much.
+    fn file_bytes(&self) -> u64 {
+        (self.block_cache_bytes as u64).clamp(16 << 20, 64 << 20)
+    }
+
+    /// A compaction reads ahead in each of its inputs, of which there may be thirty.
+    fn readahead_bytes(&self) -> usize {
+        (self.block_cache_bytes / 32).clamp(256 << 10, 2 << 20)
+    }
+
     /// What sorted files of commits are written with: as the database's own, but not compressed. They live in level 0 until a
     /// compaction reads them, which compresses what it keeps; and blocks of rows are compressed already.
     pub(super) fn sorted_file(&self) -> Options {
@@ -93,7 +103,8 @@ impl RocksOptions {
         options.set_level_zero_slowdown_writes_trigger(32);
         options.set_level_zero_stop_writes_trigger(64);
         options.set_max_bytes_for_level_base(256 << 20);
-        options.set_target_file_size_base(64 << 20);
+        options.set_target_file_size_base(self.file_bytes());
+        options.set_compaction_readahead_size(self.readahead_bytes());
         options.set_level_compaction_dynamic_level_bytes(true);
 
         // Below the customary limit of 1,024 open files, of which connections need some.

@@ -23,20 +23,20 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::Expr;
-use delta::{Delta, Part, SHARDS, partition};
+use delta::{Delta, Part, partition};
 use planner::explain::column_labels;
 use planner::incremental::{Expiry, Forgotten, Join as Node};
-use storage::{ChangeSet, Snapshot, StateId};
+use storage::{Snapshot, StateId};
 
 use self::alone::{Alone, Which, emits_pairs};
 use self::matching::{Pairs, Rows};
 use super::States;
 use super::closing::Closing;
-use super::shards::{checkpoint, for_sides, share};
+use super::shards::{Shards, Sides, for_sides};
 use crate::exchange::{Parts, by_shard, exchange, for_shards, is_parallel, map_each, rows_of};
 use crate::expression::{Condition, Evaluated, Expressions, batch_of, nullable};
 use crate::failures::Report;
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keys::{hash_keys, null_keys};
 use crate::state::{KeyEncoder, Multimap, RowCodec};
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ pub use self::with_itself::JoinWithItself;
 /// See [the module](self).
 pub struct Join {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
     /// Of which sides rows are forgotten whose keys are idle, which a third input says.
     forgets: Forgets,
 }
@@ -93,18 +93,15 @@ struct Side {
     report: Report,
 }
 
-struct Shard {
-    left: Multimap,
-    right: Multimap,
-}
+type Shard = Sides<Multimap>;
 
 impl Join {
     /// The operator of a node.
     pub fn new(node: &Node, states: &mut dyn States) -> Result<Self> {
         let shared = Shared::new(node)?;
         let (left, right): (StateId, StateId) = (states.state("left"), states.state("right"));
-        let shard = |shard| Shard { left: shared.left.state(left, shard), right: shared.right.state(right, shard) };
-        Ok(Self { shards: (0..SHARDS).map(shard).collect(), shared, forgets: Forgets::default() })
+        let shard = |shard| Sides { left: shared.left.state(left, shard), right: shared.right.state(right, shard) };
+        Ok(Self { shards: Shards::new(shard), shared, forgets: Forgets::default() })
     }
 
     /// The operator with a third input, of keys that are idle.
@@ -403,36 +400,12 @@ impl Operator for Join {
         self.shared.left.expiry.is_some() || self.shared.right.expiry.is_some()
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.left.changed() + shard.right.changed()).sum();
-        for left in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-                let side = if left { &mut shard.left } else { &mut shard.right };
-                side.checkpoint(changes);
-                Ok(())
-            })?;
-        }
-        Ok(())
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for side in self.shards.iter_mut().flat_map(|shard| [&mut shard.left, &mut shard.right]) {
-            side.committed(share(budget_bytes, side.bytes(), total));
-        }
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.sides().map(Multimap::unwritten_bytes).sum()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.sides().map(Multimap::bytes).sum()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.sides().map(Multimap::len).sum()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }
 
@@ -483,9 +456,5 @@ impl Join {
         };
         for_shards(context.workers, parallel, &mut self.shards, parts, |parts| !parts.is_empty(), work)?;
         Ok(())
-    }
-
-    fn sides(&self) -> impl Iterator<Item = &Multimap> {
-        self.shards.iter().flat_map(|shard| [&shard.left, &shard.right])
     }
 }

@@ -9,12 +9,12 @@
 
 use delta::Part;
 use planner::incremental::{Join as Equijoin, JoinKind, TemporalJoin as Node};
-use storage::{ChangeSet, Snapshot};
+use storage::Snapshot;
 
 use super::Shared;
 use super::alone::{Alone, Which};
 use super::matching::Pairs;
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::operators::States;
 use crate::operators::shards::{Shards, for_sides};
 use crate::state::Multimap;
@@ -102,24 +102,11 @@ impl Operator for TemporalJoin {
         Ok(output)
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        self.shards.checkpoint(workers, changes)
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        self.shards.committed(budget_bytes);
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.unwritten_bytes()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.bytes()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.rows()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

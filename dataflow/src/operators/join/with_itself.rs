@@ -7,14 +7,14 @@
 
 use delta::{Delta, Part};
 use planner::incremental::Join as Node;
-use storage::{ChangeSet, Snapshot};
+use storage::Snapshot;
 
 use super::Shared;
 use super::alone::Which;
 use super::matching::Pairs;
 use crate::Result;
 use crate::exchange::{for_shards, is_parallel, rows_of};
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::operators::States;
 use crate::operators::shards::Shards;
 use crate::state::Multimap;
@@ -74,24 +74,11 @@ impl Operator for JoinWithItself {
         Ok(output)
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        self.shards.checkpoint(workers, changes)
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        self.shards.committed(budget_bytes);
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.unwritten_bytes()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.shards.bytes()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.rows()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

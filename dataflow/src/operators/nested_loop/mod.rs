@@ -30,12 +30,12 @@ use self::range::{Bounds, Class, Interval, bounds};
 use super::States;
 use super::closing::Closing;
 use super::join::alone::{Alone, Which, emits_pairs};
-use super::shards::{checkpoint, share};
+use super::shards::{Held, Shards, Sides};
 use crate::Result;
 use crate::exchange::{by_shard, for_shards, is_parallel};
 use crate::expression::{Condition, batch_of, nullable, with_schema};
 use crate::failures::Report;
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keys::hash_keys;
 use crate::state::{Ordered, RowCodec};
 
@@ -47,7 +47,7 @@ const PLACE: usize = 10;
 /// See [the module](self).
 pub struct NestedLoop {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
 }
 
 struct Shared {
@@ -73,10 +73,7 @@ struct Side {
 }
 
 /// Rows by their places: the weight, and the weight of the other side's rows that match; that stays 0 where nobody asks.
-struct Shard {
-    left: Kept,
-    right: Kept,
-}
+type Shard = Sides<Kept>;
 
 /// One side's rows in a shard.
 struct Kept {
@@ -108,7 +105,7 @@ impl NestedLoop {
         let right = side(&right_schema, right_alone, width, right_bounds, node.right_expiry.as_ref())?;
         let (left_state, right_state) = (states.state("left"), states.state("right"));
         let kept = |state, shard| Kept { rows: Ordered::new(state, shard), over: Over::default() };
-        let shard = |shard| Shard { left: kept(left_state, shard), right: kept(right_state, shard) };
+        let shard = |shard| Sides { left: kept(left_state, shard), right: kept(right_state, shard) };
         Ok(Self {
             shared: Shared {
                 left,
@@ -118,7 +115,7 @@ impl NestedLoop {
                 report: Report::new(node.on_error, [column_labels(&node.left), column_labels(&node.right)].concat()),
                 schema: nullable(&node.schema),
             },
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Shards::new(shard),
         })
     }
 
@@ -169,16 +166,12 @@ impl NestedLoop {
             let Some((column, closing)) = &shared.side(which).expiry else { continue };
             let Some(over_to) = closing.closed_after(context) else { continue };
             let time = |place: &[u8]| shared.side(which).codec.integer(*column, &place[PLACE..]);
-            for shard in &mut self.shards {
+            for shard in self.shards.iter_mut() {
                 let Kept { rows, over } = shard.side_mut(which);
                 over.expire(rows, over_to, &time, store)?;
             }
         }
         Ok(())
-    }
-
-    fn sides(&self) -> impl Iterator<Item = &Ordered> {
-        self.shards.iter().flat_map(|shard| [&shard.left.rows, &shard.right.rows])
     }
 }
 
@@ -402,6 +395,32 @@ fn together(input: &[Delta], schema: &SchemaRef) -> Result<Delta> {
     Ok(Delta::concat(schema, &deltas)?)
 }
 
+impl Held for Kept {
+    fn changed(&self) -> usize {
+        self.rows.changed()
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.rows.unwritten_bytes()
+    }
+
+    fn write(&mut self, _state: usize, changes: &mut ChangeSet) {
+        self.rows.checkpoint(changes);
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        self.rows.committed(budget_bytes);
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
 impl Operator for NestedLoop {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let mut output = StepOutput::default();
@@ -419,34 +438,11 @@ impl Operator for NestedLoop {
         self.shared.left.expiry.is_some() || self.shared.right.expiry.is_some()
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.sides().map(Ordered::changed).sum();
-        for which in [Which::Left, Which::Right] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-                shard.side_mut(which).rows.checkpoint(changes);
-                Ok(())
-            })?;
-        }
-        Ok(())
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for side in self.shards.iter_mut().flat_map(|shard| [&mut shard.left.rows, &mut shard.right.rows]) {
-            side.committed(share(budget_bytes, side.bytes(), total));
-        }
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.sides().map(Ordered::unwritten_bytes).sum()
-    }
-
-    fn state_bytes(&self) -> usize {
-        self.sides().map(Ordered::bytes).sum()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.sides().map(Ordered::len).sum()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

@@ -43,8 +43,8 @@ use self::top::Top;
 use self::windows::Windows;
 use super::States;
 use super::closing::{Closing, Earliest};
-use super::shards::{checkpoint, share};
-use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
+use super::shards::share;
+use crate::exchange::{checkpoint_shards, exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, plain_column, positional, with_schema};
 use crate::failures::{Failures, Report};
 use crate::operator::{Operator, StepContext, StepOutput};
@@ -487,7 +487,7 @@ impl Operator for Partition {
         }
         let changed = |shard: &Shard| shard.rows.changed() + shard.blocks.as_ref().map_or(0, |b| b.rows.changed());
         let changed = self.shards.iter().map(changed).sum();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+        checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
             shard.rows.checkpoint(changes);
             if let Some(blocks) = &mut shard.blocks {
                 blocks.checkpoint(changes);

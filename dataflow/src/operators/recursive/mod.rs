@@ -13,45 +13,42 @@
 //! - A retraction is a loss; in an epoch it costs what depends on it, not what is there.
 //! - A step that isn't a sum over rows is computed in [`rounds`], all of them again by each change.
 //!
-//! A recursion that doesn't end must not stop the epoch. Then everything is taken back to what it was before, which is feeding the same
+//! A recursion that doesn't end must not stop the epoch, nor take all memory ([`limits`]). Then everything is taken back to what it was before, which is feeding the same
 //! changes with the other sign; the inputs' changes are put aside ([`waiting`]), and an error comes out, until changes come that may
-//! help.
+//! help. The rows of a round are fed in pieces: as the step's operators are given changes of any size, that makes no difference to what comes of them.
 
+mod limits;
 mod rounds;
 mod rows;
 mod step;
 mod waiting;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringViewArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringViewArray, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use delta::{Delta, consolidate};
 use planner::incremental::{Effect, Recursive as Node};
 use storage::{ChangeSet, Snapshot};
 
+use super::row_bag::RowBag;
 use super::{Emit, States, counted};
 use crate::Result;
 use crate::expression::{batch_of, nullable, with_schema};
 use crate::failures::ERROR_SCHEMA;
 use crate::operator::{Operator, StepContext, StepOutput};
+use limits::{Limit, Spent};
 pub use rounds::Rounds;
 use rows::{Phase, Rows};
 use step::Step;
 use waiting::Waiting;
 
-/// Rounds of an epoch in which rows come, at most: the longest path that an epoch follows. A round over few rows takes some ten
-/// microseconds, so that a recursion without an end costs the epoch some tenths of a second.
-pub(crate) const MAX_ROUNDS: usize = 10_000;
+/// The table of why a recursion was given up.
+const ERRORS: &str = "errors";
 
-/// Rows that an epoch derives at most, those that come back counted too. They are held in memory until the epoch ends: 64 bytes each are 1 GiB.
-const MAX_ROWS: usize = 1 << 24;
-
-/// With `UNION ALL`, a row that is derived more often will be derived for ever, or nobody will read it to its end.
-const MAX_WEIGHT: i64 = 1 << 40;
-
-/// What is wrong with a recursion that doesn't end.
-const ENDLESS: &str = "the recursive query doesn't end: it derives rows over and over, or more than 10000 rounds or 16777216 rows at a time";
+/// What came of a recursion, or why it was given up.
+type Followed<T> = std::result::Result<T, Limit>;
 
 /// See [the module](self).
 pub struct Recursive {
@@ -60,15 +57,12 @@ pub struct Recursive {
     step: Step,
     rows: Rows,
     waiting: Waiting,
+    /// Why it was given up, if it was; `None`: it was made by an older version, which knew of no reason but [one](Limit::Endless).
+    errors: Option<RowBag>,
+    /// It has been stepped since the start.
+    begun: bool,
     /// What rows that are added to each input do; the base is the first.
     effects: Vec<Effect>,
-}
-
-/// Whether a recursion goes on.
-#[derive(Default)]
-struct Progress {
-    rounds: usize,
-    rows: usize,
 }
 
 impl Recursive {
@@ -79,6 +73,11 @@ impl Recursive {
         Ok(Self {
             all: node.all,
             step: Step::new(&node.step, states)?,
+            errors: match states.given("rows").is_some() && states.given(ERRORS).is_none() {
+                true => None,
+                false => Some(RowBag::new(&ERROR_SCHEMA, states.state(ERRORS))?),
+            },
+            begun: false,
             rows: Rows::new(&schema, states.state("rows"))?,
             waiting: Waiting::new(inputs, states)?,
             effects: std::iter::once(Effect::Adds).chain(node.outers.iter().map(|outer| outer.effect)).collect(),
@@ -98,19 +97,22 @@ impl Recursive {
         counted::contents(states.state("rows"), &schema, is_there, store, emit)
     }
 
-    /// Brings the recursion to its end with these changes of its inputs; `None`, and nothing has happened, if it has none.
-    fn follow(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<Option<StepOutput>> {
+    /// Brings the recursion to its end with these changes of its inputs; if it is given up, nothing has happened.
+    fn follow(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<Followed<StepOutput>> {
         let mut errors = Vec::new();
         let deltas = if self.all {
             self.count_all(context, inputs, &mut errors)?
         } else {
             self.delete_and_rederive(context, inputs, &mut errors)?
         };
-        let Some(deltas) = deltas else { return Ok(None) };
+        let deltas = match deltas {
+            Ok(deltas) => deltas,
+            Err(limit) => return Ok(Err(limit)),
+        };
         // Rows that went out and came back have failed in between.
         let errors = together(&errors, &ERROR_SCHEMA)?;
         let errors = if errors.is_empty() { vec![] } else { vec![errors] };
-        Ok(Some(StepOutput { deltas, errors, ..StepOutput::default() }))
+        Ok(Ok(StepOutput { deltas, errors, ..StepOutput::default() }))
     }
 
     /// `UNION ALL`.
@@ -119,23 +121,33 @@ impl Recursive {
         context: &StepContext<'_>,
         inputs: &[Vec<Delta>],
         errors: &mut Vec<Delta>,
-    ) -> Result<Option<Vec<Delta>>> {
-        let mut output = Vec::new();
-        let mut rounds = Progress::default();
-        let mut change = self.step.run(context, &[], &inputs[1..], errors)?;
+    ) -> Result<Followed<Vec<Delta>>> {
+        let mut output: Vec<Delta> = Vec::new();
+        let mut spent = Spent::new(context.recursion_bytes, false);
+        let mut change = self.step.run(context, &[], &inputs[1..], errors, &mut spent)?;
         change.extend_from_slice(&inputs[0]);
-        loop {
+        for round in 0.. {
             let rows = together(&change, &self.schema)?;
             if rows.is_empty() {
-                return Ok(Some(output));
+                break;
             }
-            if !rounds.go_on(std::slice::from_ref(&rows)) || rounds.repeats(&output, &self.schema)? {
-                self.undo_step(context, &output, inputs)?;
-                return Ok(None);
+            change.clear();
+            let mut limit = spent.round(std::slice::from_ref(&rows));
+            if limit.is_none() && repeats(round, &output, &self.schema)? {
+                limit = Some(Limit::Endless);
             }
-            output.push(rows.clone());
-            change = self.step.run(context, &[rows], &[], errors)?;
+            spent.hold(std::slice::from_ref(&rows));
+            let mut left = VecDeque::from([rows]);
+            while let Some(piece) = spent.next_piece(&mut left) {
+                if let Some(limit) = limit.or(spent.over()) {
+                    self.undo_step(context, output, inputs)?;
+                    return Ok(Err(limit));
+                }
+                change.extend(self.step.run(context, &piece, &[], errors, &mut spent)?);
+                output.extend(piece);
+            }
         }
+        Ok(Ok(output))
     }
 
     /// `UNION`.
@@ -144,7 +156,7 @@ impl Recursive {
         context: &StepContext<'_>,
         inputs: &[Vec<Delta>],
         errors: &mut Vec<Delta>,
-    ) -> Result<Option<Vec<Delta>>> {
+    ) -> Result<Followed<Vec<Delta>>> {
         let (mut losses, mut gains) = (Vec::new(), Vec::new());
         for (deltas, effect) in inputs.iter().zip(&self.effects) {
             let (removed, added) = (of_sign(deltas, |weight| weight < 0)?, of_sign(deltas, |weight| weight > 0)?);
@@ -153,43 +165,71 @@ impl Recursive {
             gains.push(gain);
         }
         let (mut fed, mut taken): (Vec<Delta>, Vec<Delta>) = (Vec::new(), Vec::new());
-        let mut rounds = Progress::default();
+        let mut spent = Spent::new(context.recursion_bytes, false);
         for (phase, inputs_of_phase) in [(Phase::Lose, losses), (Phase::Gain, gains)] {
-            let mut change = self.step.run(context, &[], &inputs_of_phase[1..], errors)?;
+            let mut change = self.step.run(context, &[], &inputs_of_phase[1..], errors, &mut spent)?;
             change.extend_from_slice(&inputs_of_phase[0]);
             // Rows that went out are looked at again, once.
             let mut again = phase == Phase::Gain && !fed.is_empty();
             loop {
                 let moved = self.rows.take(context, phase, again, &change)?;
                 again = false;
+                spent.hold(&change);
                 taken.append(&mut change);
                 if moved.is_empty() {
                     break;
                 }
-                if !rounds.go_on(&moved) {
-                    let taken = taken.iter().map(Delta::negate).collect::<std::result::Result<Vec<_>, _>>()?;
-                    self.rows.undo(context, &taken)?;
-                    self.undo_step(context, &fed, inputs)?;
-                    return Ok(None);
+                let limit = spent.round(&moved);
+                spent.hold(&moved);
+                let mut left = VecDeque::from(moved);
+                while let Some(piece) = spent.next_piece(&mut left) {
+                    if let Some(limit) = limit.or(spent.over()) {
+                        let taken = taken.iter().map(Delta::negate).collect::<std::result::Result<Vec<_>, _>>()?;
+                        self.rows.undo(context, &taken)?;
+                        self.undo_step(context, fed, inputs)?;
+                        return Ok(Err(limit));
+                    }
+                    change.extend(self.step.run(context, &piece, &[], errors, &mut spent)?);
+                    fed.extend(piece);
                 }
-                change = self.step.run(context, &moved, &[], errors)?;
-                fed.extend(moved);
             }
         }
-        self.rows.moved().map(Some)
+        Ok(Ok(self.rows.moved()?))
     }
 
-    /// The step's operators forget what they have been given.
-    fn undo_step(&mut self, context: &StepContext<'_>, fed: &[Delta], inputs: &[Vec<Delta>]) -> Result<()> {
-        let negated = |deltas: &[Delta], schema: Option<&SchemaRef>| -> Result<Vec<Delta>> {
-            let Some(schema) = schema else { return Ok(vec![]) };
-            Ok(vec![together(deltas, schema)?.negate()?])
+    /// The step's operators forget what they have been given, the last first.
+    fn undo_step(&mut self, context: &StepContext<'_>, fed: Vec<Delta>, inputs: &[Vec<Delta>]) -> Result<()> {
+        let (mut errors, mut spent) = (Vec::new(), Spent::new(usize::MAX, false));
+        for delta in fed.into_iter().rev() {
+            self.step.run(context, &[delta.negate()?], &[], &mut errors, &mut spent)?;
+            errors.clear();
+        }
+        let negated = |deltas: &Vec<Delta>| -> Result<Vec<Delta>> {
+            let Some(first) = deltas.first() else { return Ok(vec![]) };
+            Ok(vec![together(deltas, &first.schema())?.negate()?])
         };
-        let rows = negated(fed, Some(&self.schema))?;
-        let outers = inputs[1..].iter().map(|deltas| negated(deltas, deltas.first().map(Delta::schema).as_ref()));
-        let outers = outers.collect::<Result<Vec<_>>>()?;
-        self.step.run(context, &rows, &outers, &mut Vec::new())?;
+        let outers = inputs[1..].iter().map(negated).collect::<Result<Vec<_>>>()?;
+        self.step.run(context, &[], &outers, &mut errors, &mut spent)?;
         Ok(())
+    }
+
+    fn was_short_of_memory(&mut self, context: &StepContext<'_>) -> Result<bool> {
+        let Some(errors) = &mut self.errors else { return Ok(false) };
+        let errors = errors.rows(context.snapshot.as_ref())?;
+        let [kind, _] = Limit::Memory.error();
+        Ok(errors.column(0).as_string_view().iter().any(|found| found == Some(kind)))
+    }
+
+    /// Says why the recursion was given up, or no longer; returns what is new of that.
+    fn report(&mut self, context: &StepContext<'_>, limit: Option<Limit>) -> Result<Vec<Delta>> {
+        let wanted = match limit {
+            Some(limit) => given_up(limit, 1)?,
+            None => together(&[], &ERROR_SCHEMA)?,
+        };
+        match &mut self.errors {
+            Some(errors) => errors.change_to(wanted, context),
+            None => Ok(vec![given_up(Limit::Endless, if limit.is_some() { 1 } else { -1 })?]),
+        }
     }
 
     /// Whether changes may bring a recursion to an end that had none: only if they derive less.
@@ -205,32 +245,15 @@ impl Recursive {
     }
 }
 
-impl Progress {
-    /// Counts a round. Rows that go are no more than there are, so only those that come are counted.
-    fn go_on(&mut self, change: &[Delta]) -> bool {
-        let weights = change.iter().flat_map(|delta| (0..delta.num_rows()).map(|row| delta.weight(row)));
-        let mut come = 0;
-        for weight in weights {
-            if weight > MAX_WEIGHT {
-                return false;
-            }
-            come += usize::from(weight > 0);
-        }
-        self.rounds += usize::from(come > 0);
-        self.rows += come;
-        self.rounds <= MAX_ROUNDS && self.rows <= MAX_ROWS
+/// Whether it is sure, after so many rounds, that a linear step will never come to an end. One that takes rows of `n` kinds to rows of these
+/// kinds yields nothing after `n` rounds, or never.
+fn repeats(rounds: usize, rows: &[Delta], schema: &SchemaRef) -> Result<bool> {
+    const FIRST_LOOK: usize = 64;
+    if rounds < FIRST_LOOK || !rounds.is_power_of_two() {
+        return Ok(false);
     }
-
-    /// Whether it is sure, after so many rounds, that a linear step will never come to an end. One that takes rows of `n` kinds to rows of these
-    /// kinds yields nothing after `n` rounds, or never.
-    fn repeats(&self, rounds: &[Delta], schema: &SchemaRef) -> Result<bool> {
-        const FIRST_LOOK: usize = 64;
-        if rounds.len() < FIRST_LOOK || !rounds.len().is_power_of_two() {
-            return Ok(false);
-        }
-        let rows: Vec<Delta> = rounds.iter().map(|delta| Delta::inserts(delta.batch().clone())).collect();
-        Ok(together(&rows, schema)?.num_rows() < rounds.len())
-    }
+    let rows: Vec<Delta> = rows.iter().map(|delta| Delta::inserts(delta.batch().clone())).collect();
+    Ok(together(&rows, schema)?.num_rows() < rounds)
 }
 
 /// All changes as one, rows that cancel out gone.
@@ -247,36 +270,56 @@ fn of_sign(deltas: &[Delta], wanted: fn(i64) -> bool) -> Result<Vec<Delta>> {
     Ok(if chosen.is_empty() { vec![] } else { vec![change.take(&UInt32Array::from(chosen))?] })
 }
 
-/// The error of a recursion without an end, as it comes (1) or goes (-1).
-fn endless(weight: i64) -> Result<Delta> {
-    let columns =
-        ["limit exceeded", ENDLESS, ""].map(|text| -> ArrayRef { Arc::new(StringViewArray::from(vec![text])) });
+/// The error of a recursion that is given up, as it comes (1) or goes (-1).
+fn given_up(limit: Limit, weight: i64) -> Result<Delta> {
+    let [kind, text] = limit.error();
+    let columns = [kind, text, ""].map(|text| -> ArrayRef { Arc::new(StringViewArray::from(vec![text])) });
     Ok(Delta::new(batch_of(&ERROR_SCHEMA, columns.to_vec(), 1)?, Some(Int64Array::from(vec![weight]))))
 }
 
 impl Operator for Recursive {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
-        if !self.waiting.is_any(context.snapshot.as_ref())? {
-            if let Some(output) = self.follow(context, inputs)? {
-                return Ok(output);
-            }
-            self.waiting.add(context, inputs)?;
-            return Ok(StepOutput { errors: vec![endless(1)?], ..StepOutput::default() });
-        }
-        self.waiting.add(context, inputs)?;
-        if !self.may_help(inputs) {
+        let waits = self.waiting.is_any(context.snapshot.as_ref())?;
+        let restarted = !std::mem::replace(&mut self.begun, true);
+        if !waits && inputs.iter().all(Vec::is_empty) {
             return Ok(StepOutput::default());
         }
-        let all = self.waiting.all(context.snapshot.as_ref())?;
-        let Some(mut output) = self.follow(context, &all)? else { return Ok(StepOutput::default()) };
-        self.waiting.clear();
-        output.errors.push(endless(-1)?);
-        Ok(output)
+        let all = if waits {
+            self.waiting.add(context, inputs)?;
+            // After a restart there may be more memory.
+            let larger = restarted && self.was_short_of_memory(context)?;
+            if !larger && !self.may_help(inputs) {
+                return Ok(StepOutput::default());
+            }
+            Some(self.waiting.all(context.snapshot.as_ref())?)
+        } else {
+            None
+        };
+        match self.follow(context, all.as_deref().unwrap_or(inputs))? {
+            Ok(mut output) if waits => {
+                self.waiting.clear();
+                output.errors.extend(self.report(context, None)?);
+                Ok(output)
+            }
+            Ok(output) => Ok(output),
+            Err(_) if waits && self.errors.is_none() => Ok(StepOutput::default()),
+            Err(limit) => {
+                if !waits {
+                    self.waiting.add(context, inputs)?;
+                }
+                Ok(StepOutput { errors: self.report(context, Some(limit))?, ..StepOutput::default() })
+            }
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        !self.begun
     }
 
     fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         self.step.checkpoint(workers, changes)?;
         self.waiting.checkpoint(changes);
+        self.errors.iter_mut().for_each(|errors| errors.checkpoint(changes));
         self.rows.checkpoint(workers, changes)
     }
 
@@ -284,6 +327,7 @@ impl Operator for Recursive {
         let total = self.state_bytes();
         self.step.committed(budget_bytes, total)?;
         self.waiting.committed(budget_bytes, total);
+        self.errors.iter_mut().for_each(|errors| errors.committed(budget_bytes, total));
         self.rows.committed(budget_bytes, total);
         Ok(())
     }
@@ -291,7 +335,8 @@ impl Operator for Recursive {
     fn unwritten_bytes(&self) -> usize {
         const ROW_BYTES: usize = 64;
         self.step.sum(|operator| operator.unwritten_bytes())
-            + (self.rows.changed() + self.waiting.changed()) * ROW_BYTES
+            + (self.rows.changed() + self.waiting.changed() + self.errors.as_ref().map_or(0, RowBag::changed))
+                * ROW_BYTES
     }
 
     fn state_bytes(&self) -> usize {

@@ -8,20 +8,20 @@
 //!
 //! As in PostgreSQL the step sees the base even where that is empty, and no empty round after it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
 use delta::Delta;
 use planner::incremental::Recursive as Node;
-use storage::{ChangeSet, Snapshot, StateId, Visit};
+use storage::{ChangeSet, Durability, MemoryStore, Snapshot, StateId, Store};
 
 use super::super::States;
 use super::super::row_bag::RowBag;
+use super::limits::Spent;
 use super::step::Step;
-use super::{MAX_ROUNDS, MAX_ROWS, endless, together};
+use super::{Followed, given_up, of_sign, together};
 use crate::Result;
 use crate::expression::nullable;
 use crate::failures::ERROR_SCHEMA;
@@ -63,18 +63,11 @@ impl Rounds {
         })
     }
 
-    /// All rounds; `None` if there is no end of them.
-    fn compute(&self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<Option<Computed>> {
-        let store: Arc<dyn Snapshot> = Arc::new(Nothing);
-        let context = StepContext {
-            epoch: context.epoch,
-            timestamp_us: context.timestamp_us,
-            watermarks_before: context.watermarks_before,
-            watermarks: context.watermarks,
-            snapshot: &store,
-            workers: context.workers,
-        };
-        let mut step = Step::new(&self.node.step, &mut Scratch::default())?;
+    /// All rounds, or why they were given up.
+    fn compute(&self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<Followed<Computed>> {
+        let mut scratch = Scratch::new(context.recursion_bytes)?;
+        let mut step = Step::new(&self.node.step, &mut Tables::default())?;
+        let mut spent = Spent::new(context.recursion_bytes, true);
         let mut known = Known::new(&self.schema, self.node.all)?;
         let mut round = known.take(together(&inputs[0], &self.schema)?)?;
         let mut before = together(&[], &self.schema)?;
@@ -82,17 +75,34 @@ impl Rounds {
         let mut made = before.clone();
         let mut failed = together(&[], &ERROR_SCHEMA)?;
         let (mut all, mut errors) = (Vec::new(), Vec::new());
-        let mut rows = 0;
-        for number in 0..MAX_ROUNDS {
-            rows += round.num_rows();
-            if rows > MAX_ROWS {
-                return Ok(None);
-            }
+        let mut outers = &inputs[1..];
+        loop {
+            let mut limit = spent.round(std::slice::from_ref(&round));
             all.push(round.clone());
-            let change = together(&[round.clone(), before.negate()?], &self.schema)?;
-            let outers = if number == 0 { &inputs[1..] } else { &[] };
+            spent.hold(std::slice::from_ref(&round));
             let mut failures = vec![failed];
-            let mut output = step.run(&context, &[change], outers, &mut failures)?;
+            let mut output = Vec::new();
+            // What goes, first. The step sees the base even where that is empty.
+            let change = together(&[round.clone(), before.negate()?], &self.schema)?;
+            let mut left: VecDeque<Delta> = [
+                of_sign(std::slice::from_ref(&change), |weight| weight < 0)?,
+                of_sign(&[change], |weight| weight > 0)?,
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            let first = spent.next_piece(&mut left).unwrap_or_default();
+            let mut piece = Some(first);
+            while let Some(rows) = piece {
+                limit = limit.or(spent.over());
+                if let Some(limit) = limit {
+                    return Ok(Err(limit));
+                }
+                let context = scratch.context(context);
+                output.extend(step.run(&context, &rows, std::mem::take(&mut outers), &mut failures, &mut spent)?);
+                piece = spent.next_piece(&mut left);
+            }
+            scratch.tidy(context, &mut step, spent.work())?;
             output.push(made);
             made = together(&output, &self.schema)?;
             failed = together(&failures, &ERROR_SCHEMA)?;
@@ -100,37 +110,28 @@ impl Rounds {
             before = std::mem::replace(&mut round, known.take(made.clone())?);
             if round.is_empty() {
                 let rows = together(&all, &self.schema)?;
-                return Ok(Some(Computed { rows, errors: together(&errors, &ERROR_SCHEMA)? }));
+                return Ok(Ok(Computed { rows, errors: together(&errors, &ERROR_SCHEMA)? }));
             }
         }
-        Ok(None)
     }
-}
-
-/// Makes a bag hold these rows, and returns the difference.
-fn change_to(bag: &mut RowBag, wanted: Delta, schema: &SchemaRef, context: &StepContext<'_>) -> Result<Vec<Delta>> {
-    let there = bag.rows(context.snapshot.as_ref())?;
-    let change = together(&[wanted, there.negate()?], schema)?;
-    if change.is_empty() {
-        return Ok(vec![]);
-    }
-    let change = vec![change];
-    bag.add(context, &change)?;
-    Ok(change)
 }
 
 impl Operator for Rounds {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
-        self.begun = true;
-        self.inputs.iter_mut().zip(inputs).try_for_each(|(bag, deltas)| bag.add(context, deltas))?;
         let store = context.snapshot.as_ref();
+        let restarted = !std::mem::replace(&mut self.begun, true) && inputs.iter().all(Vec::is_empty);
+        // What was given up may come to an end with more memory.
+        if restarted && self.rows.is_stored(store)? && !self.errors.is_stored(store)? {
+            return Ok(StepOutput::default());
+        }
+        self.inputs.iter_mut().zip(inputs).try_for_each(|(bag, deltas)| bag.add(context, deltas))?;
         let all = self.inputs.iter_mut().map(|bag| Ok(vec![bag.rows(store)?])).collect::<Result<Vec<_>>>()?;
         let (deltas, errors) = match self.compute(context, &all)? {
-            Some(Computed { rows, errors }) => (change_to(&mut self.rows, rows, &self.schema, context)?, errors),
+            Ok(Computed { rows, errors }) => (self.rows.change_to(rows, context)?, errors),
             // What has come out stays until there is an end again.
-            None => (vec![], endless(1)?),
+            Err(limit) => (vec![], given_up(limit, 1)?),
         };
-        let errors = change_to(&mut self.errors, errors, &ERROR_SCHEMA, context)?;
+        let errors = self.errors.change_to(errors, context)?;
         Ok(StepOutput { deltas, errors, ..StepOutput::default() })
     }
 
@@ -194,39 +195,52 @@ impl Known {
     }
 }
 
-/// Tables that are never written.
+/// Tables of a step that lives as long as an epoch.
 #[derive(Default)]
-struct Scratch(HashMap<String, StateId>);
+struct Tables(HashMap<String, StateId>);
 
-impl States for Scratch {
+impl States for Tables {
     fn state(&mut self, role: &str) -> StateId {
         let next = StateId(1 + self.0.len() as u32);
         *self.0.entry(role.to_owned()).or_insert(next)
     }
 }
 
-/// A store without entries.
-struct Nothing;
+/// A store that lives as long as an epoch. Operators remember rows that have gone until they have written that down.
+struct Scratch {
+    store: MemoryStore,
+    snapshot: Arc<dyn Snapshot>,
+    /// What operators may keep in memory besides.
+    cache_bytes: usize,
+    /// The work of the step when it was last tidied up.
+    tidied: usize,
+}
 
-impl Snapshot for Nothing {
-    fn get(&self, _key: &[u8]) -> storage::Result<Option<Bytes>> {
-        Ok(None)
+impl Scratch {
+    /// Rows that a step takes in before it is tidied up.
+    const WORK: usize = 1 << 18;
+
+    fn new(recursion_bytes: usize) -> Result<Self> {
+        let store = MemoryStore::new();
+        let snapshot = store.snapshot()?;
+        Ok(Self { store, snapshot, cache_bytes: recursion_bytes / 4, tidied: 0 })
     }
 
-    fn multi_get(&self, keys: &[&[u8]]) -> storage::Result<Vec<Option<Bytes>>> {
-        Ok(vec![None; keys.len()])
+    /// A context over it.
+    fn context<'a>(&'a self, context: &StepContext<'a>) -> StepContext<'a> {
+        StepContext { snapshot: &self.snapshot, ..*context }
     }
 
-    fn scan(&self, _start: &[u8], _end: &[u8], _visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit) -> storage::Result<()> {
-        Ok(())
-    }
-
-    fn scan_back(
-        &self,
-        _start: &[u8],
-        _end: &[u8],
-        _visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit,
-    ) -> storage::Result<()> {
-        Ok(())
+    /// Frees what the step's operators hold of rows that are gone.
+    fn tidy(&mut self, context: &StepContext<'_>, step: &mut Step, work: usize) -> Result<()> {
+        if work - self.tidied < Self::WORK {
+            return Ok(());
+        }
+        self.tidied = work;
+        let mut changes = ChangeSet::new();
+        step.checkpoint(context.workers, &mut changes)?;
+        self.store.commit(changes, Durability::Process)?;
+        self.snapshot = self.store.snapshot()?;
+        step.committed(self.cache_bytes, step.sum(|operator| operator.state_bytes()))
     }
 }

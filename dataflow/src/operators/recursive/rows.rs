@@ -8,9 +8,9 @@ use arrow::datatypes::SchemaRef;
 use delta::{Delta, Part, SHARDS};
 use storage::{ChangeSet, StateId};
 
-use super::super::shards::{checkpoint, share};
+use super::super::shards::share;
 use crate::Result;
-use crate::exchange::{Parts, exchange, for_shards, is_parallel, rows_of};
+use crate::exchange::{Parts, checkpoint_shards, exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, with_schema};
 use crate::operator::StepContext;
 use crate::state::keyed::WeightPairs;
@@ -153,7 +153,7 @@ impl Rows {
 
     pub(super) fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
         let changed = self.changed();
-        checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
+        checkpoint_shards(workers, &mut self.shards, changed, changes, |shard, changes| {
             shard.rows.checkpoint(changes);
             Ok(())
         })

@@ -24,11 +24,11 @@ use storage::{ChangeSet, Snapshot};
 
 use super::States;
 use super::agenda::Agenda;
-use super::shards::{checkpoint, share};
+use super::shards::{Held, Shards, share};
 use crate::Result;
 use crate::exchange::{exchange, for_shards, is_parallel, rows_of};
 use crate::expression::{batch_of, nullable, with_schema};
-use crate::operator::{Operator, StepContext, StepOutput};
+use crate::operator::{Operator, State, StepContext, StepOutput};
 use crate::state::keyed::Weights;
 use crate::state::keys::{EncodedKeys, NO_SLOT, hash_keys};
 use crate::state::row::EncodedRows;
@@ -41,7 +41,7 @@ const END_BYTES: usize = 9;
 /// See [the module](self).
 pub struct Session {
     shared: Shared,
-    shards: Vec<Shard>,
+    shards: Shards<Shard>,
 }
 
 struct Shared {
@@ -74,7 +74,7 @@ impl Session {
             ends: Keyed::new(ends, shard, Weights::default()),
             agenda: Agenda::new(),
         };
-        let shards = (0..SHARDS).map(shard).collect();
+        let shards = Shards::new(shard);
         let shared = Shared {
             time: node.time,
             gap_us: node.gap_us,
@@ -372,6 +372,41 @@ pub fn assign_sessions(
     batch_of(&nullable(schema), columns, taken.num_rows())
 }
 
+impl Held for Shard {
+    const STATES: usize = 2;
+
+    fn changed(&self) -> usize {
+        self.rows.changed() + self.ends.changed()
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        Held::unwritten_bytes(&self.rows) + Held::unwritten_bytes(&self.ends)
+    }
+
+    fn write(&mut self, state: usize, changes: &mut ChangeSet) {
+        if state == 0 {
+            self.rows.checkpoint(changes);
+        } else {
+            self.ends.checkpoint(changes);
+        }
+    }
+
+    fn committed(&mut self, budget_bytes: usize) {
+        let total = self.bytes();
+        self.rows.committed(share(budget_bytes, self.rows.bytes(), total));
+        let evicted = self.ends.committed(share(budget_bytes, self.ends.bytes() + self.agenda.bytes(), total));
+        self.agenda.tidy(&self.ends, evicted);
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes() + self.ends.bytes() + self.agenda.bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
 impl Operator for Session {
     fn step(&mut self, context: &StepContext<'_>, inputs: &[Vec<Delta>]) -> Result<StepOutput> {
         let (shared, store) = (&self.shared, context.snapshot.as_ref());
@@ -399,41 +434,11 @@ impl Operator for Session {
         !self.shared.watermark_of.is_empty()
     }
 
-    fn checkpoint(&mut self, workers: &rayon::ThreadPool, changes: &mut ChangeSet) -> Result<()> {
-        let changed = self.shards.iter().map(|shard| shard.rows.changed() + shard.ends.changed()).sum();
-        for rows in [true, false] {
-            checkpoint(workers, &mut self.shards, changed, changes, |shard, changes| {
-                if rows {
-                    shard.rows.checkpoint(changes)
-                } else {
-                    shard.ends.checkpoint(changes)
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+    fn state(&self) -> Option<&dyn State> {
+        Some(&self.shards)
     }
 
-    fn committed(&mut self, budget_bytes: usize) -> Result<()> {
-        let total = self.state_bytes();
-        for shard in &mut self.shards {
-            shard.rows.committed(share(budget_bytes, shard.rows.bytes(), total));
-            let evicted = shard.ends.committed(share(budget_bytes, shard.ends.bytes() + shard.agenda.bytes(), total));
-            shard.agenda.tidy(&shard.ends, evicted);
-        }
-        Ok(())
-    }
-
-    fn unwritten_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.unwritten_bytes() + shard.ends.changed() * 64).sum()
-    }
-
-    fn state_bytes(&self) -> usize {
-        let of = |shard: &Shard| shard.rows.bytes() + shard.ends.bytes() + shard.agenda.bytes();
-        self.shards.iter().map(of).sum()
-    }
-
-    fn state_rows(&self) -> usize {
-        self.shards.iter().map(|shard| shard.rows.len()).sum()
+    fn state_mut(&mut self) -> Option<&mut dyn State> {
+        Some(&mut self.shards)
     }
 }

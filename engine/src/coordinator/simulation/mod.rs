@@ -7,7 +7,7 @@
 //!
 //! Reading order: this file (the run), [`model`] (what must be true), [`world`] (what happens around the engine), [`life`] (the engine),
 //! [`clients`] (its sessions), [`topic`] and [`broker`] (its two sides), [`restored`] (what is true of a server that continues a backup), [`tests`]
-//! (how long it runs, which bugs it must find).
+//! (how long it runs, which bugs it must find). [`transfers`] is a smaller run, of views that must agree with each other.
 
 mod broker;
 mod check;
@@ -19,6 +19,7 @@ mod restored;
 mod rows;
 mod tests;
 mod topic;
+mod transfers;
 mod world;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ const FAULTS_PER_MILLE: u32 = 25;
 const FAILING_READS: u32 = 1_000;
 /// Reads of outboxes, of which there are few, fail so many times as often.
 const OUTBOX_READS: u32 = 60;
+/// How far the wall clock may be off, at most.
+const CLOCK_OFF: Duration = Duration::from_secs(10);
 /// Turns after which a run that nothing disturbs any more must have come to rest.
 const REST: usize = 20_000;
 
@@ -312,6 +315,7 @@ impl Simulation<'_> {
                 let loss = if self.random.one_in(2) { Loss::Nothing } else { Loss::Drawn };
                 self.die(loss);
             }
+            990..994 => self.set_clock(),
             _ => {}
         }
         self.hear();
@@ -451,6 +455,14 @@ impl Simulation<'_> {
         }
     }
 
+    /// Somebody sets the clock, or sets it right again.
+    fn set_clock(&mut self) {
+        let most = CLOCK_OFF.as_micros() as u64;
+        let off_us = if self.random.one_in(2) { 0 } else { self.random.below(2 * most) as i64 - most as i64 };
+        self.world.set_clock(off_us);
+        self.note(|| format!("the clock is {off_us} us off"));
+    }
+
     /// A client changes the table, from what an epoch showed.
     fn write(&mut self) {
         if self.life().is_catching_up() {
@@ -571,7 +583,8 @@ impl Simulation<'_> {
         self.bury(quiet);
         self.world.calm();
         self.settle();
-        // Time alone goes on.
+        // Time alone goes on, at first until the clock has come to where it may have been set before.
+        self.world.pass(CLOCK_OFF);
         for _ in 0..8 {
             self.world.pass(Duration::from_millis(400));
             self.epoch();

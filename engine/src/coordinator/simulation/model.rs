@@ -16,11 +16,13 @@ const DELAY_US: i64 = 2_000_000;
 const WINDOW_US: i64 = 5_000_000;
 /// How long the rows of `recent` stay, microseconds.
 const RETENTION_US: i64 = 8_000_000;
+/// How long the rows of `lately` stay, microseconds.
+const LATELY_US: i64 = 6_000_000;
 /// For how long `busy` knows keys that nothing comes for, microseconds; it may be up to an eighth longer.
 const TTL_US: i64 = 1_000_000;
 
 /// What the engine is told to make, in this order.
-pub(super) const DEFINITIONS: [(&str, &str); 12] = [
+pub(super) const DEFINITIONS: [(&str, &str); 13] = [
     (
         "events",
         "CREATE SOURCE events (k bigint, v bigint, at timestamptz, WATERMARK FOR at AS at - INTERVAL '2 seconds')
@@ -56,6 +58,11 @@ pub(super) const DEFINITIONS: [(&str, &str); 12] = [
         "busy",
         "CREATE MATERIALIZED VIEW busy WITH (state_ttl = '1 second') AS SELECT k, count(*) AS n FROM events GROUP BY k",
     ),
+    (
+        "lately",
+        "CREATE MATERIALIZED VIEW lately AS SELECT k, v, at FROM events
+           WHERE v >= 20 AND at <= now() AND at > now() - INTERVAL '6 seconds'",
+    ),
     ("by_k_out", "CREATE SINK by_k_out FROM by_k WITH (connector = 'simulated')"),
     ("ledger_out", "CREATE SINK ledger_out FROM ledger_by_k WITH (connector = 'simulated')"),
 ];
@@ -73,7 +80,7 @@ pub(super) const PASSING: [(&str, &str); 4] = [
 ];
 
 /// The views that are checked.
-pub(super) const VIEWS: [&str; 15] = [
+pub(super) const VIEWS: [&str; 16] = [
     "by_k",
     "of_by_k",
     "joined",
@@ -83,6 +90,7 @@ pub(super) const VIEWS: [&str; 15] = [
     "ledger",
     "recent",
     "busy",
+    "lately",
     "both",
     "most",
     "of_joined",
@@ -100,11 +108,14 @@ pub(super) const BLOCK: &str = "block";
 /// That row's id.
 pub(super) const BLOCK_ID: i64 = 1_000;
 
-/// What `changing` may be: a last column says which of them it is.
-pub(super) const VARIANTS: [&str; 3] = [
+/// What `changing` may be: a last column says which of them it is. Of some an operator is one of others, and goes on.
+pub(super) const VARIANTS: [&str; 6] = [
     "SELECT k, count(*) AS n, 0::bigint AS variant FROM events GROUP BY k",
     "SELECT k, count(*) AS n, 1::bigint AS variant FROM events WHERE v >= 50 GROUP BY k",
     "SELECT k, sum(v)::bigint AS n, 2::bigint AS variant FROM ledger GROUP BY k",
+    "SELECT k, count(*) AS n, 3::bigint AS variant FROM events GROUP BY k HAVING count(*) > 2",
+    "SELECT l.k, count(*) AS n, 4::bigint AS variant FROM ledger l JOIN events e ON e.k = l.k GROUP BY l.k",
+    "SELECT l.k, count(*) AS n, 5::bigint AS variant FROM ledger l JOIN events e ON e.k = l.k GROUP BY l.k HAVING count(*) > 3",
 ];
 
 /// Which of [`VARIANTS`] the view is, if it is there.
@@ -179,6 +190,8 @@ impl Moment {
 
     /// What an epoch makes of it that reads the topic up to `until`, at `timestamp_us`.
     pub(super) fn read(&mut self, topic: Topic, until: &Positions, timestamp_us: i64) {
+        let before_us = self.timestamp_us;
+        assert!(timestamp_us >= before_us, "8: it was {before_us}, and is {timestamp_us}: time never goes back");
         self.timestamp_us = timestamp_us;
         let mut came: BTreeMap<i64, i64> = BTreeMap::new();
         let passed = self.watermark;
@@ -298,6 +311,14 @@ impl Moment {
                     rows.for_each(|row| add(format!("{}|{}|{}", row.k, row.v, row.at_us)));
                 }
             }
+            "lately" => {
+                let now = self.timestamp_us;
+                for (partition, end) in &self.positions {
+                    let rows = topic.rows(*partition, 0, *end).filter(|row| row.v >= 20);
+                    let rows = rows.filter(|row| row.at_us <= now && row.at_us > now - LATELY_US);
+                    rows.for_each(|row| add(format!("{}|{}|{}", row.k, row.v, row.at_us)));
+                }
+            }
             CHANGING => self.changing(variant, topic).iter().for_each(|(k, n)| {
                 add(format!("{k}|{n}|{}", variant.unwrap_or_default()));
             }),
@@ -326,6 +347,12 @@ impl Moment {
                     let of_both = topic.rows(*partition, 0, *end).filter(|row| row.v >= 50);
                     of_both.for_each(|row| *rows.entry(row.k).or_default() += 1);
                 }
+            }
+            Some(3) => rows.extend(self.groups.iter().filter(|(_, group)| group.n > 2).map(|(k, group)| (*k, group.n))),
+            Some(both @ (4 | 5)) => {
+                let n = |k: &i64| self.groups.get(k).map_or(0, |group| group.n);
+                self.ledger.values().for_each(|(k, _)| *rows.entry(*k).or_default() += n(k));
+                rows.retain(|_, n| *n > if both == 5 { 3 } else { 0 });
             }
             _ => self.ledger.values().for_each(|(k, v)| *rows.entry(*k).or_default() += v),
         }

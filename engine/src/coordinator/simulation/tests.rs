@@ -9,13 +9,16 @@ use parking_lot::Mutex;
 
 use super::life::Tools;
 use super::topic::PARTITIONS;
-use super::{Report, Simulation, run};
+use super::{Report, Simulation, run, transfers};
 use crate::ErrorKind;
 use crate::command::Command;
 use crate::planted::{Bug, plant};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 60;
+
+/// Seeds of every test run in which money is moved.
+const SEEDS_OF_TRANSFERS: u64 = 12;
 
 /// Seeds within which each planted bug must be found.
 const SEEDS_PER_BUG: u64 = 400;
@@ -28,6 +31,12 @@ fn nothing_is_lost_and_nothing_comes_twice() {
         lives += run(seed, &tools).injected.restarts;
     }
     assert!(lives > SEEDS * 4, "only {lives} deaths");
+}
+
+#[test]
+fn views_agree_in_every_epoch() {
+    let tools = Tools::new();
+    (0..SEEDS_OF_TRANSFERS).for_each(|seed| transfers::run(seed, &tools));
 }
 
 #[test]
@@ -49,7 +58,11 @@ fn planted_bugs_are_found() {
         plant(Some(bug));
         let began = Instant::now();
         let found = (0..SEEDS_PER_BUG).find_map(|seed| {
-            let panic = catch_unwind(AssertUnwindSafe(|| run(seed, &tools))).err()?;
+            let both = || {
+                transfers::run(seed, &tools);
+                run(seed, &tools)
+            };
+            let panic = catch_unwind(AssertUnwindSafe(both)).err()?;
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "?".to_owned());
             Some((seed, text.lines().next().unwrap_or_default().to_owned()))
         });
@@ -176,6 +189,7 @@ fn add(total: &mut Report, one: &Report) {
     a.answers_lost += b.answers_lost;
     a.fenced += b.fenced;
     a.taken_over += b.taken_over;
+    a.clock_jumps += b.clock_jumps;
     a.left_behind += b.left_behind;
     total.epochs += one.epochs;
     total.records += one.records;
@@ -191,7 +205,7 @@ fn progress(time: Duration, next: u64, (seeds, r): &(u64, Report)) {
     println!(
         "{seconds:>5.0} s  {seeds} seeds ({:.1}/s, next {next})  {} crashes ({:.0}/s; {} at a commit, {} restored)  \
          disk: {} commits lost, {} full, {} failed, {} uncertain, {} reads failed  \
-         sinks: {} failed, {} answers lost, {} fenced, {} taken over  sources: {} away  \
+         sinks: {} failed, {} answers lost, {} fenced, {} taken over  sources: {} away  clock: {} jumps  \
          | {} epochs, {} records, {} writes, {} conflicts, {} errands, {} build steps, {} left behind",
         *seeds as f64 / seconds,
         i.restarts,
@@ -208,6 +222,7 @@ fn progress(time: Duration, next: u64, (seeds, r): &(u64, Report)) {
         h.fenced,
         h.taken_over,
         h.source_failures,
+        h.clock_jumps,
         r.epochs,
         r.records,
         r.writes,

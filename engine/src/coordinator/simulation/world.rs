@@ -39,6 +39,8 @@ pub(super) struct Around {
 
 struct State {
     passed: Duration,
+    /// How far the wall clock is off, microseconds.
+    clock_off_us: i64,
     random: Random,
     topic: Topic,
     /// The end of each partition.
@@ -63,6 +65,7 @@ pub(super) struct Happened {
     pub(super) answers_lost: u64,
     pub(super) fenced: u64,
     pub(super) taken_over: u64,
+    pub(super) clock_jumps: u64,
     /// Subscribers that were too slow.
     pub(super) left_behind: u64,
 }
@@ -81,6 +84,7 @@ impl World {
             began: Instant::now(),
             state: Mutex::new(State {
                 passed: Duration::ZERO,
+                clock_off_us: 0,
                 random: Random::new(seed ^ 0x0077_6f72_6c64),
                 topic: Topic { seed },
                 ends: (0..PARTITIONS).map(|partition| (partition, 0)).collect(),
@@ -137,6 +141,13 @@ impl World {
         self.state.lock().passed += time;
     }
 
+    /// Somebody sets the wall clock: it is so far off from now on, microseconds.
+    pub(super) fn set_clock(&self, off_us: i64) {
+        let mut state = self.state.lock();
+        state.clock_off_us = off_us;
+        state.happened.clock_jumps += 1;
+    }
+
     /// Adds records to a partition.
     pub(super) fn produce(&self, partition: PartitionId, records: i64) {
         *self.state.lock().ends.entry(partition).or_default() += records;
@@ -155,7 +166,8 @@ impl World {
     /// From now on nothing fails any more.
     pub(super) fn calm(&self) {
         self.set_away(false, false);
-        self.state.lock().unreliable = false;
+        let mut state = self.state.lock();
+        (state.unreliable, state.clock_off_us) = (false, 0);
     }
 
     /// Hands the next records of a partition over, at most so many; how many there were.
@@ -281,7 +293,8 @@ impl Outside for Around {
     }
 
     fn now_us(&self) -> Result<i64> {
-        Ok(BEGINS_US + self.world.state.lock().passed.as_micros() as i64)
+        let state = self.world.state.lock();
+        Ok(BEGINS_US + state.passed.as_micros() as i64 + state.clock_off_us)
     }
 
     fn instance(&self) -> &str {

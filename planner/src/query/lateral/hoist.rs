@@ -1,16 +1,19 @@
 //! Subqueries in places where only their values are wanted, of which DataFusion makes no joins: in aggregates and their groups, in window functions, in an order, in the condition of
-//! an outer join. Each becomes a column of a projection below, on the side whose columns it refers to.
+//! a join. Each becomes a column of a projection below, on the side whose columns it refers to. Of an inner join's condition they are asked above it, and what refers to
+//! both sides of an outer join is asked of the pairs that meet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, Sort, Window};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Projection, Sort, Window};
 
 use super::membership::as_value;
 use super::subquery::{is_subquery, plan_of};
-use super::{columns, project, referred};
+use super::{columns, inner, join_on, project, referred, same};
 
 /// The node over projections with its subqueries; `below` rewrites those projections in turn.
 pub(super) fn hoisted(
@@ -53,7 +56,8 @@ pub(super) fn hoisted(
                 picked => Ok(picked),
             }
         }
-        LogicalPlan::Join(join) if join.join_type != JoinType::Inner => of_outer_join(join, number, below),
+        LogicalPlan::Join(join) if join.join_type == JoinType::Inner => of_inner_join(join, number, below),
+        LogicalPlan::Join(join) => of_outer_join(join, number, below),
         _ => Ok(None),
     }
 }
@@ -78,6 +82,101 @@ fn of_order(
     project(sorted, columns(sort.input.schema()).collect()).map(Some)
 }
 
+/// What an inner join has for a condition may as well be asked of its rows.
+fn of_inner_join(
+    join: &Join,
+    number: &mut usize,
+    below: &mut dyn FnMut(LogicalPlan, &mut usize) -> Result<LogicalPlan>,
+) -> Result<Option<LogicalPlan>> {
+    let Some((with, without)) = join.filter.as_ref().map(apart).transpose()? else { return Ok(None) };
+    let Some(condition) = conjunction(with) else { return Ok(None) };
+    let joined = below(with_filter(join, &join.left, &join.right, conjunction(without))?, number)?;
+    below(LogicalPlan::Filter(Filter::try_new(condition, Arc::new(joined))?), number).map(Some)
+}
+
+/// The parts of a condition that have subqueries, and those that have none.
+fn apart(condition: &Expr) -> Result<(Vec<Expr>, Vec<Expr>)> {
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for part in split_conjunction(condition) {
+        let side = if part.exists(|expr| Ok(is_subquery(expr)))? { &mut with } else { &mut without };
+        side.push(part.clone());
+    }
+    Ok((with, without))
+}
+
+/// The join of other sides on another condition.
+fn with_filter(
+    join: &Join,
+    left: &Arc<LogicalPlan>,
+    right: &Arc<LogicalPlan>,
+    filter: Option<Expr>,
+) -> Result<LogicalPlan> {
+    let (left, right, on) = (left.clone(), right.clone(), join.on.clone());
+    let (kind, nulls) = (join.join_type, join.null_equality);
+    Ok(LogicalPlan::Join(Join::try_new(left, right, on, filter, kind, join.join_constraint, nulls, join.null_aware)?))
+}
+
+/// A LEFT or RIGHT join on subqueries that refer to both sides. What they say is found out for each combination of the columns that they refer to, and the
+/// combinations that pass are joined with the side that is filled up.
+fn by_pairs(
+    join: &Join,
+    number: &mut usize,
+    below: &mut dyn FnMut(LogicalPlan, &mut usize) -> Result<LogicalPlan>,
+) -> Result<Option<LogicalPlan>> {
+    let is_left = join.join_type == JoinType::Left;
+    if !is_left && join.join_type != JoinType::Right {
+        return Ok(None);
+    }
+    let Some((with, without)) = join.filter.as_ref().map(apart).transpose()? else { return Ok(None) };
+    let Some(condition) = conjunction(with) else { return Ok(None) };
+    if !referred(&join.right, join.left.schema())?.is_empty() {
+        return Ok(None);
+    }
+    let (of_left, of_right) = (asked(&condition, join.left.schema())?, asked(&condition, join.right.schema())?);
+    if of_left.is_empty() || of_right.is_empty() {
+        return Ok(None);
+    }
+    *number += 1;
+    let named = |side: &str, asked: &[Column]| -> Vec<(Column, String)> {
+        let name = |(at, column): (usize, &Column)| (column.clone(), format!("{side}{number}:{at}"));
+        asked.iter().enumerate().map(name).collect()
+    };
+    let (of_left, of_right) = (named("left", &of_left), named("right", &of_right));
+    let meeting = Join { join_type: JoinType::Inner, ..join.clone() };
+    let met = below(with_filter(&meeting, &join.left, &join.right, conjunction(without.clone()))?, number)?;
+    let all = of_left.iter().chain(&of_right);
+    let met = project(met, all.clone().map(|(column, _)| Expr::Column(column.clone())).collect())?;
+    let pairs = LogicalPlan::Distinct(Distinct::All(Arc::new(met)));
+    let pairs = below(LogicalPlan::Filter(Filter::try_new(condition, Arc::new(pairs))?), number)?;
+    let pairs = project(pairs, all.map(|(column, name)| Expr::Column(column.clone()).alias(name)).collect())?;
+
+    let equal = |side: &[(Column, String)]| {
+        conjunction(side.iter().map(|(column, name)| same(Expr::Column(column.clone()), inner(name), true)))
+    };
+    let (kept, filled) = if is_left { (&of_left, &of_right) } else { (&of_right, &of_left) };
+    let filled_side = if is_left { &join.right } else { &join.left };
+    let filled_side = Arc::new(join_on(filled_side.as_ref().clone(), pairs, equal(filled), JoinType::Inner)?);
+    let filter = conjunction(without.into_iter().chain(equal(kept)));
+    let joined = match is_left {
+        true => with_filter(join, &join.left, &filled_side, filter)?,
+        false => with_filter(join, &filled_side, &join.right, filter)?,
+    };
+    project(joined, columns(&join.schema).collect()).map(Some)
+}
+
+/// The columns of a schema that a condition asks for, its subqueries too.
+fn asked(condition: &Expr, schema: &DFSchema) -> Result<Vec<Column>> {
+    let mut places: BTreeSet<usize> =
+        condition.column_refs().into_iter().filter_map(|column| schema.maybe_index_of_column(column)).collect();
+    condition.apply(|expr| {
+        if let Some(plan) = plan_of(expr) {
+            places.extend(referred(plan, schema)?);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(places.into_iter().map(|place| Column::from(schema.qualified_field(place))).collect())
+}
+
 fn of_outer_join(
     join: &Join,
     number: &mut usize,
@@ -89,21 +188,18 @@ fn of_outer_join(
     let filter = left.moved_if(filter.clone(), number, right.schema())?;
     let filter = right.moved_if(filter, number, left.schema())?;
     let (new_left, new_right) = (left.finish(number, below)?, right.finish(number, below)?);
-    if new_left.is_none() && new_right.is_none() {
-        return Ok(None);
-    }
+    let is_changed = new_left.is_some() || new_right.is_some();
     let side = |new: Option<LogicalPlan>, old: &Arc<LogicalPlan>| new.map_or_else(|| old.clone(), Arc::new);
-    let joined = Join::try_new(
-        side(new_left, &join.left),
-        side(new_right, &join.right),
-        join.on.clone(),
-        Some(filter),
-        join.join_type,
-        join.join_constraint,
-        join.null_equality,
-        join.null_aware,
-    )?;
-    project(LogicalPlan::Join(joined), columns(&join.schema).collect()).map(Some)
+    let (left, right) = (side(new_left, &join.left), side(new_right, &join.right));
+    let joined = with_filter(join, &left, &right, Some(filter))?;
+    let paired = match &joined {
+        LogicalPlan::Join(joined) => by_pairs(joined, number, below)?,
+        _ => None,
+    };
+    match paired.or(is_changed.then_some(joined)) {
+        Some(plan) => project(plan, columns(&join.schema).collect()).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// An input, and what is added to its columns.

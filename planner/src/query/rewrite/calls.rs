@@ -10,8 +10,11 @@ use sql::ast::{
 use super::{Rewriter, SESSION_VALUES, as_of, call, cast, place};
 use crate::error::ErrorKind;
 use crate::query::name::folded;
-use crate::query::{exclusion, literals, own_aggregate, second_names, types, written_cast};
+use crate::query::{exclusion, literals, own_aggregate, second_names, types, variadic, written_cast};
 use crate::{Error, Result};
+
+/// Types whose values are made by functions of their names.
+const RANGE_TYPES: [&str; 6] = ["int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"];
 
 /// A number in a call's ORDER BY is a constant, and counts no column; DataFusion would take a bare one for a place in the input.
 pub(super) fn constants_in_order(function: &mut Function) {
@@ -74,6 +77,9 @@ impl Rewriter<'_> {
             };
             return Ok(Some(Expr::Nested(Box::new(remainder))));
         }
+        if let Some(spread) = variadic::spread(&name, function, name_span)? {
+            return Ok(Some(spread));
+        }
         literals::read(function, &name);
         if let Some(replacement) = second_names::replaced(&name, function, self.context)? {
             return Ok(Some(replacement));
@@ -86,6 +92,9 @@ impl Rewriter<'_> {
         }
         if let Some(expanded) = own_aggregate::expanded(&name, function, name_span)? {
             return Ok(Some(expanded));
+        }
+        if RANGE_TYPES.contains(&name.as_str()) {
+            return Err(Error::unsupported(format!("type {name}")).at(name_span));
         }
         if !self.context.functions.has(&name) {
             let hint = nearest(&name, self.context.functions.names(), |known| known).map_or_else(

@@ -9,8 +9,12 @@ use sql::ast::{
 use super::place;
 use crate::error::ErrorKind;
 use crate::query::name::folded;
+use crate::query::set_returning::{select_all, table_alias};
 use crate::query::ties;
 use crate::{Error, Result};
+
+/// What INTERSECT and EXCEPT are called where they have an order.
+const SETS: &str = "sets";
 
 /// Clauses of a query that DataFusion's planner ignores or doesn't know.
 pub(super) fn clauses(query: &mut Query) -> Result<()> {
@@ -58,6 +62,9 @@ pub(super) fn clauses(query: &mut Query) -> Result<()> {
         }
     }
     bare_columns(&mut query.body);
+    if query.order_by.is_some() {
+        ordered_sets(query)?;
+    }
     match &*query.body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
             unsupported("a data-modifying statement in a query", place(query))
@@ -77,6 +84,22 @@ fn bare_columns(body: &mut SetExpr) {
             named_columns(select);
         }
     }
+}
+
+/// `(a EXCEPT b) ORDER BY 1` becomes a query over the sets: DataFusion orders by a column of their left side, which is gone where the two sides' types
+/// differ.
+fn ordered_sets(query: &mut Query) -> Result<()> {
+    if !matches!(&*query.body, SetExpr::SetOperation { op: SetOperator::Intersect | SetOperator::Except, .. }) {
+        return Ok(());
+    }
+    let (mut all, mut subquery) = (select_all()?, select_all()?);
+    std::mem::swap(&mut subquery.body, &mut query.body);
+    if let SetExpr::Select(select) = &mut *all.body {
+        let alias = Some(table_alias(SETS.to_owned()));
+        select.from[0].relation = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+    }
+    query.body = all.body;
+    Ok(())
 }
 
 /// Gives plain columns their names as aliases, without a relation's.

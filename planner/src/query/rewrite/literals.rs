@@ -2,7 +2,7 @@
 
 use arrow::datatypes::IntervalMonthDayNano;
 use sql::Span;
-use sql::ast::{self, BinaryOperator, DataType, Expr, Value};
+use sql::ast::{self, BinaryOperator, DataType, DateTimeField, Expr, IntervalFields, Value};
 
 use super::{call, cast};
 use crate::query::{interval, types, written_cast};
@@ -39,6 +39,11 @@ pub(super) fn string_literal(expr: &Expr) -> Option<&str> {
     }
 }
 
+/// Whether a pattern of LIKE ends with its escape character.
+pub(super) fn is_open(pattern: &str) -> bool {
+    pattern.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
 pub(super) fn value_text(value: &Value) -> Option<&str> {
     match value {
         Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
@@ -54,7 +59,7 @@ pub(super) fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> R
             Value::Number(digits, _) => Some(digits.as_str()),
             other => value_text(other),
         },
-        _ => None,
+        other => string_literal(other),
     };
     let Some(written) = written else {
         return Err(Error::unsupported("an interval that is not a literal")
@@ -72,6 +77,41 @@ pub(super) fn interval_literal(literal: &ast::Interval, span: Option<Span>) -> R
         last_field: None,
         fractional_seconds_precision: None,
     })
+}
+
+/// A cast to an interval of certain fields, `x::interval day to minute`: read as such a literal is, or cut behind the last of them.
+pub(super) fn interval_of_fields(value: &Expr, fields: IntervalFields, precision: Option<u64>) -> Expr {
+    let named = fields.to_string().to_lowercase();
+    let (first, last) = named.split_once(" to ").map_or((named.as_str(), None), |(first, last)| (first, Some(last)));
+    let smallest = last.unwrap_or(first);
+    if string_literal(value).is_some() {
+        return Expr::Interval(ast::Interval {
+            value: Box::new(value.clone()),
+            leading_field: Some(field_named(first)),
+            leading_precision: None,
+            last_field: last.map(field_named),
+            fractional_seconds_precision: precision,
+        });
+    }
+    let whole = written_cast::call(value.clone(), DataType::Interval { fields: None, precision: None });
+    match (smallest, precision) {
+        ("second", None) => whole,
+        ("second", Some(digits)) => {
+            call("interval_scale", vec![whole, Expr::value(Value::Number(digits.to_string(), false))])
+        }
+        (unit, _) => call("interval_trunc", vec![Expr::value(Value::SingleQuotedString(unit.to_owned())), whole]),
+    }
+}
+
+fn field_named(name: &str) -> DateTimeField {
+    match name {
+        "year" => DateTimeField::Year,
+        "month" => DateTimeField::Month,
+        "day" => DateTimeField::Day,
+        "hour" => DateTimeField::Hour,
+        "minute" => DateTimeField::Minute,
+        _ => DateTimeField::Second,
+    }
 }
 
 fn datafusion_text(value: IntervalMonthDayNano) -> String {

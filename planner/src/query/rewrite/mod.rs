@@ -12,23 +12,27 @@ use std::ops::ControlFlow;
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor, UnaryOperator, Value,
-    VisitorMut,
+    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor,
+    UnaryOperator, Value, VisitorMut,
 };
 use sql::walk;
 
 pub(super) use self::calls::{plain_arguments, unqualified};
 use self::clauses::{clauses, positions_in_distinct, supported_select, table_factor, whole_names_in_wildcards};
-use self::literals::{interval_literal, moving_time, string_literal, value_text};
+use self::literals::{interval_literal, interval_of_fields, is_open, moving_time, string_literal, value_text};
 use self::names::Namer;
-use self::operators::{between_symmetric, is_distinct, loosened, named_operator, regex_function, take_symmetric_mark};
+use self::operators::{
+    between_symmetric, is_distinct, loosened, named_operator, regex_function, signed_base, take_symmetric_mark,
+};
 
 use super::as_of::written as as_of;
 use super::from_columns::FromColumns;
+use super::key_columns::{self, Ungrouped};
 use super::name::folded;
+use super::using::{Merged, Wider};
 use super::{
-    literal, literals as arguments, number, operator, placement, quantified, row_value, set_returning, types,
+    literal, literals as arguments, number, operator, placement, quantified, row_value, scope, set_returning, types,
     written_cast,
 };
 use crate::error::ErrorKind;
@@ -43,18 +47,28 @@ const SESSION_VALUES: [&str; 6] =
 pub(crate) struct Rewritten {
     /// Column names that were made unique, and what the user is to see instead.
     pub(crate) visible: HashMap<String, String>,
+    /// Columns that are neither grouped by nor in an aggregate.
+    pub(crate) ungrouped: Vec<Ungrouped>,
+    /// Columns that joins have made one of two.
+    pub(crate) merged: Vec<Merged>,
 }
 
 /// Rewrites a query in place. With `all_unique` every column of the outermost SELECT list that is no wildcard gets a name of its own: the
 /// second attempt when names of a wildcard and others collide.
-pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bool) -> Result<Rewritten> {
+/// `wider`: the columns that are known to be merged of different types.
+pub(crate) fn query(
+    query: &mut Query,
+    context: &PlanContext<'_>,
+    all_unique: bool,
+    wider: Vec<Wider>,
+) -> Result<Rewritten> {
     super::pg_rewrite::query(query, context);
     super::shadowed::rename(query);
     super::ordered_input::kept(query);
-    let columns = super::using::occurs(query).then(|| FromColumns::new(context));
+    let columns = FromColumns::new(context).with_wider(wider);
     let mut rewriter = Rewriter { context, all_unique, depth: 0, columns, rewritten: Rewritten::default() };
     match walk::change(query, &mut rewriter) {
-        ControlFlow::Continue(()) => Ok(rewriter.rewritten),
+        ControlFlow::Continue(()) => Ok(Rewritten { merged: rewriter.columns.merged, ..rewriter.rewritten }),
         ControlFlow::Break(error) => Err(*error),
     }
 }
@@ -62,7 +76,7 @@ pub(crate) fn query(query: &mut Query, context: &PlanContext<'_>, all_unique: bo
 /// Rewrites an expression in place.
 pub(crate) fn expression(expr: &mut Expr, context: &PlanContext<'_>) -> Result<()> {
     set_returning::refuse(expr, "here")?;
-    let columns = Some(FromColumns::new(context));
+    let columns = FromColumns::new(context);
     let mut rewriter = Rewriter { context, all_unique: false, depth: 1, columns, rewritten: Rewritten::default() };
     match walk::change(expr, &mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
@@ -74,8 +88,8 @@ struct Rewriter<'a> {
     context: &'a PlanContext<'a>,
     all_unique: bool,
     depth: usize,
-    /// The columns of what stands in FROM, where USING or NATURAL need them.
-    columns: Option<FromColumns<'a>>,
+    /// The columns of what stands in FROM.
+    columns: FromColumns<'a>,
     rewritten: Rewritten,
 }
 
@@ -98,22 +112,27 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
         flow(super::common_tables::in_order(query))?;
-        self.columns.iter_mut().for_each(|columns| columns.enter(query));
+        flow(super::cycle::in_with(query, &mut self.columns))?;
+        self.columns.enter(query);
+        flow(super::column_aliases::complete(query, &mut self.columns))?;
         flow(super::recursion::check(query, self.context.functions))?;
         super::values::one_type(&mut query.body);
         row_value::in_order_by(query);
         flow(super::windows::in_query(query))?;
         let rewritten = clauses(query).and_then(|()| joins(&mut query.body, self.context));
-        let rewritten = rewritten.and_then(|()| match &mut self.columns {
-            Some(columns) => super::using::rewrite(query, columns),
-            None => Ok(()),
-        });
-        flow(rewritten.and_then(|()| set_returning::in_query(query)))
+        flow(rewritten.and_then(|()| super::using::rewrite(query, &mut self.columns)))?;
+        let ungrouped = key_columns::in_query(query, &mut self.columns, self.context);
+        if let Some(column) = ungrouped.iter().find(|column| column.within) {
+            return ControlFlow::Break(Box::new(column.error()));
+        }
+        self.rewritten.ungrouped.extend(ungrouped);
+        flow(super::over_groups::in_query(query, &mut self.columns, self.context))?;
+        flow(set_returning::in_query(query))
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> Flow {
         self.depth -= 1;
-        self.columns.iter_mut().for_each(FromColumns::leave);
+        self.columns.leave();
         ControlFlow::Continue(())
     }
 
@@ -130,8 +149,14 @@ impl VisitorMut for Rewriter<'_> {
         super::one_group::in_select(select, self.context.functions);
         let mut discarded = HashMap::new();
         let outermost = self.depth == 1;
+        let mut all_unique = self.all_unique && outermost;
+        if all_unique {
+            // What a star stands for collides with nothing unseen once it is written out.
+            let relations = scope::relations(&select.from, &mut self.columns, self.context);
+            all_unique = !scope::write_out(&mut select.projection, &relations);
+        }
         let visible = if outermost { &mut self.rewritten.visible } else { &mut discarded };
-        Namer { all_unique: self.all_unique && outermost, visible }.name(&mut select.projection);
+        Namer { all_unique, visible }.name(&mut select.projection);
         row_value::in_group_by(select);
         if let Err(error) = super::row_in::in_select(select) {
             return ControlFlow::Break(Box::new(error));
@@ -195,6 +220,15 @@ impl Rewriter<'_> {
             } if string_literal(pattern).is_some() && string_literal(escape).is_some() => {
                 *expr = call("substring_similar", vec![(**text).clone(), (**pattern).clone(), (**escape).clone()]);
             }
+            // They are read as something of their own, and are functions like others.
+            Expr::Ceil { expr: value, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                *expr = call("ceil", vec![(**value).clone()]);
+                return self.expr(expr);
+            }
+            Expr::Floor { expr: value, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+                *expr = call("floor", vec![(**value).clone()]);
+                return self.expr(expr);
+            }
             Expr::Function(function) => {
                 calls::constants_in_order(function);
                 if let Some(replacement) = self.function(function, span)? {
@@ -246,6 +280,18 @@ impl Rewriter<'_> {
                 let arguments = [(**pattern).clone()].into_iter().chain(escape.take().map(Expr::Value));
                 **pattern = call("like_escape", arguments.collect());
             }
+            Expr::Like { negated, any: false, expr: text, pattern, escape_char: None }
+            | Expr::ILike { negated, any: false, expr: text, pattern, escape_char: None }
+                if string_literal(pattern).is_some_and(is_open) =>
+            {
+                let (negated, operands) = (*negated, vec![(**text).clone(), (**pattern).clone()]);
+                let name = if matches!(expr, Expr::Like { .. }) { "like_open" } else { "ilike_open" };
+                let like = call(name, operands);
+                *expr = match negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(like) },
+                    false => like,
+                };
+            }
             Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
                 let mut arguments = vec![(**pattern).clone()];
                 arguments.extend(escape_char.iter().map(|character| Expr::Value(character.clone())));
@@ -254,6 +300,13 @@ impl Rewriter<'_> {
                     true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
                     false => matches,
                 };
+            }
+            // A sign binds more tightly than a power: `-5 ^ 2` is 25.
+            Expr::UnaryOp { op: sign @ (UnaryOperator::Minus | UnaryOperator::Plus), expr: operand }
+                if matches!(**operand, Expr::BinaryOp { op: BinaryOperator::PGExp, .. }) =>
+            {
+                signed_base(operand, *sign);
+                *expr = std::mem::replace(&mut **operand, Expr::value(Value::Null));
             }
             Expr::UnaryOp { op, expr: operand } => {
                 if let Some(mark) = super::exclusion::mark(op, operand) {
@@ -339,6 +392,10 @@ impl Rewriter<'_> {
                     let digits = Expr::value(Value::Number(digits.to_string(), false));
                     *expr = call("interval_scale", vec![expr.clone(), digits]);
                 }
+            }
+            Expr::Cast { expr: inner, data_type: DataType::Interval { fields: Some(fields), precision }, .. } => {
+                *expr = interval_of_fields(inner, *fields, *precision);
+                return self.expr(expr);
             }
             Expr::Cast { expr: inner, data_type, array: false, .. }
                 if string_literal(inner).is_some_and(|text| moving_time(text, data_type).is_some()) =>

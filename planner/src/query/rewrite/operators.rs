@@ -115,3 +115,14 @@ pub(super) fn named_operator(parts: &[String], span: Option<Span>) -> Result<Bin
         }
     })
 }
+
+/// Gives the sign before a power to its base, of several powers to the first: they are taken from left to right.
+pub(super) fn signed_base(power: &mut Expr, sign: UnaryOperator) {
+    match power {
+        Expr::BinaryOp { left, op: BinaryOperator::PGExp, .. } => signed_base(left, sign),
+        base => {
+            let value = std::mem::replace(base, Expr::value(Value::Null));
+            *base = Expr::UnaryOp { op: sign, expr: Box::new(value) };
+        }
+    }
+}

@@ -5,9 +5,11 @@ use catalog::sql_type::NUMERIC_DEFAULT;
 use catalog::{CatalogType, SqlType};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, when};
 
-use super::{Typing, json_type, typed_json};
+use super::{Typing, json_type, key, typed_json};
+use crate::Error;
+use crate::error::ErrorKind;
 use crate::query::cast::Context;
 use crate::query::operator::{Class, class_of, is_unknown, narrowed, resolve, sql_type_of, type_name, unpadded};
 use crate::query::{cast, literals, operator, quantified, result_scale};
@@ -68,6 +70,49 @@ impl Typing<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A function whose arguments are of one type: what has none takes that of the first that has one. What is compared by a key is so here, too.
+    fn matched(&self, function: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
+        let ScalarFunction { func, mut args } = function;
+        self.unify(&mut args, schema)?;
+        let known = args.iter().filter(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema));
+        let known = known.collect::<Result<Vec<_>>>()?;
+        let name = func.name().to_owned();
+        if let Some((one, other)) = unlike(&known) {
+            return Err(unmatched(&name, one, other).into());
+        }
+        if name != "coalesce"
+            && let Some(chosen) = self.chosen_by_key(&name, &args, schema)?
+        {
+            return Ok(chosen);
+        }
+        let tag = json_type(&args, schema)?;
+        let func = crate::functions::matched::of_datafusion(&name).unwrap_or(func);
+        Ok(typed_json(Expr::ScalarFunction(ScalarFunction { func, args }), tag))
+    }
+
+    /// `NULLIF`, `GREATEST` and `LEAST` of values that are compared by what equal ones share.
+    fn chosen_by_key(&self, name: &str, args: &[Expr], schema: &DFSchema) -> Result<Option<Expr>> {
+        let own = &self.context.functions.own;
+        let keys = args.iter().map(|arg| key(arg, schema, own)).collect::<Result<Option<Vec<_>>>>()?;
+        let (Some(keys), Some(first)) = (keys, args.first()) else { return Ok(None) };
+        let chosen = match (name, keys.as_slice(), crate::functions::matched::of_datafusion(name)) {
+            ("nullif", [key, other], _) => {
+                let null = Expr::Literal(ScalarValue::try_from(&first.get_type(schema)?)?, None);
+                when(key.clone().eq(other.clone()), null).otherwise(first.clone())?
+            }
+            ("greatest" | "least", [key, others @ ..], Some(extreme)) => {
+                let extreme = extreme.call(keys.clone());
+                let mut cases = when(key.clone().eq(extreme.clone()), first.clone());
+                for (key, arg) in others.iter().zip(&args[1..]) {
+                    cases.when(key.clone().eq(extreme.clone()), arg.clone());
+                }
+                cases.end()?
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(typed_json(chosen, json_type(args, schema)?)))
     }
 
     pub(super) fn scalar_function(&self, mut function: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
@@ -157,11 +202,7 @@ impl Typing<'_> {
                     return Ok(operator::cast(call, DataType::Decimal128(NUMERIC_DEFAULT.0, scale)));
                 }
             }
-            "coalesce" | "nullif" | "greatest" | "least" => {
-                self.unify(&mut function.args, schema)?;
-                let json = json_type(&function.args, schema)?;
-                return Ok(typed_json(Expr::ScalarFunction(function), json));
-            }
+            "coalesce" | "nullif" | "greatest" | "least" => return self.matched(function, schema),
             "pg_typeof" => {
                 if let [value] = function.args.as_slice() {
                     let name =
@@ -177,6 +218,14 @@ impl Typing<'_> {
                 let root = args.next().unwrap_or_default();
                 return args.try_fold(root, |value, key| own.call("json_get", vec![value, narrowed(key)]));
             }
+            "array_subscript" if !is_unknown(&function.args[0]) => match sql_type_of(&function.args[0], schema)? {
+                SqlType::Array(_) => {}
+                other => {
+                    let name = type_name(&other);
+                    let message = format!("cannot subscript type {name} because it does not support subscripting");
+                    return Err(Error::new(ErrorKind::DatatypeMismatch, message).into());
+                }
+            },
             "date_bin" => self.date_bin_arguments(&mut function.args, schema)?,
             "generate_series" => series_arguments(&mut function.args, schema)?,
             _ => {
@@ -207,6 +256,44 @@ impl Typing<'_> {
     }
 }
 
+/// Two types that have none in common.
+fn unlike(types: &[SqlType]) -> Option<(&SqlType, &SqlType)> {
+    let (first, others) = types.split_first()?;
+    others.iter().find(|other| !alike(first, other)).map(|other| (first, other))
+}
+
+/// Whether values of two types can be values of one.
+fn alike(one: &SqlType, other: &SqlType) -> bool {
+    use SqlType::{
+        Array, BigInt, Catalog, Char, Date, Double, Integer, Name, Numeric, Oid, Real, SmallInt, Text, Timestamp,
+        Timestamptz, Varchar,
+    };
+    let is_number =
+        |sql_type: &SqlType| matches!(sql_type, SmallInt | Integer | BigInt | Real | Double | Numeric(_) | Oid);
+    let is_text = |sql_type: &SqlType| matches!(sql_type, Text | Varchar(_) | Char(_) | Name);
+    let is_time = |sql_type: &SqlType| matches!(sql_type, Date | Timestamp | Timestamptz);
+    match (one, other) {
+        (Catalog(_), _) | (_, Catalog(_)) => true,
+        (Array(one), Array(other)) => alike(one, other),
+        (one, other) => {
+            let both = |is: &dyn Fn(&SqlType) -> bool| is(one) && is(other);
+            one == other || both(&is_number) || both(&is_text) || both(&is_time)
+        }
+    }
+}
+
+/// That arguments have no type in common, in PostgreSQL's words: `NULLIF` is a comparison.
+fn unmatched(name: &str, one: &SqlType, other: &SqlType) -> Error {
+    let (one, other) = (type_name(one), type_name(other));
+    match name {
+        "nullif" => Error::new(ErrorKind::UndefinedFunction, format!("operator does not exist: {one} = {other}")),
+        name => {
+            let message = format!("{} types {one} and {other} cannot be matched", name.to_uppercase());
+            Error::new(ErrorKind::DatatypeMismatch, message)
+        }
+    }
+}
+
 /// `round(x, n)` to more digits than `x` has: it gets these. An integer that is rounded is a numeric from here on.
 fn rounded_to_more(args: &mut [Expr], schema: &DFSchema) -> Result<Option<Expr>> {
     let [value, Expr::Literal(digits, _)] = args else { return Ok(None) };
@@ -231,6 +318,7 @@ fn element_types(function: &mut ScalarFunction, schema: &DFSchema) -> Result<()>
     let array_at = match function.name() {
         "array_append" | "array_position" | "array_positions" | "array_remove" | "array_replace" => 0,
         "array_prepend" => 1,
+        "width_bucket" if function.args.len() == 2 => 1,
         "array_cat" | "array_overlap" | "array_contains" => {
             let known =
                 function.args.iter().find(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema)).transpose()?;

@@ -1,23 +1,21 @@
-//! Values that are equal though they are written differently: jsonb `1` and `1.0`. What groups them, or looks for them, does so by a key that equal ones share; the
-//! value that is shown for several is the least as text.
+//! Values that are equal though they are written differently: jsonb `1` and `1.0`, the intervals `1 day` and `24 hours`. What groups them, or looks for them, does so
+//! by a key that equal ones share; the value that is shown for several is the least as text, of intervals the one with fewest months, then days.
 
 use std::sync::Arc;
 
 use catalog::SqlType;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::functions_aggregate::expr_fn::min;
-use datafusion::logical_expr::expr::{Cast, InList, InSubquery};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, GroupingSet, LogicalPlan, Projection};
+use datafusion::logical_expr::expr::{Cast, InList, InSubquery, Sort};
+use datafusion::logical_expr::{Aggregate, Distinct, DistinctOn, Expr, GroupingSet, LogicalPlan, Projection};
 
 use crate::functions::OwnFunctions;
 use crate::query::operator::{OWN_CAST, is_unknown, resolve, sql_type_of};
 
 /// What equal values share, where that isn't the value itself.
 pub(in crate::query) fn key(expr: &Expr, schema: &DFSchema, own: &OwnFunctions) -> Result<Option<Expr>> {
-    if is_unknown(expr) || sql_type_of(expr, schema)? != SqlType::Jsonb {
-        return Ok(None);
-    }
-    own.call("jsonb_sort_key", vec![expr.clone()]).map(Some)
+    // Values are ordered by what equal ones share.
+    order(expr, schema, own)
 }
 
 /// GROUP BY and DISTINCT by keys.
@@ -42,8 +40,21 @@ pub(super) fn grouped(plan: LogicalPlan, own: &OwnFunctions) -> Result<LogicalPl
                 None => Ok(plan),
             }
         }
+        LogicalPlan::Distinct(Distinct::On(on)) => Ok(LogicalPlan::Distinct(Distinct::On(first_of_keys(on, own)?))),
         _ => Ok(plan),
     }
+}
+
+/// `DISTINCT ON` by keys, which are what its rows are sorted by too.
+fn first_of_keys(on: &DistinctOn, own: &OwnFunctions) -> Result<DistinctOn> {
+    let by = |expr: &Expr| Ok(key(expr, on.input.schema(), own)?.unwrap_or_else(|| expr.clone()));
+    let sorted = |sort: &Sort| Ok(Sort { expr: by(&sort.expr)?, ..sort.clone() });
+    let sort_expr = on.sort_expr.as_ref().map(|sorts| sorts.iter().map(sorted).collect::<Result<_>>());
+    Ok(DistinctOn {
+        on_expr: on.on_expr.iter().map(by).collect::<Result<_>>()?,
+        sort_expr: sort_expr.transpose()?,
+        ..on.clone()
+    })
 }
 
 fn by_keys(
@@ -66,9 +77,15 @@ fn by_keys(
                 let value = format!("value:{at}");
                 by.push(key.alias(format!("key:{at}")));
                 aggregates.push(min(group.clone().unalias()).alias(&value));
-                let field = SqlType::Jsonb.field(OWN_CAST, true).into();
                 let value = Expr::Column(Column::new_unqualified(value));
-                let value = Expr::Cast(Cast::new_from_field(Box::new(value), field));
+                let value = match sql_type_of(group, input.schema())? {
+                    // An extreme forgets that a text is JSON.
+                    SqlType::Jsonb => {
+                        let field = SqlType::Jsonb.field(OWN_CAST, true).into();
+                        Expr::Cast(Cast::new_from_field(Box::new(value), field))
+                    }
+                    _ => value,
+                };
                 shown.push(value.alias_qualified(relation, name));
             }
             None => {
@@ -86,8 +103,12 @@ fn by_keys(
 pub(super) fn in_list(list: InList, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {
     let InList { expr, list, negated } = list;
     let Some(value) = key(&expr, schema, own)? else { return Ok(Expr::InList(InList { expr, list, negated })) };
-    let key = |expr: Expr| own.call("jsonb_sort_key", vec![resolve(expr, &SqlType::Jsonb)?]);
-    let list = list.into_iter().map(key).collect::<Result<_>>()?;
+    let sql_type = sql_type_of(&expr, schema)?;
+    let element = |element: Expr| {
+        let element = resolve(element, &sql_type)?;
+        Ok(key(&element, schema, own)?.unwrap_or(element))
+    };
+    let list = list.into_iter().map(element).collect::<Result<_>>()?;
     Ok(Expr::InList(InList { expr: Box::new(value), list, negated }))
 }
 

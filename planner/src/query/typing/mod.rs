@@ -346,10 +346,10 @@ impl Typing<'_> {
     }
 }
 
-/// Whether expressions of one type are JSON, and which of the two.
+/// Whether expressions of one type are JSON, and which of the two, or uuids: all are texts inside.
 fn json_type<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFSchema) -> DataFusionResult<Option<SqlType>> {
     for expr in exprs.into_iter().filter(|expr| !is_unknown(expr)) {
-        if let found @ (SqlType::Json | SqlType::Jsonb) = sql_type_of(expr, schema)? {
+        if let found @ (SqlType::Json | SqlType::Jsonb | SqlType::Uuid) = sql_type_of(expr, schema)? {
             return Ok(Some(found));
         }
     }

@@ -1,14 +1,19 @@
 //! What calls take their rows in order of: values of any type, as a query's ORDER BY has them.
 
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, Result};
+use catalog::SqlType;
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Sort, WindowFunctionParams};
 use datafusion::logical_expr::{AggregateUDF, ExprSchemable, WindowFrameBound, WindowFrameUnits};
 
 use super::keys;
 use crate::Error;
-use crate::functions::OwnFunctions;
+use crate::error::{DataError, ErrorKind};
+use crate::functions::{OwnFunctions, length_us};
 use crate::query::operator::sql_type_of;
+
+/// Digits of an interval's length in microseconds.
+const LENGTH_DIGITS: u8 = 38;
 
 /// Whether an aggregate's ORDER BY says in which order it takes its rows, and nothing else.
 pub(super) fn takes_rows_in_order(func: &AggregateUDF) -> bool {
@@ -36,7 +41,13 @@ pub(super) fn of_window(params: &mut WindowFunctionParams, schema: &DFSchema, ow
     let is_range = frame.units == WindowFrameUnits::Range;
     let has_offset = is_range && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound));
     let keys = sort_keys(params.order_by.clone(), schema, own)?;
-    if has_offset && keys != params.order_by {
+    if let ([key], true) = (params.order_by.as_slice(), has_offset)
+        && sql_type_of(&key.expr, schema)? == SqlType::Interval
+    {
+        for bound in [&mut frame.start_bound, &mut frame.end_bound] {
+            *bound = by_length(std::mem::replace(bound, WindowFrameBound::CurrentRow))?;
+        }
+    } else if has_offset && keys != params.order_by {
         let key = params.order_by.iter().zip(&keys).find(|(key, sorted)| key != sorted).map(|(key, _)| &key.expr);
         let name = key.map(|key| sql_type_of(key, schema)).transpose()?.map_or_else(String::new, |key| key.to_string());
         return Err(Error::unsupported(format!("RANGE with an offset over values of the type {name}")).into());
@@ -49,4 +60,28 @@ pub(super) fn of_window(params: &mut WindowFunctionParams, schema: &DFSchema, ow
         frame.units = WindowFrameUnits::Groups;
     }
     Ok(())
+}
+
+/// A bound of a frame over intervals, which are sorted by their lengths.
+fn by_length(bound: WindowFrameBound) -> Result<WindowFrameBound> {
+    // The offset is still a text.
+    let length = |offset: ScalarValue| -> Result<ScalarValue> {
+        if offset.is_null() {
+            return Ok(offset);
+        }
+        let length = match offset.cast_to(&SqlType::Interval.data_type())? {
+            ScalarValue::IntervalMonthDayNano(Some(offset)) => length_us(offset),
+            _ => return Ok(offset),
+        };
+        if length < 0 {
+            let message = "invalid preceding or following size in window function";
+            return Err(Error::new(ErrorKind::Data(DataError::FrameOffset), message).into());
+        }
+        Ok(ScalarValue::Decimal128(Some(length), LENGTH_DIGITS, 0))
+    };
+    Ok(match bound {
+        WindowFrameBound::Preceding(offset) => WindowFrameBound::Preceding(length(offset)?),
+        WindowFrameBound::Following(offset) => WindowFrameBound::Following(length(offset)?),
+        WindowFrameBound::CurrentRow => WindowFrameBound::CurrentRow,
+    })
 }
