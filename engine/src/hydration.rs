@@ -397,6 +397,7 @@ impl<'a> Replay<'a> {
         let (spec, _) = spec(&source.object)?;
         let opened = self.hydration.outside.open_source(&spec).map_err(|e| external(&spec.name, &e))?;
         let InputBounds { queued_bytes, step_rows, .. } = self.hydration.bounds;
+        let queued_bytes = self.hydration.outside.queued_bytes(queued_bytes);
         let (sender, batches) = batch_channel_of(queued_bytes, Arc::new(|| ()));
         let running = opened.run(&source.positions, Some(&ahead), sender).map_err(|e| external(&spec.name, &e))?;
         let mut deltas = Vec::new();

@@ -28,6 +28,11 @@ pub(crate) trait Outside: Send + Sync {
     /// Makes a source.
     fn open_source(&self, spec: &SourceSpec) -> connectors::Result<Box<dyn Source>>;
 
+    /// Bytes of rows for which there is room between a source and who reads it, where the settings give it `bounded`.
+    fn queued_bytes(&self, bounded: usize) -> usize {
+        bounded
+    }
+
     /// Makes a sink.
     fn open_sink(&self, spec: &SinkSpec) -> connectors::Result<Box<dyn Sink>>;
 

@@ -354,7 +354,7 @@ impl Coordinator {
         // A source that had stopped begins again at its start.
         let saved: Option<SavedInput> =
             if self.recovering { recovery::input(object.id, &self.snapshot)? } else { None };
-        let queued_bytes = self.settings.input_bounds().queued_bytes;
+        let queued_bytes = self.outside.queued_bytes(self.settings.input_bounds().queued_bytes);
         let mut input = Input::start(object, saved, queued_bytes, &self.bell, &*self.outside)?;
         if let Some(watermark) = input.watermark.as_mut().and_then(|w| w.current()) {
             self.watermarks.insert(object.id, watermark);

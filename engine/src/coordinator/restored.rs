@@ -234,7 +234,7 @@ impl Coordinator {
             return Ok(());
         }
         let saved = recovery::input(id, &self.snapshot)?;
-        let queued_bytes = self.settings.input_bounds().queued_bytes;
+        let queued_bytes = self.outside.queued_bytes(self.settings.input_bounds().queued_bytes);
         let input = Input::start_until(&object, saved, until.as_ref(), queued_bytes, &self.bell, &*self.outside)?;
         self.inputs.insert(id, input);
         Ok(())

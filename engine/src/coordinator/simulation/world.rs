@@ -311,6 +311,11 @@ impl Outside for Around {
         Ok(Box::new(SimulatedSource { world, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }))
     }
 
+    /// A source sends all at once, on the thread that will read it: nobody would make room.
+    fn queued_bytes(&self, _bounded: usize) -> usize {
+        connectors::QUEUED_BYTES
+    }
+
     fn open_sink(&self, spec: &SinkSpec) -> connectors::Result<Box<dyn Sink>> {
         let world = self.world.clone();
         Ok(Box::new(SimulatedSink { world, identity: spec.identity.clone(), generation: 0, found: None }))
