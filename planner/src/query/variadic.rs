@@ -38,6 +38,7 @@ fn marked(function: &Function) -> Option<(Vec<&Expr>, &Expr)> {
     let (last, others) = list.args.split_last()?;
     let array = match last {
         FunctionArg::Named { name, arg: FunctionArgExpr::Expr(array), .. }
+        | FunctionArg::ExprNamed { name: Expr::Identifier(name), arg: FunctionArgExpr::Expr(array), .. }
             if name.quote_style.is_some() && name.value == sql::VARIADIC =>
         {
             array
