@@ -75,9 +75,9 @@ impl Typing<'_> {
     /// A function whose arguments are of one type: what has none takes that of the first that has one. What is compared by a key is so here, too.
     fn matched(&self, function: ScalarFunction, schema: &DFSchema) -> Result<Expr> {
         let ScalarFunction { func, mut args } = function;
-        self.unify(&mut args, schema)?;
         let known = args.iter().filter(|arg| !is_unknown(arg)).map(|arg| sql_type_of(arg, schema));
         let known = known.collect::<Result<Vec<_>>>()?;
+        self.unify(&mut args, schema)?;
         let name = func.name().to_owned();
         if let Some((one, other)) = unlike(&known) {
             return Err(unmatched(&name, one, other).into());

@@ -337,9 +337,15 @@ impl Typing<'_> {
     fn unify(&self, exprs: &mut [Expr], schema: &DFSchema) -> DataFusionResult<()> {
         let Some(known) = exprs.iter().find(|expr| !is_unknown(expr)) else { return Ok(()) };
         let sql_type = sql_type_of(known, schema)?;
+        // A constant of these is a text inside, and would be taken for one.
+        let tag = matches!(sql_type, SqlType::Json | SqlType::Jsonb | SqlType::Uuid).then_some(&sql_type);
         for expr in exprs {
-            if is_unknown(expr) {
-                *expr = resolve(std::mem::take(expr), &sql_type)?;
+            match expr {
+                Expr::Literal(ScalarValue::Utf8(Some(_)), None) => {
+                    *expr = typed_json(resolve(std::mem::take(expr), &sql_type)?, tag.cloned());
+                }
+                expr if is_unknown(expr) => *expr = resolve(std::mem::take(expr), &sql_type)?,
+                _ => {}
             }
         }
         Ok(())
