@@ -289,6 +289,7 @@ impl Graph {
         let begins = match root.as_ref() {
             Node::Constant(_) => true,
             Node::Aggregate(node) => node.keys.is_empty(),
+            Node::Partition(node) => node.has_row_of_nothing(),
             Node::Recursive(node) => node.rounds,
             _ => false,
         };

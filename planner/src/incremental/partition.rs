@@ -118,4 +118,9 @@ impl Partition {
     pub fn keeps_only_top(&self) -> bool {
         matches!(&self.rule, PartitionRule::Top(top) if top.fetch.is_some()) && self.input.append_only()
     }
+
+    /// A row comes out though none came in: of aggregates without keys.
+    pub fn has_row_of_nothing(&self) -> bool {
+        self.keys.is_empty() && matches!(self.rule, PartitionRule::Aggregates(_))
+    }
 }

@@ -123,7 +123,7 @@ impl Partition {
     /// `may_cut`: large partitions are kept in blocks where it is known what a change reaches.
     fn of(node: &Node, states: &mut dyn States, may_cut: bool) -> Result<Self> {
         let schema = positional(node.input.schema());
-        let always = node.keys.is_empty() && matches!(node.rule, PartitionRule::Aggregates(_));
+        let always = node.has_row_of_nothing();
         let output = nullable(&node.schema);
         let types: Vec<DataType> = output.fields().iter().map(|field| field.data_type().clone()).collect();
         let rule = match &node.rule {
