@@ -214,6 +214,9 @@ pub struct Stream {
     /// The number of its outbox's state table.
     #[serde(default)]
     pub state_id: u32,
+    /// The time zone by which it reckons, as of a materialized view.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     /// State tables of its operators, as for a materialized view.
     #[serde(default)]
     pub operator_states: BTreeMap<String, u32>,
@@ -247,6 +250,9 @@ pub struct MaterializedView {
     /// `WITH (state_ttl = …)`: for how long operators know keys that nothing comes for, in microseconds.
     #[serde(default)]
     pub state_ttl_us: Option<i64>,
+    /// The time zone by which it reckons, that of the session that made it; `None`: UTC.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     /// The view whose place it will take: nobody knows of it until then.
     #[serde(default)]
     pub takes_place_of: Option<ObjectId>,

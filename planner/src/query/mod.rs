@@ -71,13 +71,14 @@ mod zoned;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{FieldRef, SchemaRef};
-use catalog::{Object, ObjectId, QualifiedName, SqlType};
+use catalog::{Object, ObjectId, ObjectKind, QualifiedName, SqlType};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
 use datafusion::optimizer::Analyzer;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sql::ast;
 
+use crate::context::PlanSettings;
 use crate::error::ErrorKind;
 use crate::{Error, PlanContext, Result};
 
@@ -215,13 +216,33 @@ fn moved_columns(plan: &QueryPlan, names: &[&str], object: &Object) -> Option<Ve
 }
 
 /// The settings under which the definition of an object in the catalog is read, whoever asks.
-pub(crate) fn stored_settings(object: &Object, context: &PlanContext<'_>) -> crate::context::PlanSettings {
-    let mut search_path = vec![object.name.schema.clone()];
-    if object.name.schema != catalog::snapshot::PUBLIC {
-        search_path.push(catalog::snapshot::PUBLIC.to_owned());
-    }
-    crate::context::PlanSettings { search_path, time_zone: "UTC".to_owned(), ..context.settings.clone() }
+pub(crate) fn stored_settings(object: &Object, context: &PlanContext<'_>) -> PlanSettings {
+    let zone = |stored: &Option<String>| stored.clone().unwrap_or_else(|| UTC.to_owned());
+    let time_zone = match &object.kind {
+        ObjectKind::MaterializedView(view) => zone(&view.time_zone),
+        ObjectKind::Stream(stream) => zone(&stream.time_zone),
+        // It is part of the query that reads it.
+        _ => context.settings.time_zone.clone(),
+    };
+    PlanSettings { search_path: stored_path(&object.name), time_zone, ..context.settings.clone() }
 }
+
+/// Where the names in the query of a view or stream are looked for.
+pub(crate) fn stored_path(view: &QualifiedName) -> Vec<String> {
+    let mut path = vec![view.schema.clone()];
+    if view.schema != catalog::snapshot::PUBLIC {
+        path.push(catalog::snapshot::PUBLIC.to_owned());
+    }
+    path
+}
+
+/// The time zone that is kept with a view or stream: the session's, `None` for UTC.
+pub(crate) fn stored_time_zone(context: &PlanContext<'_>) -> Option<String> {
+    let zone = &context.settings.time_zone;
+    (!zone.eq_ignore_ascii_case(UTC)).then(|| zone.clone())
+}
+
+const UTC: &str = "UTC";
 
 /// A plan with other column names, without qualifiers.
 pub(crate) fn renamed(plan: LogicalPlan, names: &[&str]) -> Result<LogicalPlan> {

@@ -7,7 +7,7 @@ use sql::statement::{CreateStream, Query};
 use super::object::{self, Name};
 use super::plan::Plan;
 use crate::lower::{LowerOptions, lower};
-use crate::query::plan_query;
+use crate::query::{plan_query, stored_time_zone};
 use crate::{Error, PlanContext, Result};
 
 pub(super) fn plan(create: &CreateStream, statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {
@@ -42,15 +42,21 @@ fn over_query(create: &CreateStream, query: &Query, statement: &Statement, conte
     object::refuse_parameters(&planned)?;
     let columns = object::view_columns(&planned.schema, &[])?;
     let connector = object::connector(&create.options)?;
+    let stored = object::stored_query(query, &name, context)?;
+    let is_printed = stored != query.text;
     let kind = ObjectKind::Stream(Stream {
-        query: object::stored_query(query, &name, context)?,
+        query: stored,
         connector,
+        time_zone: stored_time_zone(context),
         state_id: 0,
         operator_states: std::collections::BTreeMap::new(),
     });
     let mut plan = object::create(name, &statement.text, columns, kind, tag);
     plan.object.depends_on = object::named_objects(&query.query, context);
-    let view = lower(&planned.logical, &plan.object.schema(), LowerOptions::default(), context.catalog)?;
+    let mut view = lower(&planned.logical, &plan.object.schema(), LowerOptions::default(), context.catalog)?;
+    if is_printed {
+        view = super::plan_stored_view(&plan.object, context)?;
+    }
     plan.notices = super::explain::notices(&view, context);
     plan.view = Some(view);
     Ok(Plan::Create(Box::new(plan)))

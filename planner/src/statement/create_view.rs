@@ -13,7 +13,7 @@ use super::{alter, place};
 use crate::error::ErrorKind;
 use crate::incremental::OnError;
 use crate::lower::lower;
-use crate::query::plan_query;
+use crate::query::{plan_query, stored_time_zone};
 use crate::query::provider::name_span;
 use crate::{Error, PlanContext, Result};
 
@@ -104,14 +104,17 @@ pub(super) fn definition_of(
         columns.iter_mut().for_each(|column| column.nullable = true);
     }
     let retention = with.retention(columns.iter().map(|column| column.name.as_str()))?;
+    let query = object::stored_query(&create.query, &name, context)?;
+    let is_printed = query != create.query.text;
     let kind = ObjectKind::MaterializedView(MaterializedView {
-        query: object::stored_query(&create.query, &name, context)?,
+        query,
         key: Vec::new(),
         append_only: false,
         emit_on_close: emit_on_window_close,
         null_on_error: with.on_error == OnError::Null,
         retention,
         state_ttl_us: with.state_ttl_us,
+        time_zone: stored_time_zone(context),
         takes_place_of: None,
         times: Vec::new(),
         growth: None,
@@ -122,7 +125,11 @@ pub(super) fn definition_of(
     plan.object.depends_on = object::named_objects(&create.query.query, context);
     let options = with.lowering(emit_on_window_close, retention);
     let view = lower(&planned.logical, &plan.object.schema(), options, context.catalog);
-    let view = view.map_err(|error| with.located(place::located(error, &create.query.query)))?;
+    let mut view = view.map_err(|error| with.located(place::located(error, &create.query.query)))?;
+    if is_printed {
+        // Under other names a plan may have its columns in another order: it is to be the one of the next start.
+        view = super::plan_stored_view(&plan.object, context)?;
+    }
     with.check(&view)?;
     if let ObjectKind::MaterializedView(definition) = &mut plan.object.kind {
         definition.key.clone_from(&view.key);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use catalog::snapshot::{PUBLIC, SYSTEM_SCHEMAS};
+use catalog::snapshot::SYSTEM_SCHEMAS;
 use catalog::{
     Column, Connector, Generated, IncludeKind, LatePolicy, Object, ObjectId, ObjectKind, QualifiedName, SqlType,
     Watermark, nearest,
@@ -18,10 +18,11 @@ use sql::walk;
 
 use super::plan::{CreatePlan, Plan};
 use super::scopes::Scopes;
+use crate::context::PlanSettings;
 use crate::error::ErrorKind;
 use crate::query::name::folded;
 use crate::query::provider::{Relation, name_parts, name_span, resolve};
-use crate::query::{interval, sql_type};
+use crate::query::{interval, sql_type, stored_path};
 use crate::{Error, PlanContext, Result};
 
 /// Where a new object of this name goes.
@@ -305,11 +306,9 @@ pub(super) fn stored_query(
     view: &QualifiedName,
     context: &PlanContext<'_>,
 ) -> Result<String> {
-    let mut path = vec![view.schema.clone()];
-    if view.schema != PUBLIC {
-        path.push(PUBLIC.to_owned());
-    }
-    if context.settings.search_path == path {
+    let settings = PlanSettings { search_path: stored_path(view), ..context.settings.clone() };
+    let from_view = PlanContext { settings: &settings, ..*context };
+    if named_objects(&query.query, context) == named_objects(&query.query, &from_view) {
         return Ok(query.text.clone());
     }
     let mut qualified = (*query.query).clone();
