@@ -317,8 +317,14 @@ fn bind_merged(
     let statement = ast::Statement::Query(Box::new(query));
     let plan = planner.sql_statement_to_plan_with_context(statement, &mut planner_context);
     let plan = plan.map_err(|error| key_columns::located(error.into(), &rewritten.ungrouped))?;
-    let plan = lateral::attached(ordered_input::aggregates(plan)?)?;
-    let plan = as_of::placed(typing::plan(plan, context)?)?;
+    let mut joined = 0;
+    let plan = lateral::attached(ordered_input::aggregates(plan)?, &mut joined)?;
+    let has_comparisons = set_comparison::is_in(&plan)?;
+    let mut plan = as_of::placed(typing::plan(plan, context)?)?;
+    if has_comparisons {
+        // They are aggregates now, of whose subqueries some refer two levels out.
+        plan = lateral::attached(plan, &mut joined)?;
+    }
     let mut visible = rewritten.visible;
     for (name, original) in ambiguous::renamed(&plan)? {
         visible.entry(name).or_insert(original);

@@ -5,14 +5,27 @@
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::{count, max, min};
 use datafusion::logical_expr::expr::{BinaryExpr, SetComparison, SetQuantifier};
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Operator, Subquery, lit, not, when};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not, when};
 
 use super::operator::binary;
 use crate::Error;
 use crate::functions::OwnFunctions;
+
+/// Whether there is one in a plan.
+pub(super) fn is_in(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|expr| Ok(matches!(expr, Expr::SetComparison(_))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(found)
+}
 
 /// The comparison without a quantifier; `schema` is what its left side sees.
 pub(super) fn by_extremes(comparison: SetComparison, schema: &DFSchema, own: &OwnFunctions) -> Result<Expr> {

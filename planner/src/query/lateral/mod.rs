@@ -29,11 +29,10 @@ use datafusion::logical_expr::{
 use attach::Outer;
 pub(super) use subquery::takes_some;
 
-/// Replaces such joins everywhere in a bound plan, the innermost first.
-pub(crate) fn attached(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut number = 0;
+/// Replaces such joins everywhere in a bound plan, the innermost first; `number`, of the last one, tells their columns apart.
+pub(crate) fn attached(plan: LogicalPlan, number: &mut usize) -> Result<LogicalPlan> {
     let replaced = plan.transform_up_with_subqueries(|node| {
-        let attached = one(&node, &mut number)?;
+        let attached = one(&node, number)?;
         Ok(attached.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
     Ok(replaced.data)

@@ -140,13 +140,14 @@ fn is_referring(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
 }
 
 /// Whether it also takes arrays apart, or some of the rows, or looks at several of them; an aggregate has a row of no rows, too;
-/// or combines the rows of queries that refer to those columns, or has such subqueries of its own.
+/// or combines the rows of queries that refer to those columns, or joins aggregates that do, or has such subqueries of its own.
 fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<bool> {
     let plan = &subquery.subquery;
     let own = has_unnest(plan)
         || takes_some(plan, exists)
         || is_aggregate(plan)
         || combines(plan)?
+        || joins_aggregates(plan, input.schema(), false)?
         || nests(plan, input.schema())?;
     Ok(own && is_referring(subquery, input)?)
 }
@@ -165,6 +166,16 @@ fn nests(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
         })
     })?;
     Ok(found)
+}
+
+/// Whether an aggregate on a side of a join refers to columns of the schema: DataFusion takes no condition out of it. A subquery two levels below those columns
+/// became such a side.
+fn joins_aggregates(plan: &LogicalPlan, schema: &DFSchema, is_side: bool) -> Result<bool> {
+    if is_side && matches!(plan, LogicalPlan::Aggregate(_)) {
+        return Ok(!referred(plan, schema)?.is_empty());
+    }
+    let is_side = is_side || matches!(plan, LogicalPlan::Join(_));
+    plan.inputs().into_iter().try_fold(false, |found, input| Ok(found || joins_aggregates(input, schema, is_side)?))
 }
 
 /// Whether there is a row at all doesn't depend on how many are taken.

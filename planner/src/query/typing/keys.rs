@@ -8,6 +8,7 @@ use datafusion::common::{Column, DFSchema, Result};
 use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::expr::{Cast, InList, InSubquery, Sort};
 use datafusion::logical_expr::{Aggregate, Distinct, DistinctOn, Expr, GroupingSet, LogicalPlan, Projection};
+use indexmap::IndexSet;
 
 use crate::functions::OwnFunctions;
 use crate::query::operator::{OWN_CAST, is_unknown, resolve, sql_type_of};
@@ -45,13 +46,14 @@ pub(super) fn grouped(plan: LogicalPlan, own: &OwnFunctions) -> Result<LogicalPl
     }
 }
 
-/// `DISTINCT ON` by keys, which are what its rows are sorted by too.
+/// `DISTINCT ON` by keys, which are what its rows are sorted by too; DataFusion can't take one twice.
 fn first_of_keys(on: &DistinctOn, own: &OwnFunctions) -> Result<DistinctOn> {
     let by = |expr: &Expr| Ok(key(expr, on.input.schema(), own)?.unwrap_or_else(|| expr.clone()));
     let sorted = |sort: &Sort| Ok(Sort { expr: by(&sort.expr)?, ..sort.clone() });
+    let on_expr: IndexSet<Expr> = on.on_expr.iter().map(by).collect::<Result<_>>()?;
     let sort_expr = on.sort_expr.as_ref().map(|sorts| sorts.iter().map(sorted).collect::<Result<_>>());
     Ok(DistinctOn {
-        on_expr: on.on_expr.iter().map(by).collect::<Result<_>>()?,
+        on_expr: on_expr.into_iter().collect(),
         sort_expr: sort_expr.transpose()?,
         ..on.clone()
     })
