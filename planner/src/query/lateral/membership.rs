@@ -15,8 +15,8 @@ use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Subquery, lit, when,
 };
 
-use super::subquery::{combines, outward, takes_some};
-use super::{columns, project};
+use super::subquery::{combines, outward, reaches_out, takes_some};
+use super::{columns, project, referred};
 use crate::query::scalar_subquery::is_aggregate;
 
 /// The node with such subqueries in another form.
@@ -47,9 +47,8 @@ fn condition(expr: Expr, input: &LogicalPlan, alone: bool) -> Result<Transformed
         }
         Expr::InSubquery(membership) if !membership.negated => apart(membership, input),
         Expr::InSubquery(membership) => {
-            let refers = !membership.subquery.outer_ref_columns.is_empty();
-            let by_join = (alone && !refers) || !may_be_null(&membership, input)?;
-            match by_join && !is_of_each(&membership.subquery)? {
+            let by_join = (alone && !refers(&membership.subquery, input)?) || !may_be_null(&membership, input)?;
+            match by_join && !is_of_each(&membership.subquery, input)? {
                 true => apart(membership, input),
                 false => {
                     let subquery = rows(&membership, input, Expr::is_not_false)?;
@@ -92,7 +91,7 @@ pub(super) fn as_value(expr: &Expr, input: &LogicalPlan) -> Result<Option<Expr>>
 fn value(expr: Expr, input: &LogicalPlan, exists: bool) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
         Expr::InSubquery(membership)
-            if !exists || is_of_each(&membership.subquery)? || may_be_null(&membership, input)? =>
+            if !exists || is_of_each(&membership.subquery, input)? || may_be_null(&membership, input)? =>
         {
             let negated = membership.negated;
             let there = |test: fn(Expr) -> Expr| -> Result<Expr> {
@@ -131,11 +130,17 @@ fn number(subquery: Subquery) -> Result<Expr> {
     Ok(Expr::ScalarSubquery(Subquery { subquery: plan, outer_ref_columns, spans: subquery.spans }))
 }
 
-/// Whether the rows of each outer row are an aggregate, or some of several, or come of several queries, of which no plain join is made.
-fn is_of_each(subquery: &Subquery) -> Result<bool> {
+/// Whether the rows of each outer row are an aggregate, or some of several, or come of several queries, or refer two levels out, of which no plain join
+/// is made.
+fn is_of_each(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
     let plan = &subquery.subquery;
-    let refers = !subquery.outer_ref_columns.is_empty();
-    Ok(refers && (is_aggregate(plan) || takes_some(plan, false) || combines(plan)?))
+    Ok(refers(subquery, input)?
+        && (is_aggregate(plan) || takes_some(plan, false) || combines(plan)? || reaches_out(plan, input.schema())?))
+}
+
+/// Whether a subquery refers to the outer row, by itself or in one of its own.
+fn refers(subquery: &Subquery, input: &LogicalPlan) -> Result<bool> {
+    Ok(!subquery.outer_ref_columns.is_empty() || !referred(&subquery.subquery, input.schema())?.is_empty())
 }
 
 fn may_be_null(membership: &InSubquery, input: &LogicalPlan) -> Result<bool> {

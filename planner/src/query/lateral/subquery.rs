@@ -147,9 +147,13 @@ fn is_wanted(subquery: &Subquery, input: &LogicalPlan, exists: bool) -> Result<b
         || takes_some(plan, exists)
         || is_aggregate(plan)
         || combines(plan)?
-        || joins_aggregates(plan, input.schema(), false)?
-        || nests(plan, input.schema())?;
+        || reaches_out(plan, input.schema())?;
     Ok(own && is_referring(subquery, input)?)
+}
+
+/// Whether what refers to columns of the schema is two levels below them, or was.
+pub(super) fn reaches_out(plan: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+    Ok(joins_aggregates(plan, schema, false)? || nests(plan, schema)?)
 }
 
 /// Whether a subquery in an expression within refers to columns of the schema.
