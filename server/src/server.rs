@@ -80,11 +80,7 @@ impl Server {
             connections: Semaphore::new(settings.max_connections),
             settings,
         });
-        let tasks = vec![
-            tokio::spawn(accept(sql, Arc::clone(&shared), stopping.clone())),
-            tokio::spawn(http::serve(http, shared, stopping)),
-        ];
-        Ok(Self { sql_addr, http_addr, stop, tasks })
+        Ok(Self { sql_addr, http_addr, stop, tasks: serve(sql, http, shared, stopping) })
     }
 
     /// Where PostgreSQL's clients connect.
@@ -119,6 +115,19 @@ async fn bind(address: SocketAddr, insecure: bool) -> Result<TcpListener> {
 
 fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr> {
     listener.local_addr().map_err(|source| Error::Bind { address, source })
+}
+
+/// The tasks of both listeners. (No async function, so that they are compiled here, and not in every crate that starts a server.)
+fn serve(
+    sql: TcpListener,
+    http: TcpListener,
+    shared: Arc<Shared>,
+    stopping: watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(accept(sql, Arc::clone(&shared), stopping.clone())),
+        tokio::spawn(http::serve(http, shared, stopping)),
+    ]
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {

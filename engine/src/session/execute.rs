@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use catalog::ObjectId;
 use datafusion::datasource::{MemTable, TableProvider};
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use planner::ViewPlan;
@@ -24,7 +25,17 @@ use crate::{Error, ErrorKind, Result};
 
 impl Session {
     /// Runs a prepared statement. Rows come as they are computed; everything else is done when this returns.
-    pub async fn execute(&mut self, prepared: &Arc<Prepared>, parameters: Vec<Parameter>) -> Result<Response> {
+    ///
+    /// (Boxed, so that what it awaits is compiled here, and not in every crate that calls it.)
+    pub fn execute<'a>(
+        &'a mut self,
+        prepared: &'a Arc<Prepared>,
+        parameters: Vec<Parameter>,
+    ) -> BoxFuture<'a, Result<Response>> {
+        Box::pin(self.run_prepared(prepared, parameters))
+    }
+
+    async fn run_prepared(&mut self, prepared: &Arc<Prepared>, parameters: Vec<Parameter>) -> Result<Response> {
         self.transaction.check_usable(&prepared.statement)?;
         self.grant_wishes();
         let prepared = self.refreshed(prepared)?;
