@@ -13,8 +13,8 @@ use super::{alter, place};
 use crate::error::ErrorKind;
 use crate::incremental::OnError;
 use crate::lower::lower;
-use crate::query::{plan_query, stored_time_zone};
 use crate::query::provider::name_span;
+use crate::query::{plan_query, stored_time_zone};
 use crate::{Error, PlanContext, Result};
 
 pub(super) fn plan(create: &CreateView, statement: &Statement, context: &PlanContext<'_>) -> Result<Plan> {

@@ -52,11 +52,7 @@ fn first_of_keys(on: &DistinctOn, own: &OwnFunctions) -> Result<DistinctOn> {
     let sorted = |sort: &Sort| Ok(Sort { expr: by(&sort.expr)?, ..sort.clone() });
     let on_expr: IndexSet<Expr> = on.on_expr.iter().map(by).collect::<Result<_>>()?;
     let sort_expr = on.sort_expr.as_ref().map(|sorts| sorts.iter().map(sorted).collect::<Result<_>>());
-    Ok(DistinctOn {
-        on_expr: on_expr.into_iter().collect(),
-        sort_expr: sort_expr.transpose()?,
-        ..on.clone()
-    })
+    Ok(DistinctOn { on_expr: on_expr.into_iter().collect(), sort_expr: sort_expr.transpose()?, ..on.clone() })
 }
 
 fn by_keys(
