@@ -290,8 +290,7 @@ pub(crate) fn binary(
         |expr: &Expr, data_type: &DataType| if is_unknown(expr) { Class::Unknown } else { class_of(data_type) };
     let (left_class, right_class) = (classes(&left, &left_arrow), classes(&right, &right_arrow));
     let plain = |left: Expr, right: Expr| Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
-    let compares =
-        matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+    let compares = compares(op);
     if left_class == Class::Other || right_class == Class::Other {
         // Two lists are compared as they are; DataFusion has functions for the rest.
         return Ok(if compares && left_class == right_class { plain(left, right) } else { None });
@@ -333,6 +332,15 @@ pub(crate) fn binary(
         .map_or_else(|| Err(none().into()), |planned| Ok(Some(planned)))
 }
 
+fn is_comparison(op: Operator) -> bool {
+    matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
+}
+
+/// Comparisons, and those that tell a NULL from what is none.
+fn compares(op: Operator) -> bool {
+    is_comparison(op) || matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+}
+
 /// Operators of jsonb that other types have too: `||`, `-`, comparisons.
 fn of_jsonb(
     op: Operator,
@@ -344,9 +352,8 @@ fn of_jsonb(
     let (left_is, right_is) = (is_jsonb(left, left_type), is_jsonb(right, right_type));
     let joins = |expr: &Expr, is: bool| is || is_unknown(expr);
     let is_json = |expr: &Expr, sql_type: &SqlType| *sql_type == SqlType::Json && !is_unknown(expr);
-    let compares =
-        matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
-    if compares && (is_json(left, left_type) || is_json(right, right_type)) {
+    // Rows of json are told apart as well, where they are taken along.
+    if is_comparison(op) && (is_json(left, left_type) || is_json(right, right_type)) {
         return Err(missing(op, left_type, right_type).into());
     }
     Ok(match op {
@@ -364,9 +371,7 @@ fn of_jsonb(
                 false => return Err(missing(op, left_type, right_type).into()),
             }
         }
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-            if (left_is || right_is) && joins(left, left_is) && joins(right, right_is) =>
-        {
+        op if compares(op) && (left_is || right_is) && joins(left, left_is) && joins(right, right_is) => {
             let key = |expr: &Expr| -> DataFusionResult<Box<Expr>> {
                 Ok(Box::new(own.call("jsonb_sort_key", vec![resolve(expr.clone(), &SqlType::Jsonb)?])?))
             };

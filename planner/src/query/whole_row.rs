@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use sql::ast::helpers::attached_token::AttachedToken;
 use sql::ast::{
-    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select,
-    SelectItem, TableFactor, TableWithJoins, Value, Visitor, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    Query, Select, SelectItem, TableFactor, TableWithJoins, Value, Visitor, VisitorMut,
 };
 use sql::walk;
 
@@ -228,6 +228,39 @@ impl WholeRows<'_> {
         Some(())
     }
 
+    /// `array_to_json(array_agg(t))`: an array of such objects.
+    fn as_array_of_json(&self, function: &mut Function) -> Option<()> {
+        let name = function.name.to_string().to_lowercase();
+        let to_object = match name.as_str() {
+            "array_to_json" | "to_json" => "row_to_json",
+            "to_jsonb" => "to_jsonb",
+            _ => return None,
+        };
+        let FunctionArguments::List(list) = &mut function.args else { return None };
+        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array)))) = list.args.first_mut() else {
+            return None;
+        };
+        if !array.name.to_string().eq_ignore_ascii_case("array_agg") {
+            return None;
+        }
+        let FunctionArguments::List(rows) = &mut array.args else { return None };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(row))] = rows.args.as_mut_slice() else { return None };
+        let Expr::Identifier(alias) = &*row else { return None };
+        self.row(alias)?;
+        *row = call(to_object, vec![row.clone()]);
+        Some(())
+    }
+
+    /// `(t).column`.
+    fn field_of(&self, root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
+        let Expr::Nested(root) = root else { return None };
+        let (Expr::Identifier(relation), [AccessExpr::Dot(Expr::Identifier(column))]) = (&**root, chain) else {
+            return None;
+        };
+        self.row(relation)?;
+        Some(Expr::CompoundIdentifier(vec![relation.clone(), column.clone()]))
+    }
+
     /// The column, or the row, that a name stands for.
     fn value(&self, name: &Ident) -> Option<Expr> {
         self.column(name).or_else(|| {
@@ -294,8 +327,16 @@ impl VisitorMut for WholeRows<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         if let Expr::Function(function) = &mut *expr
-            && self.as_json(function).or_else(|| self.as_count(function)).is_some()
+            && (self.as_array_of_json(function).or_else(|| self.as_json(function)))
+                .or_else(|| self.as_count(function))
+                .is_some()
         {
+            self.changed = true;
+        }
+        if let Expr::CompoundFieldAccess { root, access_chain } = &*expr
+            && let Some(field) = self.field_of(root, access_chain)
+        {
+            *expr = field;
             self.changed = true;
         }
         if let Expr::Identifier(name) = &*expr

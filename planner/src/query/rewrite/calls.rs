@@ -1,16 +1,20 @@
 //! Calls of functions: which there are, and what some of them stand for.
 
+use std::ops::ControlFlow;
+
 use catalog::nearest;
 use sql::Span;
 use sql::ast::{
     self, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Query, SelectItem, SetExpr, Value,
+    Query, SelectItem, SetExpr, Value, Visitor,
 };
+use sql::walk;
 
 use super::{Rewriter, SESSION_VALUES, as_of, call, cast, place};
 use crate::error::ErrorKind;
+use crate::functions::FunctionRegistry;
 use crate::query::name::folded;
-use crate::query::{exclusion, literals, own_aggregate, second_names, types, variadic, written_cast};
+use crate::query::{exclusion, literals, own_aggregate, second_names, set_returning, types, variadic, written_cast};
 use crate::{Error, Result};
 
 /// Types whose values are made by functions of their names.
@@ -65,7 +69,7 @@ impl Rewriter<'_> {
         if name == "array"
             && let FunctionArguments::Subquery(query) = &function.args
         {
-            return array_of_rows(query).map(Some).map_err(|error| error.at(name_span));
+            return array_of_rows(query, self.context.functions).map(Some).map_err(|error| error.at(name_span));
         }
         if name == "mod"
             && let Some([left, right]) = plain_arguments(function)
@@ -140,19 +144,30 @@ impl Rewriter<'_> {
 }
 
 /// `ARRAY(SELECT x FROM … ORDER BY y)` as an aggregate of that subquery's rows.
-fn array_of_rows(query: &Query) -> Result<Expr> {
-    let unsupported = || Error::unsupported("this form of a subquery in ARRAY(…)");
+fn array_of_rows(query: &Query, functions: &FunctionRegistry) -> Result<Expr> {
+    let array = match aggregated(query, functions) {
+        Some(array) => array,
+        None => aggregated_above(query)?,
+    };
+    Ok(call("array_or_empty", vec![array]))
+}
+
+/// The subquery with an aggregate in the place of its column, if its rows are those that it reads.
+fn aggregated(query: &Query, functions: &FunctionRegistry) -> Option<Expr> {
     let mut query = query.clone();
-    let SetExpr::Select(select) = &mut *query.body else { return Err(unsupported()) };
+    let SetExpr::Select(select) = &mut *query.body else { return None };
     let grouped = !matches!(&select.group_by, ast::GroupByExpr::Expressions(keys, _) if keys.is_empty());
     let first_of_each = matches!(select.distinct, Some(ast::Distinct::On(_)));
     if grouped || first_of_each || select.having.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
-        return Err(unsupported());
+        return None;
     }
     let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] = select.projection.as_slice()
     else {
-        return Err(unsupported());
+        return None;
     };
+    if !is_of_row(value, functions) {
+        return None;
+    }
     let value = value.clone();
     let mut aggregate = call("array_agg", vec![value.clone()]);
     if let Expr::Function(function) = &mut aggregate
@@ -172,7 +187,47 @@ fn array_of_rows(query: &Query) -> Result<Expr> {
         }
     }
     select.projection = vec![SelectItem::ExprWithAlias { expr: aggregate, alias: Ident::with_quote('"', "array") }];
-    Ok(call("array_or_empty", vec![Expr::Subquery(Box::new(query))]))
+    Some(Expr::Subquery(Box::new(query)))
+}
+
+/// An aggregate above the subquery, in its order.
+fn aggregated_above(query: &Query) -> Result<Expr> {
+    if let SetExpr::Select(select) = &*query.body
+        && select.projection.len() > 1
+    {
+        return Err(Error::new(ErrorKind::Syntax, "subquery must return only one column"));
+    }
+    let malformed = || Error::internal("a subquery in FROM was parsed");
+    let mut array = sql::parse_expression("(SELECT array_agg(value) FROM (SELECT 1) AS \"array\" (value))")?;
+    let Expr::Subquery(above) = &mut array else { return Err(malformed()) };
+    let SetExpr::Select(select) = &mut *above.body else { return Err(malformed()) };
+    match select.from.first_mut().map(|from| &mut from.relation) {
+        Some(ast::TableFactor::Derived { subquery, .. }) => **subquery = query.clone(),
+        _ => return Err(malformed()),
+    }
+    Ok(array)
+}
+
+/// Whether an expression is one value for each row: nothing in it makes rows of it or aggregates them.
+pub(super) fn is_of_row(expr: &Expr, functions: &FunctionRegistry) -> bool {
+    struct Others<'a>(&'a FunctionRegistry);
+    impl Visitor for Others<'_> {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) => {
+                    let name = function.name.0.last().and_then(|part| part.as_ident()).map(folded);
+                    let is_other = |name: String| self.0.find_aggregate(&name).is_some();
+                    if function.over.is_some() || name.is_some_and(is_other) {
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    walk::read(expr, &mut Others(functions)).is_continue() && set_returning::refuse(expr, "").is_ok()
 }
 
 /// The arguments of a call that has `N` of them, all plain expressions.

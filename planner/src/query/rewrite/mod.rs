@@ -12,9 +12,9 @@ use std::ops::ControlFlow;
 
 use sql::Span;
 use sql::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor,
-    UnaryOperator, Value, VisitorMut,
+    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
+    SelectItem, SetExpr, Spanned, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 use sql::walk;
 
@@ -36,6 +36,7 @@ use super::{
     written_cast,
 };
 use crate::error::ErrorKind;
+use crate::functions::FunctionRegistry;
 use crate::{Error, PlanContext, Result};
 
 /// What says something about the session, without parentheses too.
@@ -200,6 +201,12 @@ impl Rewriter<'_> {
             *expr = written_out;
             return Ok(());
         }
+        if let Expr::Subquery(query) = &*expr
+            && let Some(value) = bare_value(query, self.context.functions)
+        {
+            *expr = Expr::Nested(Box::new(value));
+            return Ok(());
+        }
         match expr {
             Expr::Tuple(fields) => *expr = call("row", std::mem::take(fields)),
             Expr::IsNormalized { expr: text, form, negated } => {
@@ -271,6 +278,10 @@ impl Rewriter<'_> {
                 }
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
+                if access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) {
+                    let error = Error::unsupported("the field of a value that is no row of a relation in FROM");
+                    return Err(error.at(place(&**root)));
+                }
                 if let Some(replacement) = super::subscript::of(root, access_chain) {
                     *expr = replacement;
                 }
@@ -471,6 +482,25 @@ impl Rewriter<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What `(SELECT x)` gives: `x`, as nothing in it reads rows.
+fn bare_value(query: &Query, functions: &FunctionRegistry) -> Option<Expr> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let plain =
+        query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let keys = matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    let conditions = [&select.selection, &select.having, &select.qualify];
+    if !plain || !keys || !select.from.is_empty() || select.distinct.is_some() || conditions.iter().any(|c| c.is_some())
+    {
+        return None;
+    }
+    match select.projection.as_slice() {
+        [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] => {
+            calls::is_of_row(value, functions).then(|| value.clone())
+        }
+        _ => None,
     }
 }
 
