@@ -71,7 +71,8 @@ impl VisitorMut for Keep {
     }
 }
 
-fn keep(query: &mut Query) {
+/// Keeps the order of one of them.
+pub(super) fn keep(query: &mut Query) {
     if query.order_by.is_some() && query.limit_clause.is_none() && query.fetch.is_none() {
         let value = ast::Expr::value(Value::Number("0".to_owned(), false));
         let offset = Some(Offset { value, rows: OffsetRows::None });

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use sql::ast::helpers::attached_token::AttachedToken;
 use sql::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    Query, Select, SelectItem, TableFactor, TableWithJoins, Value, Visitor, VisitorMut,
+    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select,
+    SelectItem, TableFactor, TableWithJoins, Value, Visitor, VisitorMut,
 };
 use sql::walk;
 
@@ -228,37 +228,28 @@ impl WholeRows<'_> {
         Some(())
     }
 
-    /// `array_to_json(array_agg(t))`: an array of such objects.
+    /// `array_to_json(array_agg(t))`, which is `json_agg(t)`.
     fn as_array_of_json(&self, function: &mut Function) -> Option<()> {
-        let name = function.name.to_string().to_lowercase();
-        let to_object = match name.as_str() {
-            "array_to_json" | "to_json" => "row_to_json",
-            "to_jsonb" => "to_jsonb",
+        let name = match function.name.to_string().to_lowercase().as_str() {
+            "array_to_json" | "to_json" => "json_agg",
+            "to_jsonb" => "jsonb_agg",
             _ => return None,
         };
-        let FunctionArguments::List(list) = &mut function.args else { return None };
-        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array)))) = list.args.first_mut() else {
+        let FunctionArguments::List(list) = &function.args else { return None };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array)))] = list.args.as_slice() else {
+            return None;
+        };
+        let FunctionArguments::List(rows) = &array.args else { return None };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(row)))] = rows.args.as_slice() else {
             return None;
         };
         if !array.name.to_string().eq_ignore_ascii_case("array_agg") {
             return None;
         }
-        let FunctionArguments::List(rows) = &mut array.args else { return None };
-        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(row))] = rows.args.as_mut_slice() else { return None };
-        let Expr::Identifier(alias) = &*row else { return None };
-        self.row(alias)?;
-        *row = call(to_object, vec![row.clone()]);
-        Some(())
-    }
-
-    /// `(t).column`.
-    fn field_of(&self, root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
-        let Expr::Nested(root) = root else { return None };
-        let (Expr::Identifier(relation), [AccessExpr::Dot(Expr::Identifier(column))]) = (&**root, chain) else {
-            return None;
-        };
-        self.row(relation)?;
-        Some(Expr::CompoundIdentifier(vec![relation.clone(), column.clone()]))
+        self.row(row)?;
+        let array = array.clone();
+        *function = Function { name: sql::ast::ObjectName::from(vec![Ident::new(name)]), ..array };
+        self.as_json(function)
     }
 
     /// The column, or the row, that a name stands for.
@@ -306,7 +297,9 @@ impl VisitorMut for WholeRows<'_> {
                 SelectItem::UnnamedExpr(Expr::Function(function)) => {
                     let mut replaced = function.clone();
                     let name = Ident::with_quote('"', function.name.to_string().to_lowercase());
-                    let done = self.as_json(&mut replaced).or_else(|| self.as_count(&mut replaced));
+                    let done = (self.as_array_of_json(&mut replaced))
+                        .or_else(|| self.as_json(&mut replaced))
+                        .or_else(|| self.as_count(&mut replaced));
                     done.map(|()| (Expr::Function(replaced), name))
                 }
                 _ => None,
@@ -331,12 +324,6 @@ impl VisitorMut for WholeRows<'_> {
                 .or_else(|| self.as_count(function))
                 .is_some()
         {
-            self.changed = true;
-        }
-        if let Expr::CompoundFieldAccess { root, access_chain } = &*expr
-            && let Some(field) = self.field_of(root, access_chain)
-        {
-            *expr = field;
             self.changed = true;
         }
         if let Expr::Identifier(name) = &*expr

@@ -14,7 +14,9 @@ use super::{Rewriter, SESSION_VALUES, as_of, call, cast, place};
 use crate::error::ErrorKind;
 use crate::functions::FunctionRegistry;
 use crate::query::name::folded;
-use crate::query::{exclusion, literals, own_aggregate, second_names, set_returning, types, variadic, written_cast};
+use crate::query::{
+    exclusion, literals, ordered_input, own_aggregate, second_names, set_returning, types, variadic, written_cast,
+};
 use crate::{Error, Result};
 
 /// Types whose values are made by functions of their names.
@@ -202,7 +204,10 @@ fn aggregated_above(query: &Query) -> Result<Expr> {
     let Expr::Subquery(above) = &mut array else { return Err(malformed()) };
     let SetExpr::Select(select) = &mut *above.body else { return Err(malformed()) };
     match select.from.first_mut().map(|from| &mut from.relation) {
-        Some(ast::TableFactor::Derived { subquery, .. }) => **subquery = query.clone(),
+        Some(ast::TableFactor::Derived { subquery, .. }) => {
+            **subquery = query.clone();
+            ordered_input::keep(subquery);
+        }
         _ => return Err(malformed()),
     }
     Ok(array)

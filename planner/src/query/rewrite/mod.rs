@@ -23,7 +23,8 @@ use self::clauses::{clauses, positions_in_distinct, supported_select, table_fact
 use self::literals::{interval_literal, interval_of_fields, is_open, moving_time, string_literal, value_text};
 use self::names::Namer;
 use self::operators::{
-    between_symmetric, is_distinct, loosened, named_operator, regex_function, signed_base, take_symmetric_mark,
+    between_symmetric, distinct_from_text, is_distinct, loosened, named_operator, regex_function, signed_base,
+    take_symmetric_mark,
 };
 
 use super::as_of::written as as_of;
@@ -248,7 +249,10 @@ impl Rewriter<'_> {
                     *expr = self.session_value(&name);
                 }
             }
-            Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => is_distinct(expr),
+            Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => {
+                is_distinct(expr);
+                distinct_from_text(expr);
+            }
             Expr::BinaryOp { op: BinaryOperator::And, .. } | Expr::UnaryOp { op: UnaryOperator::Not, .. } => {
                 loosened(expr);
             }
@@ -278,7 +282,13 @@ impl Rewriter<'_> {
                 }
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
-                if access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) {
+                if let Some(field) = field_of_row(root, access_chain) {
+                    *expr = field;
+                    return Ok(());
+                }
+                // `relation.array[1]` is DataFusion's.
+                let is_name = matches!(**root, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                if !is_name && matches!(access_chain.first(), Some(AccessExpr::Dot(_))) {
                     let error = Error::unsupported("the field of a value that is no row of a relation in FROM");
                     return Err(error.at(place(&**root)));
                 }
@@ -482,6 +492,17 @@ impl Rewriter<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// `(t).column`.
+fn field_of_row(root: &Expr, chain: &[AccessExpr]) -> Option<Expr> {
+    let Expr::Nested(root) = root else { return None };
+    match (&**root, chain) {
+        (Expr::Identifier(relation), [AccessExpr::Dot(Expr::Identifier(column))]) => {
+            Some(Expr::CompoundIdentifier(vec![relation.clone(), column.clone()]))
+        }
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use sql::Span;
 use sql::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 
+use super::string_literal;
 use crate::error::ErrorKind;
 use crate::query::written_cast;
 use crate::{Error, Result};
@@ -20,6 +21,20 @@ pub(super) fn is_distinct(expr: &mut Expr) {
         **left = comparison;
     }
     *expr = whole;
+}
+
+/// `a IS DISTINCT FROM 'text'`: `(a = 'text') IS NOT TRUE`, in which the text becomes what `a` is.
+pub(super) fn distinct_from_text(expr: &mut Expr) {
+    let (Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right)) = &*expr else { return };
+    if string_literal(left).is_some() == string_literal(right).is_some() {
+        return;
+    }
+    let equal = Expr::BinaryOp { left: left.clone(), op: BinaryOperator::Eq, right: right.clone() };
+    let equal = Box::new(Expr::Nested(Box::new(equal)));
+    *expr = match expr {
+        Expr::IsDistinctFrom(..) => Expr::IsNotTrue(equal),
+        _ => Expr::IsTrue(equal),
+    };
 }
 
 /// An AND or NOT that has, without parentheses, an operand that binds more loosely: it came there by [`is_distinct`].
