@@ -31,6 +31,8 @@ pub fn contexts(model: &Model, more: &[(String, Vec<RecordBatch>)]) -> [SessionC
         let mut config = SessionConfig::new().with_target_partitions(1);
         // As in the engine: IS NOT TRUE is never NULL, which its physical expression doesn't know.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
+        // A TIMESTAMPTZ is one.
+        config.options_mut().execution.time_zone = Some("+00:00".to_owned());
         SessionStateBuilder::new().with_default_features().with_config(config)
     };
     let plain = builder().with_optimizer_rules(vec![
