@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use planner::Node;
 use storage::{Durability, StateId, Store};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::command::{Command, CommandSender, Doorbell};
 use crate::coordinator::{dataflow_error, storage_error};
@@ -303,10 +304,20 @@ impl Hydration {
     }
 
     fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> HydrationCommand) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         self.commands.send_from_thread(Command::Hydration(command(reply)));
-        self.outside.pause();
-        answer.blocking_recv().map_err(|_| ended())
+        loop {
+            self.outside.pause();
+            match answer.try_recv() {
+                Ok(answer) => return Ok(answer),
+                Err(TryRecvError::Closed) => return Err(ended()),
+                Err(TryRecvError::Empty) if self.outside.has_threads() => {
+                    return answer.blocking_recv().map_err(|_| ended());
+                }
+                // Others must have their turn first.
+                Err(TryRecvError::Empty) => {}
+            }
+        }
     }
 
     fn tell(&self, progress: Progress) {
