@@ -465,25 +465,30 @@ pub(crate) struct Wider {
     right_is: bool,
 }
 
-/// Those of the merged columns whose sides have different types in a plan.
+/// Those of the merged columns whose sides have different types in a plan. Joins in several places may be of relations and columns that are called alike: where
+/// these have other types, nothing tells which of the joins is meant, and a column keeps the type of its side.
 pub(super) fn wider(plan: &LogicalPlan, merged: &[Merged]) -> Result<Vec<Wider>> {
-    let mut found: Vec<Wider> = Vec::new();
+    let mut found: Vec<Option<(SqlType, SqlType)>> = vec![None; merged.len()];
+    let mut is_certain = vec![true; merged.len()];
     if merged.is_empty() {
-        return Ok(found);
+        return Ok(Vec::new());
     }
     plan.apply_with_subqueries(|node| {
         let LogicalPlan::Join(join) = node else { return Ok(TreeNodeRecursion::Continue) };
-        for one in merged {
-            let types = (type_of(join.left.schema(), &one.left), type_of(join.right.schema(), &one.right));
-            let (Some(left), Some(right)) = types else { continue };
-            let known = found.iter().any(|wider| wider.merged == *one);
-            if let Some((to, left_is, right_is)) = common_type(&left, &right).filter(|_| !known) {
-                found.push(Wider { merged: one.clone(), to, left_is, right_is });
-            }
+        for (number, one) in merged.iter().enumerate() {
+            let types = type_of(join.left.schema(), &one.left).zip(type_of(join.right.schema(), &one.right));
+            is_certain[number] &= found[number].is_none() || types.is_none() || types == found[number];
+            found[number] = types.or(found[number].take());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(found)
+    let certain = merged.iter().zip(found).zip(is_certain).filter(|(_, is_certain)| *is_certain);
+    let wider = certain.filter_map(|((merged, types), _)| {
+        let (left, right) = types?;
+        let (to, left_is, right_is) = common_type(&left, &right)?;
+        Some(Wider { merged: merged.clone(), to, left_is, right_is })
+    });
+    Ok(wider.collect())
 }
 
 fn type_of(schema: &DFSchema, (relation, column): &(String, String)) -> Option<SqlType> {
