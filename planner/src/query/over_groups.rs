@@ -57,7 +57,7 @@ fn in_select(
     names: &mut FromColumns<'_>,
     context: &PlanContext<'_>,
 ) -> Result<()> {
-    if !may_concern(select, order, context.functions) {
+    if makes_groups(select) || !may_concern(select, order, context.functions) {
         return Ok(());
     }
     let relations = scope::relations(&select.from, names, context);
@@ -225,6 +225,13 @@ fn put_over(select: &mut Select, values: Vec<Expr>) -> Result<()> {
     };
     select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
     Ok(())
+}
+
+/// Whether it is a SELECT that [`put_over`] has made: what stands in its aggregates and keys is of the rows below, not of the groups.
+fn makes_groups(select: &Select) -> bool {
+    let mut items = select.projection.iter().enumerate();
+    !select.projection.is_empty()
+        && items.all(|(at, item)| matches!(item, SelectItem::ExprWithAlias { alias, .. } if *alias == place(at)))
 }
 
 fn place(at: usize) -> Ident {
