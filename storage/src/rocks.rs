@@ -25,10 +25,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rocksdb::{
-    ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, WaitForCompactOptions, WriteBatch, WriteOptions,
+    ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Options, WaitForCompactOptions, WriteBatch, WriteOptions,
 };
 
 pub use backup::{BackupInfo, backups, keep_backups, restore_backup};
@@ -38,6 +39,12 @@ use synced::Synced;
 
 use crate::store::{Durability, Snapshot, Store, StoreStats};
 use crate::{Change, ChangeSet, Error, Result, state_range};
+
+/// How long a database that this process is closing is waited for.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// What RocksDB says of a database that is open in this process.
+const HELD_HERE: &str = "lock hold by current process";
 
 /// Where the layout is written down: behind all states.
 const LAYOUT_KEY: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0];
@@ -89,8 +96,7 @@ impl RocksStore {
         fs::create_dir_all(&sorted_files).map_err(|e| Error::io(&sorted_files, e))?;
         check_complete(path)?;
         let db_options = options.database();
-        let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.database());
-        let db = DB::open_cf_descriptors(&db_options, path, [family]).map_err(|e| open_error(path, e))?;
+        let db = open_database(path, &db_options)?;
         let (mut synced, noted) = Synced::open(path)?;
         check_log(&db, path, noted)?;
         check_layout(&db, path)?;
@@ -309,9 +315,23 @@ fn last_log(path: &Path) -> Option<PathBuf> {
     logs.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0)).max()
 }
 
+/// Opens the database. One that this process is only just closing, as its last reader ends, is waited for.
+fn open_database(path: &Path, options: &Options) -> Result<DB> {
+    let began = Instant::now();
+    loop {
+        let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone());
+        match DB::open_cf_descriptors(options, path, [family]) {
+            Err(error) if error.as_ref().contains(HELD_HERE) && began.elapsed() < CLOSING => {
+                std::thread::sleep(CLOSING / 200);
+            }
+            opened => return opened.map_err(|error| open_error(path, error)),
+        }
+    }
+}
+
 fn open_error(path: &Path, error: rocksdb::Error) -> Error {
     let text = error.as_ref();
-    if text.contains("While lock file") || text.contains("lock hold by current process") {
+    if text.contains("While lock file") || text.contains(HELD_HERE) {
         return Error::Locked { path: path.to_owned() };
     }
     // A file that the manifest names and that isn't there, or is shorter than the manifest says.
