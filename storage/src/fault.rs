@@ -186,9 +186,12 @@ impl FaultStore {
         self.state.lock().full_for = commits;
     }
 
-    /// What the last commit left, whether it is durable or not.
+    /// What the last commit left, which is durable from now on: a backup writes what is only in the log to files.
     pub fn copy(&self) -> Copy {
-        Copy(self.state.lock().store.contents())
+        let mut state = self.state.lock();
+        state.durable = state.store.contents();
+        state.undurable.clear();
+        Copy(state.durable.clone())
     }
 
     /// Stops this store and gives one that has what was copied, and `changes`, on stable storage.
