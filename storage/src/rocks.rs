@@ -25,7 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rocksdb::{
@@ -40,8 +40,9 @@ use synced::Synced;
 use crate::store::{Durability, Snapshot, Store, StoreStats};
 use crate::{Change, ChangeSet, Error, Result, state_range};
 
-/// How long a database that this process is closing is waited for.
-const CLOSING: Duration = Duration::from_secs(1);
+/// How many times, and how long between two, a database that this process is closing is waited for.
+const CLOSING_TRIES: usize = 200;
+const CLOSING_PAUSE: Duration = Duration::from_millis(5);
 
 /// What RocksDB says of a database that is open in this process.
 const HELD_HERE: &str = "lock hold by current process";
@@ -317,16 +318,17 @@ fn last_log(path: &Path) -> Option<PathBuf> {
 
 /// Opens the database. One that this process is only just closing, as its last reader ends, is waited for.
 fn open_database(path: &Path, options: &Options) -> Result<DB> {
-    let began = Instant::now();
-    loop {
+    let open = || {
         let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone());
-        match DB::open_cf_descriptors(options, path, [family]) {
-            Err(error) if error.as_ref().contains(HELD_HERE) && began.elapsed() < CLOSING => {
-                std::thread::sleep(CLOSING / 200);
-            }
+        DB::open_cf_descriptors(options, path, [family])
+    };
+    for _ in 0..CLOSING_TRIES {
+        match open() {
+            Err(error) if error.as_ref().contains(HELD_HERE) => std::thread::sleep(CLOSING_PAUSE),
             opened => return opened.map_err(|error| open_error(path, error)),
         }
     }
+    open().map_err(|error| open_error(path, error))
 }
 
 fn open_error(path: &Path, error: rocksdb::Error) -> Error {
